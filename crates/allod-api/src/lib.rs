@@ -1,0 +1,3 @@
+//! Offers every operation once, as HTTP route, CLI verb and documentation, and the client for them.
+//!
+//! It never reaches the ledger, the network or the runtime but through the node's handle.

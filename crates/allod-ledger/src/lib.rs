@@ -1,0 +1,3 @@
+//! Makes mutually distrusting validators agree on the order of transactions, and keeps the result on disk.
+//!
+//! It never opens a socket: messages go in, messages come out.

@@ -1,0 +1,3 @@
+//! Makes this machine match the replicated state, and reports what happened.
+//!
+//! It never holds a rule of the economy: those are the law's.

@@ -1,0 +1,3 @@
+//! The binary: flags, configuration, `main()`.
+
+fn main() {}
