@@ -1,0 +1,87 @@
+//! Every bound of this crate, with the reason for its size.
+
+/// Longest request or answer frame on the root socket.
+pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Descriptors that one frame may carry.
+pub const FRAME_FDS_MAX: usize = 4;
+/// Connections whose request has not arrived whole yet.
+pub const PENDING_CONNECTIONS_MAX: usize = 64;
+/// How long a connection may take to send its request.
+pub const REQUEST_TIMEOUT_MS: u64 = 5_000;
+/// Requests worked on at once, each by a child of its own; further ones wait in the socket's backlog.
+pub const WORKERS_MAX: usize = 96;
+/// Long-lived `Watch` connections.
+pub const WATCHERS_MAX: usize = 16;
+/// How long a client waits for the answer to a quick request.
+pub const ANSWER_TIMEOUT_MS: u64 = 30_000;
+/// How long a client waits for a workload to start.
+pub const CREATE_TIMEOUT_MS: u64 = 120_000;
+/// How long a client waits while files are removed.
+pub const REMOVE_TIMEOUT_MS: u64 = 10 * 60_000;
+/// How long a client waits for a layer to be unpacked.
+pub const UNPACK_TIMEOUT_MS: u64 = 30 * 60_000;
+
+/// Workloads that one installation keeps at most.
+pub const WORKLOADS_MAX: usize = 1_000;
+/// Layers of one image: overlayfs takes its list in one page of mount options.
+pub const LAYERS_MAX: usize = 64;
+/// Volumes of one workload.
+pub const VOLUMES_MAX: usize = 32;
+/// Files of one workload, and their size together: they lie in memory.
+pub const FILES_MAX: usize = 64;
+/// Bytes of all files of one workload together.
+pub const FILES_BYTES_MAX: usize = 1024 * 1024;
+/// Tmpfs mounts of one workload.
+pub const TMPFS_MAX: usize = 16;
+/// Environment variables of one workload.
+pub const ENV_MAX: usize = 512;
+/// Arguments of one command.
+pub const ARGS_MAX: usize = 1_024;
+/// Bytes of all arguments, or of all environment variables, together.
+pub const ARGS_BYTES_MAX: usize = 128 * 1024;
+/// Longest path that a specification may name inside a container.
+pub const PATH_BYTES_MAX: usize = 1_024;
+/// Bytes of `/etc/passwd` or `/etc/group` of an image that are read to find a user.
+pub const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Smallest memory limit: below it the init process of a container cannot even start.
+pub const MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
+/// Smallest processor share, in thousandths of a core.
+pub const CPU_MILLI_MIN: u32 = 10;
+/// Open files of a workload, where the host itself allows as many.
+pub const NOFILE_MAX: u64 = 1_048_576;
+/// Open files of a workload before it asks for more.
+pub const NOFILE_DEFAULT: u64 = 1_024;
+/// Longest grace between the stop signal and the kill.
+pub const STOP_GRACE_MS_MAX: u64 = 10 * 60_000;
+/// How long the kernel may take to end everything in a killed cgroup.
+pub const KILL_WAIT_MS: u64 = 10_000;
+
+/// Longest log line; a longer one is cut into parts, each marked as such.
+pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
+/// An unfinished line is written out after this silence, so that prompts are seen.
+pub const LOG_IDLE_MS: u64 = 250;
+/// Smallest size of one log file.
+pub const LOG_BYTES_MIN: u64 = 16 * 1024;
+/// Largest size of one log file.
+pub const LOG_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Log files kept of one workload.
+pub const LOG_FILES_MAX: u32 = 16;
+/// How long the shim still reads logs after the first process has ended.
+pub const LOG_DRAIN_MS: u64 = 1_000;
+
+/// Identities in the user namespace of one workload.
+pub const USER_RANGE: u32 = 65_536;
+/// First slot of [`USER_RANGE`] identities that is given to a workload (0x2000_0000).
+pub const USER_SLOT_FIRST: u32 = 8_192;
+/// One past the last slot of identities (0xE000_0000).
+pub const USER_SLOT_END: u32 = 57_344;
+
+/// Size of the journal at which it is rewritten without what is finished.
+pub const JOURNAL_BYTES_MAX: u64 = 1024 * 1024;
+/// First pause before a dead child process is started again; doubled each time.
+pub const RESTART_PAUSE_MS: u64 = 200;
+/// Longest pause before a dead child process is started again.
+pub const RESTART_PAUSE_MS_MAX: u64 = 30_000;
+/// A child process that lived as long starts again without a pause.
+pub const RESTART_HEALTHY_MS: u64 = 60_000;

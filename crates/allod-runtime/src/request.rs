@@ -1,0 +1,271 @@
+//! What the root process can be asked to do, and what it answers: a closed list.
+//!
+//! One connection carries one request. The first frame is the request; the last one the answer.
+//! [`Request::Exec`] answers twice: with descriptors when the process runs, then with its end.
+//! [`Request::Watch`] answers without end.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::workload::{
+    EndCause, InstallationId, LayerId, Resources, Status, Usage, VolumeName, WorkloadId,
+    WorkloadSpec,
+};
+
+/// An operation of the root process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Who are you?
+    Identify,
+    /// Make and start a workload.
+    Create { spec: Box<WorkloadSpec> },
+    /// All workloads of this installation.
+    List,
+    /// One of them.
+    Status { id: WorkloadId },
+    /// Run one more process inside.
+    Exec { exec: ExecSpec },
+    /// Send a signal to the first process.
+    Signal { id: WorkloadId, signal: i32 },
+    /// Ask it to stop, then kill it.
+    Stop {
+        id: WorkloadId,
+        signal: Option<i32>,
+        grace_ms: Option<u64>,
+    },
+    /// Change its limits while it runs.
+    Resize {
+        id: WorkloadId,
+        resources: Resources,
+    },
+    /// Kill it if it runs, and remove everything of it but its volumes.
+    Delete { id: WorkloadId },
+    /// Measure.
+    Usage {
+        ids: Vec<WorkloadId>,
+        with_storage: bool,
+    },
+    /// Unpack the layer whose blob is the descriptor sent along.
+    UnpackLayer { layer: LayerId, media_type: String },
+    /// Which layers are unpacked.
+    ListLayers,
+    /// Remove a layer that no workload uses.
+    RemoveLayer { layer: LayerId },
+    /// Make a volume unless it is there.
+    EnsureVolume { name: VolumeName },
+    /// Which volumes there are.
+    ListVolumes,
+    /// Remove a volume that no workload uses.
+    RemoveVolume { name: VolumeName },
+    /// Sockets for the resolver of an app, in its network.
+    ResolverSockets { app: [u8; 32] },
+    /// List everything on this host that belongs to the installation.
+    Audit,
+    /// Remove every workload that is not listed, and what is left of unfinished work.
+    Reap { keep: Vec<WorkloadId> },
+    /// Push a line for each workload that changed.
+    Watch,
+    /// End the root process, after its workloads if so asked.
+    Shutdown { stop_workloads: bool },
+}
+
+/// A process to run beside the first one of a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecSpec {
+    /// In which workload.
+    pub id: WorkloadId,
+    /// What to run.
+    pub args: Vec<String>,
+    /// Variables that win over those of the workload.
+    pub env: Vec<crate::workload::EnvVar>,
+    /// Another user than the workload's.
+    pub user: Option<String>,
+    /// Another working directory than the workload's.
+    pub working_dir: Option<String>,
+    /// With a terminal of so many rows and columns; absent: with three pipes.
+    pub terminal: Option<(u16, u16)>,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Done,
+    Identity {
+        identity: Identity,
+    },
+    Status {
+        status: Status,
+    },
+    Statuses {
+        statuses: Vec<Status>,
+    },
+    /// The process runs; its descriptors come along.
+    ExecStarted,
+    ExecEnded {
+        end: ExecEnd,
+    },
+    Usages {
+        usages: Vec<(WorkloadId, Usage)>,
+    },
+    Layers {
+        layers: Vec<LayerId>,
+    },
+    Volumes {
+        volumes: Vec<VolumeName>,
+    },
+    /// The sockets come along: datagrams first, then the listener.
+    Sockets {
+        gateway: Ipv4Addr,
+    },
+    HostObjects {
+        objects: Vec<HostObject>,
+    },
+    Reaped {
+        removed: Vec<WorkloadId>,
+    },
+    Changed {
+        id: WorkloadId,
+    },
+    Refused {
+        refusal: Refusal,
+    },
+}
+
+/// Who answers on a root socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The installation.
+    pub installation: InstallationId,
+    /// The root process.
+    pub pid: i32,
+    /// Which control groups this host has.
+    pub cgroups: CgroupVersion,
+    /// The directory under which the installation keeps layers, volumes and workloads.
+    pub directory: PathBuf,
+}
+
+/// The control groups of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CgroupVersion {
+    /// One hierarchy for each controller, also where a second version is mounted beside them.
+    V1,
+    /// The unified hierarchy alone.
+    V2,
+}
+
+/// How an [`ExecSpec`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum ExecEnd {
+    /// By itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// By a signal.
+    Signaled {
+        /// Which.
+        signal: i32,
+    },
+}
+
+impl ExecEnd {
+    /// The code that a shell would report.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::Exited { code } => *code,
+            Self::Signaled { signal } => 128 + signal,
+        }
+    }
+}
+
+/// Something on the host that carries the identity of an installation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HostObject {
+    /// What it is.
+    pub kind: HostObjectKind,
+    /// Its name on the host.
+    pub name: String,
+    /// The workload that it belongs to, where it belongs to one.
+    pub workload: Option<WorkloadId>,
+}
+
+/// The kinds of things that an installation puts on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostObjectKind {
+    /// A control group.
+    Cgroup,
+    /// A directory of a workload.
+    Directory,
+    /// A range of user identities.
+    UserRange,
+    /// A process that watches a workload.
+    Shim,
+    /// A process of a workload.
+    Process,
+    /// A mount in the host's own mount namespace.
+    Mount,
+    /// A network namespace, interface, bridge or address.
+    Network,
+    /// Intended work in the journal that was not finished.
+    Intent,
+}
+
+/// Why the root process did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// The request makes no sense.
+    #[error("refused: {what}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+    },
+    /// No such workload, layer or volume.
+    #[error("{what} is not here")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// It exists already.
+    #[error("{what} exists already: delete it first")]
+    Exists {
+        /// What was asked for.
+        what: String,
+    },
+    /// It is in use, or in the wrong phase.
+    #[error("{what} is busy: {why}")]
+    Busy {
+        /// What was asked for.
+        what: String,
+        /// What holds it.
+        why: String,
+    },
+    /// The workload could not be started; nothing of it is left.
+    #[error("workload not started: {cause}")]
+    NotStarted {
+        /// Why.
+        cause: EndCause,
+    },
+    /// The contents are not what their digest says, or not a layer.
+    #[error("layer refused: {what}")]
+    BadLayer {
+        /// What is wrong.
+        what: String,
+    },
+    /// The host refused a step.
+    #[error("could not {step}: {why}")]
+    Host {
+        /// Which step.
+        step: String,
+        /// What the kernel says.
+        why: String,
+    },
+}
