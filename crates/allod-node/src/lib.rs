@@ -1,3 +1,5 @@
 //! Makes this machine match the replicated state, and reports what happened.
 //!
 //! It never holds a rule of the economy: those are the law's.
+
+pub mod manifest;
