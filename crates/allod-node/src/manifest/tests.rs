@@ -7,7 +7,19 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 use super::*;
 
 fn guestbook() -> Manifest {
-    let web = Service {
+    let data = Volume {
+        bytes: 1 << 30,
+        labels: BTreeMap::new(),
+    };
+    Manifest {
+        app: "guestbook".into(),
+        services: [("web".to_string(), web())].into(),
+        volumes: [("data".to_string(), data)].into(),
+    }
+}
+
+fn web() -> Service {
+    Service {
         image: Image {
             reference: "guestbook:1".into(),
             digest: Some(format!("sha256:{}", "ab".repeat(32))),
@@ -28,38 +40,14 @@ fn guestbook() -> Manifest {
             bytes_max: Some(1 << 20),
             mode: Some(0o1777),
         }],
-        files: vec![File {
-            target: "/run/secrets/key".into(),
-            mode: 0o400,
-            uid: 0,
-            gid: 0,
-            is_secret: true,
-            bytes: Hidden(b"swordfish".to_vec()),
-        }],
-        ports: vec![Port {
-            container: 80,
-            protocol: Protocol::Tcp,
-            published: Some(Published {
-                host_ip: Some(Ipv4Addr::LOCALHOST.into()),
-                port: 8080,
-            }),
-        }],
+        files: vec![secret()],
+        ports: vec![published()],
         ingress: vec![Ingress {
             host: "web.guestbook.localhost".into(),
             port: 80,
             path: "/".into(),
         }],
-        readiness: Some(Probe {
-            check: Check::Http {
-                path: "/healthz".into(),
-                port: 80,
-            },
-            interval_ms: 500,
-            timeout_ms: 1_000,
-            retries: 3,
-            start_period_ms: 0,
-            within_ms: 60_000,
-        }),
+        readiness: Some(healthz()),
         liveness: None,
         depends_on: [("redis".to_string(), Condition::Healthy)].into(),
         restart: Restart::OnFailure {
@@ -81,18 +69,42 @@ fn guestbook() -> Manifest {
         init: true,
         shm_bytes: Some(64 << 20),
         pids_max: Some(100),
-    };
-    Manifest {
-        app: "guestbook".into(),
-        services: [("web".to_string(), web)].into(),
-        volumes: [(
-            "data".to_string(),
-            Volume {
-                bytes: 1 << 30,
-                labels: BTreeMap::new(),
-            },
-        )]
-        .into(),
+    }
+}
+
+fn secret() -> File {
+    File {
+        target: "/run/secrets/key".into(),
+        mode: 0o400,
+        uid: 0,
+        gid: 0,
+        is_secret: true,
+        bytes: Hidden(b"swordfish".to_vec()),
+    }
+}
+
+fn published() -> Port {
+    Port {
+        container: 80,
+        protocol: Protocol::Tcp,
+        published: Some(Published {
+            host_ip: Some(Ipv4Addr::LOCALHOST.into()),
+            port: 8080,
+        }),
+    }
+}
+
+fn healthz() -> Probe {
+    Probe {
+        check: Check::Http {
+            path: "/healthz".into(),
+            port: 80,
+        },
+        interval_ms: 500,
+        timeout_ms: 1_000,
+        retries: 3,
+        start_period_ms: 0,
+        within_ms: 60_000,
     }
 }
 
