@@ -1,0 +1,136 @@
+//! Adding, revoking and rotating keys.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::account::KeyRecord;
+use crate::account::grant::{Grant, Verb};
+use crate::apply::Context;
+use crate::event::Event;
+use crate::key::PublicKey;
+use crate::limits::KEYS_PER_ACCOUNT_MAX;
+use crate::reject::Rejection;
+use crate::transaction::Apply;
+
+/// Adds a key with a grant that the signing key's own grant covers.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AddKey {
+    /// The new key.
+    pub key: PublicKey,
+    /// What it may do.
+    pub grant: Grant,
+}
+
+/// Takes a key away at once.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RevokeKey {
+    /// The key that goes.
+    pub key: PublicKey,
+}
+
+/// Replaces the signing key by a new one with the same grant. The account keeps its id.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RotateKey {
+    /// The key that takes over.
+    pub new: PublicKey,
+}
+
+impl Apply for AddKey {
+    const VERB: Verb = Verb::Keys;
+
+    fn work(&self) -> u64 {
+        50
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        self.grant.validate()?;
+        if !context.grant().covers(&self.grant) {
+            return Err(Rejection::ResourceNotGranted);
+        }
+        let account = context.account();
+        if context.state.key(&account, &self.key).is_some() {
+            return Err(Rejection::KeyExists);
+        }
+        let mut owner = context.state.account_or_reject(&account)?;
+        if owner.keys >= KEYS_PER_ACCOUNT_MAX {
+            return Err(Rejection::too_many("keys"));
+        }
+        owner.keys = owner.keys.saturating_add(1);
+        context.state.put_account(account, owner);
+        let record = KeyRecord::new(self.grant.clone(), context.now_ms);
+        context.state.put_key(account, self.key, record);
+        context.emit(Event::KeyAdded {
+            account,
+            key: self.key,
+        });
+        Ok(())
+    }
+}
+
+impl Apply for RevokeKey {
+    const VERB: Verb = Verb::Keys;
+
+    fn work(&self) -> u64 {
+        50
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        let account = context.account();
+        let record = context
+            .state
+            .key(&account, &self.key)
+            .ok_or(Rejection::UnknownKey)?;
+        if !context.grant().covers(&record.grant) {
+            return Err(Rejection::ResourceNotGranted);
+        }
+        let manages = |record: &KeyRecord| {
+            record.grant.verbs.contains(&Verb::Keys) && record.grant.expires_ms.is_none()
+        };
+        let mut others = context
+            .state
+            .keys_of(&account)
+            .filter(|(key, _)| *key != self.key);
+        let another_manages = others.any(|(_, other)| manages(&other));
+        drop(others);
+        if manages(&record) && !another_manages {
+            return Err(Rejection::LastKey);
+        }
+        let mut owner = context.state.account_or_reject(&account)?;
+        owner.keys = owner.keys.saturating_sub(1);
+        context.state.put_account(account, owner);
+        context.state.remove_key(&account, &self.key);
+        context.emit(Event::KeyRevoked {
+            account,
+            key: self.key,
+        });
+        Ok(())
+    }
+}
+
+impl Apply for RotateKey {
+    const VERB: Verb = Verb::Keys;
+
+    fn work(&self) -> u64 {
+        50
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        let (account, old) = (context.account(), context.key());
+        if context.state.key(&account, &self.new).is_some() {
+            return Err(Rejection::KeyExists);
+        }
+        let record = context
+            .state
+            .key(&account, &old)
+            .ok_or(Rejection::UnknownKey)?;
+        context.state.remove_key(&account, &old);
+        context
+            .state
+            .put_key(account, self.new, KeyRecord { nonce: 0, ..record });
+        context.emit(Event::KeyRotated {
+            account,
+            old,
+            new: self.new,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! The public demand of a service: all that placement may know of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AccountId, Label};
+use crate::limits::{
+    CONSTRAINT_ENTRIES_MAX, PORTS_PER_SERVICE_MAX, REPLICAS_PER_SERVICE_MAX,
+    VOLUMES_PER_SERVICE_MAX,
+};
+use crate::money::Credits;
+use crate::node::{Isolation, Resources};
+use crate::reject::Rejection;
+use crate::text::Word;
+
+/// What one service needs. Names, images and settings are in the sealed manifest.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Demand {
+    /// How many replicas it starts with.
+    pub replicas: u32,
+    /// What each replica needs. `storage_bytes` holds its scratch space; volumes come on top.
+    pub resources: Resources,
+    /// How each replica is kept apart.
+    pub isolation: Isolation,
+    /// The ports it listens on.
+    pub ports: Vec<Port>,
+    /// Its volumes and their sizes in bytes. A service with volumes runs one replica, where the volumes are.
+    pub volumes: BTreeMap<Label, u64>,
+    /// Where it may run.
+    pub constraints: Constraints,
+    /// What is first when a replica is replaced.
+    pub update: Update,
+    /// What follows when its process ends.
+    pub restart: Restart,
+}
+
+/// A port that a service listens on.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Port {
+    /// Its number inside the replica.
+    pub number: u16,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Whether the ingress serves it.
+    pub is_public: bool,
+}
+
+/// What is spoken on a port.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// HTTP over TCP.
+    Http,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Where a service may run. Every rule given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Constraints {
+    /// Only in these regions, or in regions that begin with one of them and a dash; anywhere where empty.
+    pub regions: BTreeSet<Word>,
+    /// Only on nodes of these operators; of any where empty.
+    pub operators_allowed: BTreeSet<AccountId>,
+    /// Never on nodes of these operators.
+    pub operators_denied: BTreeSet<AccountId>,
+    /// Only on nodes with all of these tags.
+    pub tags: BTreeSet<Word>,
+    /// Only where a replica-hour costs at most this.
+    pub price_per_hour_max: Option<Credits>,
+    /// At most this many replicas of the service on one node.
+    pub replicas_per_node_max: Option<u32>,
+}
+
+/// What is first when a replica is replaced.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Update {
+    /// The new one becomes ready before the old one stops.
+    StartFirst,
+    /// The old one stops before the new one starts.
+    StopFirst,
+}
+
+/// What follows when a replica's process ends by itself.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// A fresh replica.
+    Always,
+    /// A fresh replica, unless it ended with code 0.
+    OnFailure,
+    /// Nothing.
+    Never,
+}
+
+impl Demand {
+    /// What one replica takes from a node: its resources and its volumes.
+    #[must_use]
+    pub fn footprint(&self) -> Resources {
+        let volumes = self
+            .volumes
+            .values()
+            .fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        self.resources.plus(Resources {
+            cpu_milli: 0,
+            memory_bytes: 0,
+            storage_bytes: volumes,
+        })
+    }
+
+    /// Whether replacing starts the new replica first. Two replicas never share a volume.
+    #[must_use]
+    pub fn starts_first(&self) -> bool {
+        self.update == Update::StartFirst && self.volumes.is_empty()
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Rejection> {
+        let Resources {
+            cpu_milli,
+            memory_bytes,
+            storage_bytes,
+        } = self.resources;
+        if cpu_milli == 0 || memory_bytes == 0 {
+            return Err(Rejection::field(
+                "a service asks for no CPU or no memory; ask for some of both",
+            ));
+        }
+        if cpu_milli > 1_000_000 || memory_bytes > 1 << 44 || storage_bytes > 1 << 50 {
+            return Err(Rejection::field(
+                "a service asks for more than any machine has",
+            ));
+        }
+        if self
+            .volumes
+            .values()
+            .any(|bytes| *bytes == 0 || *bytes > 1 << 50)
+        {
+            return Err(Rejection::field(
+                "a volume's size is zero or larger than any disk",
+            ));
+        }
+        if self.replicas > REPLICAS_PER_SERVICE_MAX {
+            return Err(Rejection::too_many("replicas"));
+        }
+        if !self.volumes.is_empty() && self.replicas > 1 {
+            return Err(Rejection::field(
+                "a service with volumes runs one replica: two writers would share its data",
+            ));
+        }
+        if self.ports.len() > PORTS_PER_SERVICE_MAX {
+            return Err(Rejection::too_many("ports"));
+        }
+        if self.ports.iter().any(|port| port.number == 0) {
+            return Err(Rejection::field("port 0 is no port"));
+        }
+        if self.volumes.len() > VOLUMES_PER_SERVICE_MAX {
+            return Err(Rejection::too_many("volumes"));
+        }
+        self.constraints.validate()
+    }
+}
+
+impl Constraints {
+    fn validate(&self) -> Result<(), Rejection> {
+        let longest = [
+            self.regions.len(),
+            self.operators_allowed.len(),
+            self.operators_denied.len(),
+            self.tags.len(),
+        ]
+        .into_iter()
+        .max();
+        if longest > Some(CONSTRAINT_ENTRIES_MAX) {
+            return Err(Rejection::too_many("entries in a constraint"));
+        }
+        if self
+            .price_per_hour_max
+            .is_some_and(|price| !price.is_nameable())
+        {
+            return Err(Rejection::BadAmount);
+        }
+        Ok(())
+    }
+}

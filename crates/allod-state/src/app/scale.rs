@@ -1,0 +1,62 @@
+//! Scaling a service.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::account::grant::Verb;
+use crate::apply::Context;
+use crate::event::Event;
+use crate::id::{AppId, Label};
+use crate::limits::REPLICAS_PER_SERVICE_MAX;
+use crate::place;
+use crate::reject::Rejection;
+use crate::transaction::Apply;
+
+/// Sets how many replicas a service has. New ones are placed in this transaction or it is refused.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Scale {
+    /// The app.
+    pub app: AppId,
+    /// The service.
+    pub service: Label,
+    /// How many replicas.
+    pub replicas: u32,
+}
+
+impl Apply for Scale {
+    const VERB: Verb = Verb::Scale;
+
+    fn work(&self) -> u64 {
+        u64::from(self.replicas)
+            .saturating_mul(20)
+            .saturating_add(100)
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        let mut app = context.own_app(&self.app)?;
+        if self.replicas > REPLICAS_PER_SERVICE_MAX {
+            return Err(Rejection::too_many("replicas"));
+        }
+        let service = app
+            .services
+            .get_mut(&self.service)
+            .ok_or(Rejection::UnknownService)?;
+        let demand = context
+            .state
+            .demand(&self.app, service.revision, &self.service)
+            .ok_or(Rejection::UnknownService)?;
+        if !demand.volumes.is_empty() && self.replicas > 1 {
+            return Err(Rejection::field(
+                "a service with volumes runs one replica: two writers would share its data",
+            ));
+        }
+        service.replicas = self.replicas;
+        context.state.put_app(self.app, app);
+        context.emit(Event::AppScaled {
+            app: self.app,
+            service: self.service,
+            replicas: self.replicas,
+        });
+        place::refill(context, &self.app)?;
+        context.check_reserved(&self.app)
+    }
+}

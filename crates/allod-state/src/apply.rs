@@ -1,0 +1,570 @@
+//! One block: the one place that says in which order things happen.
+//!
+//! For each transaction: check its envelope → charge its work → dispatch its actions. Then the block's last steps, in
+//! the order of [`LAST_STEPS`]. Then the root.
+//!
+//! - A transaction with a bad envelope makes the whole block invalid: an honest proposer leaves it out, so that a
+//!   replayed or unpaid transaction can never leave a second receipt.
+//! - A transaction whose actions fail leaves its receipt, its nonce and its fee, and nothing else.
+//! - Whatever bytes come in, nothing here panics; but if credits were not conserved, the process stops: halting is
+//!   better than forking.
+
+use crate::account::KeyRecord;
+use crate::account::grant::{Grant, NodeSelector};
+use crate::app::App;
+use crate::block::{Block, Header, transactions_hash};
+use crate::codec;
+use crate::credit::move_credits;
+use crate::event::Event;
+use crate::id::{AccountId, AppId, NodeId, TransactionId};
+use crate::key::PublicKey;
+use crate::limits::{
+    ACTIONS_MAX, BLOCK_TRANSACTIONS_MAX, LEASE_RETENTION_MS, RETIRED_PER_BLOCK_MAX,
+    TRANSACTION_LIFETIME_MS_MAX, WORK_PER_BLOCK_MAX, WORK_PER_TRANSACTION_MAX,
+};
+use crate::money::Credits;
+use crate::node::Node;
+use crate::place;
+use crate::receipt::Receipt;
+use crate::reject::Rejection;
+use crate::state::{State, Write};
+use crate::transaction::{Body, PROTOCOL_VERSION, Verified};
+
+/// What a proposer puts into a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposal<'a> {
+    /// Block time; above the parent's.
+    pub time_ms: u64,
+    /// Who proposes.
+    pub proposer: PublicKey,
+    /// The transactions, in order.
+    pub transactions: &'a [Verified],
+}
+
+/// What a block did.
+#[derive(Debug, Clone)]
+pub struct Executed {
+    /// The next state.
+    pub state: State,
+    /// The block itself.
+    pub block: Block,
+    /// The transactions' ids, in order.
+    pub ids: Vec<TransactionId>,
+    /// A receipt for each transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// What the block's last steps did.
+    pub events: Vec<Event>,
+    /// The rows that changed, for the store.
+    pub writes: Vec<Write>,
+}
+
+/// A block that no honest proposer makes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBlock {
+    /// Its time is not above its parent's.
+    #[error("the block's time {time_ms} is not after its parent's {parent_ms}")]
+    Time {
+        /// Its time.
+        time_ms: u64,
+        /// Its parent's.
+        parent_ms: u64,
+    },
+    /// It holds too much.
+    #[error("the block holds more transactions or work than a block may")]
+    TooLarge,
+    /// It holds a transaction whose envelope is bad.
+    #[error("the block's transaction {id} is inadmissible: {rejection}")]
+    Inadmissible {
+        /// Which.
+        id: TransactionId,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Its header does not say what executing it gives.
+    #[error("the block's header does not match its execution")]
+    WrongHeader,
+}
+
+/// Executes exactly these transactions on `parent`.
+///
+/// # Errors
+/// Where they are no valid block.
+pub fn execute(parent: &State, proposal: &Proposal<'_>) -> Result<Executed, InvalidBlock> {
+    let mut run = Run::begin(parent, proposal)?;
+    for transaction in proposal.transactions {
+        if !run.has_room_for(transaction) {
+            return Err(InvalidBlock::TooLarge);
+        }
+        let id = transaction.id();
+        run.transaction(transaction)
+            .map_err(|rejection| InvalidBlock::Inadmissible { id, rejection })?;
+    }
+    Ok(run.finish(proposal.proposer))
+}
+
+/// Executes what is admissible of `candidates`, in order, as a proposer does. The second value names what was left
+/// out and why; candidates that merely found no room are in neither.
+///
+/// # Errors
+/// Where the time is not after the parent's.
+pub fn build(
+    parent: &State,
+    candidates: &Proposal<'_>,
+) -> Result<(Executed, Vec<(TransactionId, Rejection)>), InvalidBlock> {
+    let mut run = Run::begin(parent, candidates)?;
+    let mut left_out = Vec::new();
+    for transaction in candidates.transactions {
+        if !run.has_room_for(transaction) {
+            break;
+        }
+        if let Err(rejection) = run.transaction(transaction) {
+            left_out.push((transaction.id(), rejection));
+        }
+    }
+    Ok((run.finish(candidates.proposer), left_out))
+}
+
+/// Executes a block from elsewhere and checks every word of its header. `transactions` are its own, verified.
+///
+/// # Errors
+/// Where it is not a valid child of `parent`.
+pub fn check(
+    parent: &State,
+    header: &Header,
+    transactions: &[Verified],
+) -> Result<Executed, InvalidBlock> {
+    let proposal = Proposal {
+        time_ms: header.time_ms,
+        proposer: header.proposer,
+        transactions,
+    };
+    let executed = execute(parent, &proposal)?;
+    if executed.block.header == *header {
+        Ok(executed)
+    } else {
+        Err(InvalidBlock::WrongHeader)
+    }
+}
+
+/// What the law does by itself after a block's transactions, in this order.
+const LAST_STEPS: &[fn(&mut Context<'_>)] = &[place::fill_due, retire];
+
+struct Run {
+    parent: Header,
+    state: State,
+    now_ms: u64,
+    work: u64,
+    transactions: Vec<crate::Transaction>,
+    ids: Vec<TransactionId>,
+    receipts: Vec<Receipt>,
+}
+
+impl Run {
+    fn begin(parent: &State, proposal: &Proposal<'_>) -> Result<Self, InvalidBlock> {
+        let tip = parent.tip();
+        let time_ms = proposal.time_ms;
+        if time_ms <= tip.time_ms {
+            return Err(InvalidBlock::Time {
+                time_ms,
+                parent_ms: tip.time_ms,
+            });
+        }
+        let validators_hash = parent.validators().hash();
+        let header = Header {
+            version: PROTOCOL_VERSION,
+            network: parent.network(),
+            height: tip.height.saturating_add(1),
+            time_ms,
+            parent: tip.block,
+            proposer: proposal.proposer,
+            transactions_hash: [0; 32],
+            receipts_hash: [0; 32],
+            root: parent.root(),
+            validators_hash,
+            next_validators_hash: validators_hash,
+            supply: parent.params().supply,
+        };
+        Ok(Self {
+            parent: header,
+            state: parent.clone(),
+            now_ms: time_ms,
+            work: 0,
+            transactions: Vec::new(),
+            ids: Vec::new(),
+            receipts: Vec::new(),
+        })
+    }
+
+    fn has_room_for(&self, transaction: &Verified) -> bool {
+        let work = self
+            .work
+            .saturating_add(work_of(&transaction.transaction().body));
+        work <= WORK_PER_BLOCK_MAX && self.ids.len() < BLOCK_TRANSACTIONS_MAX
+    }
+
+    fn transaction(&mut self, verified: &Verified) -> Result<(), Rejection> {
+        let body = &verified.transaction().body;
+        let admission = admit(&self.state, body, self.now_ms)?;
+        let actor = charge(&mut self.state, body, admission.fee, self.now_ms)?;
+        let before = self.state.clone();
+        let mut context = Context {
+            state: &mut self.state,
+            now_ms: self.now_ms,
+            actor,
+            events: Vec::new(),
+        };
+        let outcome = dispatch(&mut context, body);
+        let mut events = context.events;
+        if outcome.is_err() {
+            self.state = before;
+            events = Vec::new();
+        }
+        self.work = self.work.saturating_add(admission.work);
+        self.transactions.push(verified.transaction().clone());
+        self.ids.push(verified.id());
+        self.receipts.push(Receipt {
+            transaction: verified.id(),
+            outcome,
+            work: admission.work,
+            fee: admission.fee,
+            events,
+        });
+        Ok(())
+    }
+
+    fn finish(mut self, proposer: PublicKey) -> Executed {
+        let mut context = Context {
+            state: &mut self.state,
+            now_ms: self.now_ms,
+            actor: Actor::law(),
+            events: Vec::new(),
+        };
+        for step in LAST_STEPS {
+            step(&mut context);
+        }
+        let events = context.events;
+        let writes = self.state.seal();
+        let supply = self.state.params().supply;
+        assert!(
+            self.state.running_sum() == supply,
+            "credits are not conserved: accounts hold {} and the network was founded with {supply}",
+            self.state.running_sum(),
+        );
+        let header = Header {
+            proposer,
+            transactions_hash: transactions_hash(self.ids.iter()),
+            receipts_hash: codec::hash("allod receipts v1", &(&self.receipts, &events)),
+            root: self.state.root(),
+            next_validators_hash: self.state.validators().hash(),
+            supply,
+            ..self.parent
+        };
+        self.state.moved_to(&header);
+        Executed {
+            block: Block {
+                header,
+                transactions: self.transactions,
+            },
+            state: self.state,
+            ids: self.ids,
+            receipts: self.receipts,
+            events,
+            writes,
+        }
+    }
+}
+
+/// What the envelope allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// Work units that the actions cost.
+    pub work: u64,
+    /// What they cost in credits.
+    pub fee: Credits,
+    /// The key's next nonce as the state has it.
+    pub nonce: u64,
+}
+
+/// Checks everything about a transaction that does not depend on its actions' content, except that the nonce may still
+/// lie ahead: the mempool holds such transactions until their turn.
+///
+/// # Errors
+/// Where the transaction can never enter a block on this state.
+pub fn precheck(state: &State, body: &Body, now_ms: u64) -> Result<Admission, Rejection> {
+    if body.version != PROTOCOL_VERSION {
+        return Err(Rejection::WrongVersion {
+            found: body.version,
+        });
+    }
+    if body.network != state.network() {
+        return Err(Rejection::WrongNetwork {
+            found: body.network,
+        });
+    }
+    if body.actions.is_empty() || body.actions.len() > ACTIONS_MAX {
+        let found = u32::try_from(body.actions.len()).unwrap_or(u32::MAX);
+        return Err(Rejection::ActionCount { found });
+    }
+    let work = work_of(body);
+    let limit = body.work_limit.min(WORK_PER_TRANSACTION_MAX);
+    if work > limit {
+        return Err(Rejection::WorkLimit {
+            needed: work,
+            limit,
+        });
+    }
+    let expires_ms = body.expires_ms;
+    if expires_ms <= now_ms {
+        return Err(Rejection::Expired { expires_ms });
+    }
+    if expires_ms > now_ms.saturating_add(TRANSACTION_LIFETIME_MS_MAX) {
+        return Err(Rejection::ExpiryTooFar { expires_ms });
+    }
+    let record = key_record(state, body, now_ms)?;
+    if let Some(expired_ms) = record.grant.expires_ms.filter(|expires| *expires <= now_ms) {
+        return Err(Rejection::ExpiredKey { expired_ms });
+    }
+    if body.nonce < record.nonce {
+        return Err(Rejection::WrongNonce {
+            expected: record.nonce,
+            found: body.nonce,
+        });
+    }
+    let fee = state.params().fee_per_work.mul_div_floor(work, 1)?;
+    let available = state.account_or_reject(&body.account)?.available();
+    if fee > Credits::ZERO && fee > available {
+        return Err(Rejection::InsufficientCredit {
+            needed: fee,
+            available,
+        });
+    }
+    Ok(Admission {
+        work,
+        fee,
+        nonce: record.nonce,
+    })
+}
+
+fn admit(state: &State, body: &Body, now_ms: u64) -> Result<Admission, Rejection> {
+    let admission = precheck(state, body, now_ms)?;
+    if admission.nonce == body.nonce {
+        Ok(admission)
+    } else {
+        Err(Rejection::WrongNonce {
+            expected: admission.nonce,
+            found: body.nonce,
+        })
+    }
+}
+
+/// The key's record; for the first key of an account that was opened by a transfer, the record it is about to get.
+fn key_record(state: &State, body: &Body, now_ms: u64) -> Result<KeyRecord, Rejection> {
+    if let Some(record) = state.key(&body.account, &body.key) {
+        return Ok(record);
+    }
+    let account = state.account_or_reject(&body.account)?;
+    let is_first = account.keys == 0 && AccountId::of_first_key(&body.key) == body.account;
+    if is_first {
+        Ok(KeyRecord::new(Grant::full(), now_ms))
+    } else {
+        Err(Rejection::UnknownKey)
+    }
+}
+
+/// Takes the fee and counts the nonce. Nothing later in the transaction undoes this.
+fn charge(state: &mut State, body: &Body, fee: Credits, now_ms: u64) -> Result<Actor, Rejection> {
+    let mut record = key_record(state, body, now_ms)?;
+    if fee > Credits::ZERO {
+        move_credits(state, body.account, AccountId::COMMONS, fee)?;
+    }
+    if state.key(&body.account, &body.key).is_none() {
+        let mut account = state.account_or_reject(&body.account)?;
+        account.keys = account.keys.saturating_add(1);
+        state.put_account(body.account, account);
+    }
+    record.nonce = record.nonce.saturating_add(1);
+    let grant = record.grant.clone();
+    state.put_key(body.account, body.key, record);
+    Ok(Actor {
+        account: body.account,
+        key: body.key,
+        grant,
+    })
+}
+
+fn dispatch(context: &mut Context<'_>, body: &Body) -> Result<(), Rejection> {
+    for action in &body.actions {
+        // An earlier action of the same transaction may have taken the key or its rights away.
+        let record = context.state.key(&body.account, &body.key);
+        if let Some(record) = record {
+            context.actor.grant = record.grant;
+        }
+        if !context.grant().verbs.contains(&action.verb()) {
+            return Err(Rejection::VerbNotGranted {
+                verb: action.verb().name().to_owned(),
+            });
+        }
+        action.apply(context)?;
+    }
+    Ok(())
+}
+
+fn work_of(body: &Body) -> u64 {
+    body.actions
+        .iter()
+        .fold(0, |sum: u64, action| sum.saturating_add(action.work()))
+}
+
+/// Forgets leases that ended so long ago that their bills are settled history.
+fn retire(context: &mut Context<'_>) {
+    let before_ms = context.now_ms.saturating_sub(LEASE_RETENTION_MS);
+    for id in context.state.ended_before(before_ms, RETIRED_PER_BLOCK_MAX) {
+        context.state.remove_lease(&id);
+    }
+}
+
+/// Who acts.
+struct Actor {
+    account: AccountId,
+    key: PublicKey,
+    grant: Grant,
+}
+
+impl Actor {
+    /// The law itself, in a block's last steps.
+    fn law() -> Self {
+        let grant = Grant {
+            verbs: std::collections::BTreeSet::new(),
+            nodes: NodeSelector::Only(std::collections::BTreeSet::new()),
+            ..Grant::full()
+        };
+        Self {
+            account: AccountId::COMMONS,
+            key: PublicKey::Ed25519([0; 32]),
+            grant,
+        }
+    }
+}
+
+/// What an action works on.
+pub(crate) struct Context<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) now_ms: u64,
+    actor: Actor,
+    events: Vec<Event>,
+}
+
+impl Context<'_> {
+    pub(crate) const fn account(&self) -> AccountId {
+        self.actor.account
+    }
+
+    pub(crate) const fn key(&self) -> PublicKey {
+        self.actor.key
+    }
+
+    pub(crate) const fn grant(&self) -> &Grant {
+        &self.actor.grant
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// The app, if the actor owns it and the grant covers it.
+    pub(crate) fn own_app(&self, id: &AppId) -> Result<App, Rejection> {
+        let app = self
+            .state
+            .app(id)
+            .ok_or(Rejection::UnknownApp { app: *id })?;
+        if app.owner != self.account() {
+            return Err(Rejection::NotYourApp { app: *id });
+        }
+        if !self.grant().covers_app(&app.label) {
+            return Err(Rejection::ResourceNotGranted);
+        }
+        Ok(app)
+    }
+
+    /// The node, if the actor operates it and the grant covers it.
+    pub(crate) fn own_node(&self, id: &NodeId) -> Result<Node, Rejection> {
+        let node = self
+            .state
+            .node(id)
+            .ok_or(Rejection::UnknownNode { node: *id })?;
+        if node.operator != self.account() {
+            return Err(Rejection::NotYourNode { node: *id });
+        }
+        if !self.grant().covers_node(id) {
+            return Err(Rejection::ResourceNotGranted);
+        }
+        Ok(node)
+    }
+
+    /// Counts `amount` against the signing key's budget.
+    pub(crate) fn spend(&mut self, amount: Credits) -> Result<(), Rejection> {
+        let (account, key) = (self.account(), self.key());
+        let Some(budget) = self.grant().budget else {
+            return Ok(());
+        };
+        let mut record = self
+            .state
+            .key(&account, &key)
+            .ok_or(Rejection::UnknownKey)?;
+        if self.now_ms >= record.period_start_ms.saturating_add(budget.period_ms) {
+            record.period_start_ms = self.now_ms;
+            record.spent = Credits::ZERO;
+        }
+        let spent = record.spent.plus(amount)?;
+        let needed = spent.plus(self.reserved(&account, &key, budget.period_ms)?)?;
+        if needed > budget.amount {
+            return Err(Rejection::BudgetExceeded {
+                needed,
+                allowed: budget.amount,
+            });
+        }
+        record.spent = spent;
+        self.state.put_key(account, key, record);
+        Ok(())
+    }
+
+    /// Refuses where what now runs is more than the key's budget or the payer's credit can bear: the budget bears a
+    /// whole period of everything the key deployed, the credit one hour of what strangers are to be paid.
+    pub(crate) fn check_reserved(&mut self, app: &AppId) -> Result<(), Rejection> {
+        self.spend(Credits::ZERO)?;
+        let account = self.account();
+        let mut needed = Credits::ZERO;
+        for id in self.state.active_leases_of(app) {
+            let lease = self.state.lease(&id);
+            if let Some(lease) = lease.filter(|lease| lease.payer != lease.payee) {
+                needed = needed.plus(lease.price_per_hour)?;
+            }
+        }
+        let available = self.state.account_or_reject(&account)?.available();
+        if needed > Credits::ZERO && needed > available {
+            return Err(Rejection::InsufficientCredit { needed, available });
+        }
+        Ok(())
+    }
+
+    /// What everything that a key deployed costs in one period.
+    fn reserved(
+        &self,
+        account: &AccountId,
+        key: &PublicKey,
+        period_ms: u64,
+    ) -> Result<Credits, Rejection> {
+        let mut per_hour = Credits::ZERO;
+        for app in self.state.apps_deployed_by(account, key) {
+            for id in self.state.active_leases_of(&app) {
+                if let Some(lease) = self.state.lease(&id) {
+                    per_hour = per_hour.plus(lease.price_per_hour)?;
+                }
+            }
+        }
+        Ok(per_hour.mul_div_ceil(period_ms, 3_600_000)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Every bound of the law, in one place: what an outsider can make it hold, read or do.
+
+/// Largest encoded transaction, in bytes.
+pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024;
+/// Largest number of actions in one transaction.
+pub const ACTIONS_MAX: usize = 64;
+/// Largest encoded block, in bytes.
+pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest number of transactions in one block.
+pub const BLOCK_TRANSACTIONS_MAX: usize = 20_000;
+/// Most work units one transaction may ask for.
+pub const WORK_PER_TRANSACTION_MAX: u64 = 100_000;
+/// Most work units all transactions of one block may ask for together.
+pub const WORK_PER_BLOCK_MAX: u64 = 4_000_000;
+/// Longest time, in milliseconds, between a transaction's signing and its expiry.
+pub const TRANSACTION_LIFETIME_MS_MAX: u64 = 3_600_000;
+/// Keys that one account may hold.
+pub const KEYS_PER_ACCOUNT_MAX: u64 = 64;
+/// Apps that one account may own at a time.
+pub const APPS_PER_ACCOUNT_MAX: u64 = 1_000;
+/// Nodes that one account may operate at a time.
+pub const NODES_PER_ACCOUNT_MAX: u64 = 1_000;
+/// Services in one app.
+pub const SERVICES_PER_APP_MAX: usize = 64;
+/// Replicas of one service.
+pub const REPLICAS_PER_SERVICE_MAX: u32 = 500;
+/// Ports of one service.
+pub const PORTS_PER_SERVICE_MAX: usize = 32;
+/// Volumes of one service.
+pub const VOLUMES_PER_SERVICE_MAX: usize = 16;
+/// Entries in any list of a constraint (regions, operators, tags).
+pub const CONSTRAINT_ENTRIES_MAX: usize = 64;
+/// Holders to whom one manifest key may be wrapped.
+pub const WRAPS_PER_MANIFEST_MAX: usize = 16;
+/// Largest wrapped key, in bytes.
+pub const WRAP_BYTES_MAX: usize = 1_024;
+/// Largest sealed manifest, in bytes; it is kept beside the ledger, under its hash.
+pub const MANIFEST_BYTES_MAX: u64 = 1024 * 1024;
+/// Revisions of an app kept for rollback.
+pub const REVISIONS_KEPT: usize = 10;
+/// Largest memo on a transfer, in bytes.
+pub const MEMO_BYTES_MAX: usize = 256;
+/// Evidence items in one action.
+pub const EVIDENCE_ITEMS_MAX: usize = 500;
+/// Largest price or amount that a transaction may name, in micro-credits (10^15 credits). With
+/// [`EVIDENCE_SPAN_MS_MAX`]-bounded spans summed over a lease's life, price times time stays below 2^127.
+pub const CREDITS_MAX: i128 = 1_000_000_000_000_000_000_000;
+/// Longest span one evidence item may cover, in milliseconds.
+pub const EVIDENCE_SPAN_MS_MAX: u64 = 3_600_000;
+/// How far evidence may run ahead of block time, in milliseconds.
+pub const EVIDENCE_AHEAD_MS_MAX: u64 = 2_000;
+/// Replica slots that the placement step looks at in one block.
+pub const PLACEMENTS_PER_BLOCK_MAX: usize = 2_000;
+/// Nodes that the placement step examines in one block before it leaves the rest for the next.
+pub const NODES_EXAMINED_PER_BLOCK_MAX: u64 = 400_000;
+/// Feasible nodes that are scored for one placement.
+pub const CANDIDATES_SCORED_MAX: usize = 16;
+/// Ended leases that one block forgets at most.
+pub const RETIRED_PER_BLOCK_MAX: usize = 500;
+/// How long an ended lease stays in the state for its bill, in milliseconds (100 days).
+pub const LEASE_RETENTION_MS: u64 = 100 * 24 * 3_600_000;
+/// First wait before a failed replica is placed again, in milliseconds; it doubles with every failure in a row.
+pub const BACKOFF_FIRST_MS: u64 = 1_000;
+/// Longest wait before a failed replica is placed again, in milliseconds.
+pub const BACKOFF_MAX_MS: u64 = 300_000;
+/// How soon a replica that found no node is looked at again, in milliseconds.
+pub const PLACE_RETRY_MS: u64 = 5_000;
+/// Failures in a row after which a new revision stops replacing a serving one.
+pub const ROLLOUT_FAILURES_MAX: u32 = 3;
+/// A lease that was ready this long, in milliseconds, forgets the failures before it.
+pub const FAILURES_FORGIVEN_AFTER_MS: u64 = 60_000;
+/// Signatures in one certificate.
+pub const CERTIFICATE_SIGNATURES_MAX: usize = 1_000;
+/// Leaves of one proof's path.
+pub const PROOF_DEPTH_MAX: usize = 256;

@@ -1,0 +1,248 @@
+//! The rules that a node must pass, in the order in which answers list them.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AccountId, NodeId};
+use crate::money::Credits;
+use crate::node::Isolation;
+use crate::place::Candidate;
+use crate::text::Word;
+
+/// A rule that refuses a node, with both sides of what it compared.
+#[derive(
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
+#[serde(rename_all = "kebab-case", tag = "rule")]
+pub enum Failing {
+    /// The node offers nothing.
+    #[error("it offers nothing yet")]
+    NoOffer,
+    /// The node takes no new replicas.
+    #[error("it is cordoned")]
+    Cordoned,
+    /// Too little CPU is free.
+    #[error("needs {needed} milli-CPU, {free} free")]
+    Cpu {
+        /// Thousandths of a core needed.
+        needed: u64,
+        /// Thousandths of a core free.
+        free: u64,
+    },
+    /// Too little memory is free.
+    #[error("needs {needed} bytes of memory, {free} free")]
+    Memory {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// Too little disk is free.
+    #[error("needs {needed} bytes of disk, {free} free")]
+    Storage {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The node does not run this isolation class.
+    #[error("does not run {wanted:?} workloads")]
+    Isolation {
+        /// The class wanted.
+        wanted: Isolation,
+    },
+    /// The node is elsewhere.
+    #[error("is in region {region}, which is not allowed")]
+    Region {
+        /// Where it is.
+        region: Word,
+    },
+    /// The operator is denied or not among those allowed.
+    #[error("its operator {operator} is not allowed")]
+    Operator {
+        /// Who operates it.
+        operator: AccountId,
+    },
+    /// The node lacks a tag.
+    #[error("lacks the tag {tag}")]
+    Tag {
+        /// The tag.
+        tag: Word,
+    },
+    /// A replica-hour costs too much.
+    #[error("asks {price} credits an hour, more than {max}")]
+    Price {
+        /// What it asks.
+        price: Credits,
+        /// What is allowed.
+        max: Credits,
+    },
+    /// The node has enough replicas of the service.
+    #[error("already has {count} replicas of the service, and {max} are allowed on one node")]
+    Spread {
+        /// How many it has.
+        count: u32,
+        /// How many are allowed.
+        max: u32,
+    },
+    /// A volume's data are on another node.
+    #[error("the volume's data are on {node}")]
+    VolumeElsewhere {
+        /// Where they are.
+        node: NodeId,
+    },
+}
+
+type Rule = fn(&Candidate<'_>) -> Result<(), Failing>;
+
+/// Every rule. Their order is the order of answers; all must pass, so it changes no placement.
+pub(crate) const RULES: &[Rule] = &[
+    offers, takes_new, cpu, memory, storage, isolation, region, operator, tags, price, spread,
+    volumes,
+];
+
+fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    candidate
+        .node
+        .offer
+        .as_ref()
+        .map(|_| ())
+        .ok_or(Failing::NoOffer)
+}
+
+fn takes_new(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    if candidate.node.is_cordoned {
+        Err(Failing::Cordoned)
+    } else {
+        Ok(())
+    }
+}
+
+fn cpu(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let (needed, free) = (
+        candidate.wanted.demand.resources.cpu_milli,
+        candidate.free.cpu_milli,
+    );
+    if needed <= free {
+        Ok(())
+    } else {
+        Err(Failing::Cpu { needed, free })
+    }
+}
+
+fn memory(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let (needed, free) = (
+        candidate.wanted.demand.resources.memory_bytes,
+        candidate.free.memory_bytes,
+    );
+    if needed <= free {
+        Ok(())
+    } else {
+        Err(Failing::Memory { needed, free })
+    }
+}
+
+fn storage(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let needed = candidate.wanted.demand.footprint().storage_bytes;
+    let free = candidate.free.storage_bytes;
+    if needed <= free {
+        Ok(())
+    } else {
+        Err(Failing::Storage { needed, free })
+    }
+}
+
+fn isolation(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let wanted = candidate.wanted.demand.isolation;
+    match &candidate.node.offer {
+        Some(offer) if !offer.isolation.contains(&wanted) => Err(Failing::Isolation { wanted }),
+        _ => Ok(()),
+    }
+}
+
+fn region(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let allowed = &candidate.wanted.demand.constraints.regions;
+    let Some(offer) = candidate
+        .node
+        .offer
+        .as_ref()
+        .filter(|_| !allowed.is_empty())
+    else {
+        return Ok(());
+    };
+    let inside = |wanted: &Word| {
+        let rest = offer.region.as_str().strip_prefix(wanted.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    if allowed.iter().any(inside) {
+        Ok(())
+    } else {
+        Err(Failing::Region {
+            region: offer.region.clone(),
+        })
+    }
+}
+
+fn operator(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let constraints = &candidate.wanted.demand.constraints;
+    let operator = candidate.node.operator;
+    let allowed = &constraints.operators_allowed;
+    let is_allowed = allowed.is_empty() || allowed.contains(&operator);
+    if is_allowed && !constraints.operators_denied.contains(&operator) {
+        Ok(())
+    } else {
+        Err(Failing::Operator { operator })
+    }
+}
+
+fn tags(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let Some(offer) = &candidate.node.offer else {
+        return Ok(());
+    };
+    let lacking = candidate
+        .wanted
+        .demand
+        .constraints
+        .tags
+        .difference(&offer.tags)
+        .next();
+    lacking.map_or(Ok(()), |tag| Err(Failing::Tag { tag: tag.clone() }))
+}
+
+fn price(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    match (
+        candidate.price_per_hour,
+        candidate.wanted.demand.constraints.price_per_hour_max,
+    ) {
+        (Some(price), Some(max)) if price > max => Err(Failing::Price { price, max }),
+        _ => Ok(()),
+    }
+}
+
+fn spread(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let (app, service, _) = candidate.wanted.slot;
+    let count = candidate.state.replicas_on(candidate.id, app, service);
+    match candidate.wanted.demand.constraints.replicas_per_node_max {
+        Some(max) if count >= max => Err(Failing::Spread { count, max }),
+        _ => Ok(()),
+    }
+}
+
+fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let app = candidate.wanted.app;
+    for label in candidate.wanted.demand.volumes.keys() {
+        let volume = candidate.state.volume(&(app.owner, app.label, *label));
+        if let Some(volume) = volume.filter(|volume| volume.node != *candidate.id) {
+            return Err(Failing::VolumeElsewhere { node: volume.node });
+        }
+    }
+    Ok(())
+}

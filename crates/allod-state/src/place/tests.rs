@@ -1,0 +1,1 @@
+//! Tests stand in `tests/it`.

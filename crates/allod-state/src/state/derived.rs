@@ -1,0 +1,113 @@
+//! What follows from the rows and is kept at hand: it is never stored and never authenticated.
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::account::Account;
+use crate::app::{App, Slot, SlotKey};
+use crate::id::{AccountId, AppId, Label, LeaseId, NodeId};
+use crate::lease::Lease;
+use crate::node::Resources;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Derived {
+    /// The sum of all balances, in micro-credits.
+    pub(super) balance_sum: i128,
+    /// Apps by owner and label.
+    pub(super) apps_by_label: OrdMap<(AccountId, Label), AppId>,
+    /// What the active leases of a node take.
+    pub(super) used: OrdMap<NodeId, Resources>,
+    /// How many active leases of a service a node has.
+    pub(super) replicas_on: OrdMap<(NodeId, AppId, Label), u32>,
+    /// Active leases by app.
+    pub(super) active_by_app: OrdSet<(AppId, LeaseId)>,
+    /// Active leases by node.
+    pub(super) active_by_node: OrdSet<(NodeId, LeaseId)>,
+    /// Ended leases by the time of their end.
+    pub(super) ended: OrdSet<(u64, LeaseId)>,
+    /// Slots by when placement looks at them.
+    pub(super) due: OrdSet<(u64, SlotKey)>,
+}
+
+impl Derived {
+    pub(super) fn account_changed(&mut self, before: Option<&Account>, after: Option<&Account>) {
+        let balance = |account: Option<&Account>| account.map_or(0, |a| a.balance.micro());
+        // Wrapping keeps the sum exact modulo 2^128 whatever passes through it; the block's last check compares it.
+        self.balance_sum = self
+            .balance_sum
+            .wrapping_sub(balance(before))
+            .wrapping_add(balance(after));
+    }
+
+    pub(super) fn app_changed(&mut self, id: &AppId, before: Option<&App>, after: Option<&App>) {
+        if let Some(app) = before {
+            self.apps_by_label.remove(&(app.owner, app.label));
+        }
+        if let Some(app) = after {
+            self.apps_by_label.insert((app.owner, app.label), *id);
+        }
+    }
+
+    pub(super) fn slot_changed(
+        &mut self,
+        key: &SlotKey,
+        before: Option<&Slot>,
+        after: Option<&Slot>,
+    ) {
+        if let Some(due) = before.and_then(|slot| slot.due_ms) {
+            self.due.remove(&(due, *key));
+        }
+        if let Some(due) = after.and_then(|slot| slot.due_ms) {
+            self.due.insert((due, *key));
+        }
+    }
+
+    pub(super) fn lease_changed(
+        &mut self,
+        id: &LeaseId,
+        before: Option<&Lease>,
+        after: Option<&Lease>,
+    ) {
+        if let Some(lease) = before {
+            self.forget_lease(id, lease);
+        }
+        if let Some(lease) = after {
+            self.learn_lease(id, lease);
+        }
+    }
+
+    fn learn_lease(&mut self, id: &LeaseId, lease: &Lease) {
+        if let Some(ended_ms) = lease.ended_ms() {
+            self.ended.insert((ended_ms, *id));
+            return;
+        }
+        self.active_by_app.insert((lease.app, *id));
+        self.active_by_node.insert((lease.node, *id));
+        let used = self.used.get(&lease.node).copied().unwrap_or_default();
+        self.used.insert(lease.node, used.plus(lease.footprint));
+        let place = (lease.node, lease.app, lease.service);
+        let count = self.replicas_on.get(&place).copied().unwrap_or(0);
+        self.replicas_on.insert(place, count.saturating_add(1));
+    }
+
+    fn forget_lease(&mut self, id: &LeaseId, lease: &Lease) {
+        if let Some(ended_ms) = lease.ended_ms() {
+            self.ended.remove(&(ended_ms, *id));
+            return;
+        }
+        self.active_by_app.remove(&(lease.app, *id));
+        self.active_by_node.remove(&(lease.node, *id));
+        let used = self.used.get(&lease.node).copied().unwrap_or_default();
+        self.used.insert(lease.node, used.minus(lease.footprint));
+        let place = (lease.node, lease.app, lease.service);
+        match self
+            .replicas_on
+            .get(&place)
+            .copied()
+            .unwrap_or(0)
+            .saturating_sub(1)
+        {
+            0 => drop(self.replicas_on.remove(&place)),
+            count => drop(self.replicas_on.insert(place, count)),
+        }
+    }
+}

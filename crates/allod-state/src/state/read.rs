@@ -1,0 +1,385 @@
+//! Questions to the state.
+
+use std::collections::BTreeSet;
+
+use crate::account::{Account, KeyRecord};
+use crate::app::{App, Demand, Revision, Slot, SlotKey};
+use crate::bill;
+use crate::id::{AccountId, AppId, Label, LeaseId, NetworkId, NodeId, Root};
+use crate::key::PublicKey;
+use crate::lease::Lease;
+use crate::money::Credits;
+use crate::node::{Node, Resources};
+use crate::proof::Proof;
+use crate::reject::Rejection;
+use crate::state::{Params, State, Tip};
+use crate::table::{Row, Table};
+use crate::tree::Tree;
+use crate::validator::ValidatorSet;
+use crate::volume::{Volume, VolumeKey};
+
+const FIRST: [u8; 32] = [0; 32];
+const LAST: [u8; 32] = [255; 32];
+
+impl State {
+    /// The ledger.
+    #[must_use]
+    pub const fn network(&self) -> NetworkId {
+        self.network
+    }
+
+    /// The block that led here.
+    #[must_use]
+    pub const fn tip(&self) -> Tip {
+        self.tip
+    }
+
+    /// The root over all rows.
+    #[must_use]
+    pub fn root(&self) -> Root {
+        Root(self.tree.root())
+    }
+
+    /// What genesis fixed.
+    #[must_use]
+    pub fn params(&self) -> Params {
+        let params = self.params.get(&0).map(|row| row.as_ref().clone());
+        params.unwrap_or(Params {
+            fee_per_work: Credits::ZERO,
+            supply: Credits::ZERO,
+            genesis_ms: 0,
+        })
+    }
+
+    /// Who votes on the next block.
+    #[must_use]
+    pub fn validators(&self) -> ValidatorSet {
+        self.validators
+            .get(&0)
+            .map_or_else(|| ValidatorSet::new([]), |row| row.as_ref().clone())
+    }
+
+    /// The sum of all balances, counted one by one. It equals [`Params::supply`] in every state there can be.
+    #[must_use]
+    pub fn recount(&self) -> Option<Credits> {
+        let mut sum = Credits::ZERO;
+        for (_, account) in self.accounts.iter() {
+            sum = sum.plus(account.balance).ok()?;
+        }
+        Some(sum)
+    }
+
+    /// The sum of all balances, as kept along the way.
+    pub(crate) const fn running_sum(&self) -> Credits {
+        Credits::from_micro(self.derived.balance_sum)
+    }
+
+    /// An account.
+    #[must_use]
+    pub fn account(&self, id: &AccountId) -> Option<Account> {
+        self.accounts.get(id).map(|row| row.as_ref().clone())
+    }
+
+    pub(crate) fn account_or_reject(&self, id: &AccountId) -> Result<Account, Rejection> {
+        self.account(id)
+            .ok_or(Rejection::UnknownAccount { account: *id })
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
+        self.accounts.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// A key of an account.
+    #[must_use]
+    pub fn key(&self, account: &AccountId, key: &PublicKey) -> Option<KeyRecord> {
+        self.keys
+            .get(&(*account, *key))
+            .map(|row| row.as_ref().clone())
+    }
+
+    /// The keys of an account.
+    pub fn keys_of(&self, account: &AccountId) -> impl Iterator<Item = (PublicKey, KeyRecord)> {
+        let range = (*account, PublicKey::Ed25519(FIRST))..=(*account, PublicKey::Ed25519(LAST));
+        self.keys
+            .range(range)
+            .map(|((_, key), row)| (*key, row.as_ref().clone()))
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, id: &NodeId) -> Option<Node> {
+        self.nodes.get(id).map(|row| row.as_ref().clone())
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, &Node)> {
+        self.nodes.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// The nodes from `start` on, then those before it: each once.
+    pub(crate) fn nodes_from(&self, start: NodeId) -> impl Iterator<Item = (&NodeId, &Node)> {
+        let rest = self.nodes.range(start..).chain(self.nodes.range(..start));
+        rest.map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// What the active leases of a node take.
+    #[must_use]
+    pub fn used_on(&self, node: &NodeId) -> Resources {
+        self.derived.used.get(node).copied().unwrap_or_default()
+    }
+
+    /// How many active leases of a service a node has.
+    #[must_use]
+    pub fn replicas_on(&self, node: &NodeId, app: &AppId, service: &Label) -> u32 {
+        self.derived
+            .replicas_on
+            .get(&(*node, *app, *service))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// An app.
+    #[must_use]
+    pub fn app(&self, id: &AppId) -> Option<App> {
+        self.apps.get(id).map(|row| row.as_ref().clone())
+    }
+
+    /// All apps.
+    pub fn apps(&self) -> impl Iterator<Item = (&AppId, &App)> {
+        self.apps.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// The app of an owner with a label.
+    #[must_use]
+    pub fn app_by_label(&self, owner: &AccountId, label: &Label) -> Option<AppId> {
+        self.derived.apps_by_label.get(&(*owner, *label)).copied()
+    }
+
+    /// The apps of an account, by label.
+    pub fn apps_of(&self, owner: &AccountId) -> impl Iterator<Item = (Label, AppId)> {
+        let range = (*owner, Label(FIRST))..=(*owner, Label(LAST));
+        self.derived
+            .apps_by_label
+            .range(range)
+            .map(|((_, label), id)| (*label, *id))
+    }
+
+    /// The apps of an account whose newest revision a key deployed.
+    pub(crate) fn apps_deployed_by(&self, owner: &AccountId, key: &PublicKey) -> Vec<AppId> {
+        let by_key = |id: &AppId| self.apps.get(id).is_some_and(|app| app.deployed_by == *key);
+        self.apps_of(owner)
+            .map(|(_, id)| id)
+            .filter(by_key)
+            .collect()
+    }
+
+    /// A revision of an app.
+    #[must_use]
+    pub fn revision(&self, key: &(AppId, u64)) -> Option<Revision> {
+        self.revisions.get(key).map(|row| row.as_ref().clone())
+    }
+
+    /// The kept revisions of an app, oldest first.
+    pub fn revisions_of(&self, app: &AppId) -> impl Iterator<Item = (&(AppId, u64), &Revision)> {
+        self.revisions
+            .range((*app, 0)..=(*app, u64::MAX))
+            .map(|(key, row)| (key, row.as_ref()))
+    }
+
+    /// The demand of a service in a revision.
+    #[must_use]
+    pub fn demand(&self, app: &AppId, revision: u64, service: &Label) -> Option<Demand> {
+        self.revisions
+            .get(&(*app, revision))?
+            .services
+            .get(service)
+            .cloned()
+    }
+
+    /// The revisions that services want or active leases run.
+    pub(crate) fn revisions_in_use(&self, app: &AppId) -> BTreeSet<u64> {
+        let wanted = self
+            .app(app)
+            .map(|app| app.services.into_values().map(|s| s.revision));
+        let leases = self.active_leases_of(app);
+        let run = leases
+            .iter()
+            .filter_map(|id| self.leases.get(id))
+            .map(|lease| lease.revision);
+        wanted.into_iter().flatten().chain(run).collect()
+    }
+
+    /// A replica slot.
+    #[must_use]
+    pub fn slot(&self, key: &SlotKey) -> Option<Slot> {
+        self.slots.get(key).map(|row| row.as_ref().clone())
+    }
+
+    /// The replica slots of an app.
+    #[must_use]
+    pub fn slots_of(&self, app: &AppId) -> Vec<SlotKey> {
+        let range = (*app, Label(FIRST), 0)..=(*app, Label(LAST), u32::MAX);
+        self.slots.range(range).map(|(key, _)| *key).collect()
+    }
+
+    /// The slots that placement should look at by `now_ms`, earliest first.
+    pub(crate) fn due_slots(&self, now_ms: u64, count_max: usize) -> Vec<SlotKey> {
+        let due = self
+            .derived
+            .due
+            .iter()
+            .take_while(|(due, _)| *due <= now_ms);
+        due.map(|(_, key)| *key).take(count_max).collect()
+    }
+
+    /// Block time of the next thing that happens by itself. A block at that time makes it happen.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.derived.due.get_min().map(|(due, _)| *due)
+    }
+
+    /// A lease.
+    #[must_use]
+    pub fn lease(&self, id: &LeaseId) -> Option<Lease> {
+        self.leases.get(id).map(|row| row.as_ref().clone())
+    }
+
+    /// All leases, ended ones included.
+    pub fn leases(&self) -> impl Iterator<Item = (&LeaseId, &Lease)> {
+        self.leases.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// The active leases of an app.
+    #[must_use]
+    pub fn active_leases_of(&self, app: &AppId) -> Vec<LeaseId> {
+        let range = (*app, LeaseId(FIRST))..=(*app, LeaseId(LAST));
+        self.derived
+            .active_by_app
+            .range(range)
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    /// The active leases of a node.
+    #[must_use]
+    pub fn active_leases_on(&self, node: &NodeId) -> Vec<LeaseId> {
+        let range = (*node, LeaseId(FIRST))..=(*node, LeaseId(LAST));
+        self.derived
+            .active_by_node
+            .range(range)
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    /// Leases that ended before `before_ms`, oldest first.
+    pub(crate) fn ended_before(&self, before_ms: u64, count_max: usize) -> Vec<LeaseId> {
+        let old = self
+            .derived
+            .ended
+            .iter()
+            .take_while(|(ended, _)| *ended < before_ms);
+        old.map(|(_, id)| *id).take(count_max).collect()
+    }
+
+    /// One line of a bill.
+    #[must_use]
+    pub fn bill_line(&self, key: &bill::LineKey) -> Option<bill::Line> {
+        self.bill_lines.get(key).map(|row| **row)
+    }
+
+    /// The lines of an account's bill for a month (`yyyymm`).
+    pub fn bill_of(
+        &self,
+        payer: &AccountId,
+        month: u32,
+    ) -> impl Iterator<Item = (&bill::LineKey, &bill::Line)> {
+        let range = (*payer, month, LeaseId(FIRST))..=(*payer, month, LeaseId(LAST));
+        self.bill_lines
+            .range(range)
+            .map(|(key, row)| (key, row.as_ref()))
+    }
+
+    /// A volume.
+    #[must_use]
+    pub fn volume(&self, key: &VolumeKey) -> Option<Volume> {
+        self.volumes.get(key).map(|row| row.as_ref().clone())
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = (&VolumeKey, &Volume)> {
+        self.volumes.iter().map(|(key, row)| (key, row.as_ref()))
+    }
+
+    /// The volumes of an app, by its owner and label.
+    #[must_use]
+    pub fn volumes_of(&self, owner: &AccountId, app: &Label) -> Vec<(VolumeKey, Volume)> {
+        let range = (*owner, *app, Label(FIRST))..=(*owner, *app, Label(LAST));
+        self.volumes
+            .range(range)
+            .map(|(key, row)| (*key, row.as_ref().clone()))
+            .collect()
+    }
+
+    /// How many accounts, nodes, apps and leases there are.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 4] {
+        [
+            self.accounts.len(),
+            self.nodes.len(),
+            self.apps.len(),
+            self.leases.len(),
+        ]
+    }
+
+    /// The stored key of an account's row, for [`State::prove`].
+    #[must_use]
+    pub fn account_key(id: &AccountId) -> Vec<u8> {
+        Table::<Account>::stored_key(id)
+    }
+
+    /// The stored key of a lease's row, for [`State::prove`].
+    #[must_use]
+    pub fn lease_key(id: &LeaseId) -> Vec<u8> {
+        Table::<Lease>::stored_key(id)
+    }
+
+    /// The stored key of a bill line's row, for [`State::prove`].
+    #[must_use]
+    pub fn bill_line_key(key: &bill::LineKey) -> Vec<u8> {
+        Table::<bill::Line>::stored_key(key)
+    }
+
+    /// The value stored at a stored key, and the proof that it is, or that nothing is.
+    #[must_use]
+    pub fn prove(&self, stored_key: &[u8]) -> (Option<Vec<u8>>, Proof) {
+        (
+            self.stored_value(stored_key),
+            self.tree.prove(&Tree::path_of(stored_key)),
+        )
+    }
+
+    fn stored_value(&self, stored_key: &[u8]) -> Option<Vec<u8>> {
+        fn value<R: Row>(table: &Table<R>, key: &[u8]) -> Option<Vec<u8>> {
+            let key: R::Key = borsh::from_slice(key).ok()?;
+            table
+                .get(&key)
+                .map(|row| crate::codec::encode(row.as_ref()))
+        }
+        let (tag, key) = stored_key.split_first()?;
+        match *tag {
+            Account::TAG => value(&self.accounts, key),
+            KeyRecord::TAG => value(&self.keys, key),
+            Node::TAG => value(&self.nodes, key),
+            App::TAG => value(&self.apps, key),
+            Revision::TAG => value(&self.revisions, key),
+            Slot::TAG => value(&self.slots, key),
+            Lease::TAG => value(&self.leases, key),
+            bill::Line::TAG => value(&self.bill_lines, key),
+            Volume::TAG => value(&self.volumes, key),
+            Params::TAG => value(&self.params, key),
+            ValidatorSet::TAG => value(&self.validators, key),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Changes to the state: each keeps the derived part true.
+
+use crate::account::{Account, KeyRecord};
+use crate::app::{App, Revision, Slot, SlotKey};
+use crate::bill;
+use crate::id::{AccountId, AppId, LeaseId, NodeId};
+use crate::key::PublicKey;
+use crate::lease::Lease;
+use crate::node::Node;
+use crate::state::{Params, State};
+use crate::validator::ValidatorSet;
+use crate::volume::{Volume, VolumeKey};
+
+impl State {
+    pub(crate) fn put_account(&mut self, id: AccountId, account: Account) {
+        let before = self.accounts.get(&id).cloned();
+        self.derived
+            .account_changed(before.as_deref(), Some(&account));
+        self.accounts.put(id, account);
+    }
+
+    pub(crate) fn put_key(&mut self, account: AccountId, key: PublicKey, record: KeyRecord) {
+        self.keys.put((account, key), record);
+    }
+
+    pub(crate) fn remove_key(&mut self, account: &AccountId, key: &PublicKey) {
+        self.keys.remove(&(*account, *key));
+    }
+
+    pub(crate) fn put_node(&mut self, id: NodeId, node: Node) {
+        self.nodes.put(id, node);
+    }
+
+    pub(crate) fn put_app(&mut self, id: AppId, app: App) {
+        let before = self.apps.get(&id).cloned();
+        self.derived.app_changed(&id, before.as_deref(), Some(&app));
+        self.apps.put(id, app);
+    }
+
+    pub(crate) fn remove_app(&mut self, id: &AppId) {
+        let before = self.apps.remove(id);
+        self.derived.app_changed(id, before.as_deref(), None);
+    }
+
+    pub(crate) fn put_revision(&mut self, key: (AppId, u64), revision: Revision) {
+        self.revisions.put(key, revision);
+    }
+
+    pub(crate) fn remove_revision(&mut self, key: &(AppId, u64)) {
+        self.revisions.remove(key);
+    }
+
+    pub(crate) fn put_slot(&mut self, key: SlotKey, slot: Slot) {
+        let before = self.slots.get(&key).cloned();
+        self.derived
+            .slot_changed(&key, before.as_deref(), Some(&slot));
+        self.slots.put(key, slot);
+    }
+
+    pub(crate) fn remove_slot(&mut self, key: &SlotKey) {
+        let before = self.slots.remove(key);
+        self.derived.slot_changed(key, before.as_deref(), None);
+    }
+
+    pub(crate) fn put_lease(&mut self, id: LeaseId, lease: Lease) {
+        let before = self.leases.get(&id).cloned();
+        self.derived
+            .lease_changed(&id, before.as_deref(), Some(&lease));
+        self.leases.put(id, lease);
+    }
+
+    pub(crate) fn remove_lease(&mut self, id: &LeaseId) {
+        let before = self.leases.remove(id);
+        self.derived.lease_changed(id, before.as_deref(), None);
+    }
+
+    pub(crate) fn put_bill_line(&mut self, key: bill::LineKey, line: bill::Line) {
+        self.bill_lines.put(key, line);
+    }
+
+    pub(crate) fn put_volume(&mut self, key: VolumeKey, volume: Volume) {
+        self.volumes.put(key, volume);
+    }
+
+    pub(crate) fn remove_volume(&mut self, key: &VolumeKey) {
+        self.volumes.remove(key);
+    }
+
+    pub(crate) fn put_params(&mut self, params: Params) {
+        self.params.put(0, params);
+    }
+
+    pub(crate) fn put_validators(&mut self, validators: ValidatorSet) {
+        self.validators.put(0, validators);
+    }
+}

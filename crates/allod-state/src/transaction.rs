@@ -1,0 +1,244 @@
+//! The envelope in which every change arrives, and the one list of the changes there are.
+//!
+//! A transaction names its network, protocol version, account, key, nonce and expiry under its signature, so that it
+//! can be neither replayed, nor carried to another network, nor kept for later. Its actions succeed together or fail
+//! together.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::account::grant::Verb;
+use crate::account::{AddKey, RevokeKey, RotateKey};
+use crate::app::{Delete, Deploy, Restart, Rollback, Scale};
+use crate::apply::Context;
+use crate::codec::{self, DecodeError};
+use crate::credit::Transfer;
+use crate::evidence::SubmitEvidence;
+use crate::id::{AccountId, NetworkId, TransactionId};
+use crate::key::{BadSignature, Claim, PublicKey, Signature, verify_batch};
+use crate::lease::ReportLease;
+use crate::limits::TRANSACTION_BYTES_MAX;
+use crate::node::{CordonNode, PublishOffer, RegisterNode};
+use crate::reject::Rejection;
+use crate::volume::{DropVolume, ReportVolume};
+
+/// The protocol version that this law speaks.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+const SIGN_DOMAIN: &[u8] = b"allod-tx-v1";
+const ID_DOMAIN: &str = "allod transaction id v1";
+
+/// What is signed.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Body {
+    /// [`PROTOCOL_VERSION`].
+    pub version: u16,
+    /// The ledger this transaction is for.
+    pub network: NetworkId,
+    /// On whose behalf.
+    pub account: AccountId,
+    /// With which of the account's keys.
+    pub key: PublicKey,
+    /// The number of transactions this key has had in blocks before, failed ones included.
+    pub nonce: u64,
+    /// Block time, in milliseconds since 1970, from which it is refused.
+    pub expires_ms: u64,
+    /// The most work units it may use; see [`Action::work`].
+    pub work_limit: u64,
+    /// What to do, all or nothing.
+    pub actions: Vec<Action>,
+}
+
+/// A body and the signature of its key.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Transaction {
+    /// What is signed.
+    pub body: Body,
+    /// By `body.key`, over [`Body::sign_bytes`].
+    pub signature: Signature,
+}
+
+/// A transaction whose signature has been checked. There is no other way to make one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    transaction: Transaction,
+    id: TransactionId,
+}
+
+impl Body {
+    /// The bytes a key signs.
+    #[must_use]
+    pub fn sign_bytes(&self) -> Vec<u8> {
+        let mut bytes = SIGN_DOMAIN.to_vec();
+        bytes.extend_from_slice(&codec::encode(self));
+        bytes
+    }
+
+    /// The transaction's id. It does not depend on the signature.
+    #[must_use]
+    pub fn id(&self) -> TransactionId {
+        TransactionId(codec::hash(ID_DOMAIN, self))
+    }
+}
+
+impl Transaction {
+    /// Reads a transaction from outside.
+    ///
+    /// # Errors
+    /// Where the bytes are too many or not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode("transaction", TRANSACTION_BYTES_MAX, bytes)
+    }
+
+    /// The canonical bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// Where it is not the key's.
+    pub fn verify(self) -> Result<Verified, BadSignature> {
+        self.body
+            .key
+            .verify(&self.body.sign_bytes(), &self.signature)?;
+        let id = self.body.id();
+        Ok(Verified {
+            transaction: self,
+            id,
+        })
+    }
+}
+
+impl Verified {
+    /// Checks many signatures together, which is about twice as fast as one by one.
+    ///
+    /// # Errors
+    /// Where at least one signature is bad; [`Transaction::verify`] tells which.
+    pub fn batch(transactions: Vec<Transaction>) -> Result<Vec<Self>, BadSignature> {
+        let messages: Vec<Vec<u8>> = transactions.iter().map(|tx| tx.body.sign_bytes()).collect();
+        let claims: Vec<Claim<'_>> = transactions
+            .iter()
+            .zip(&messages)
+            .map(|(tx, message)| Claim {
+                key: tx.body.key,
+                message,
+                signature: tx.signature,
+            })
+            .collect();
+        verify_batch(&claims)?;
+        let verified = transactions.into_iter().map(|transaction| {
+            let id = transaction.body.id();
+            Self { transaction, id }
+        });
+        Ok(verified.collect())
+    }
+
+    /// The transaction.
+    #[must_use]
+    pub const fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> TransactionId {
+        self.id
+    }
+
+    /// Gives the transaction back.
+    #[must_use]
+    pub fn into_transaction(self) -> Transaction {
+        self.transaction
+    }
+}
+
+/// One change to the state. Each kind lives in its noun's module.
+pub(crate) trait Apply {
+    /// The verb that the signing key's grant must hold.
+    const VERB: Verb;
+
+    /// How many work units it costs, from its size alone.
+    fn work(&self) -> u64;
+
+    /// Validates everything, then changes everything.
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection>;
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $tag:literal $name:literal $kind:ident),+ $(,)?) => {
+        /// The changes there are. The tag is the wire tag: it is never reused, and new kinds go last.
+        #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+        #[borsh(use_discriminant = true)]
+        #[repr(u8)]
+        pub enum Action {
+            $($(#[$doc])* $kind($kind) = $tag),+
+        }
+
+        impl Action {
+            /// The kind's name, as receipts and the API show it.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $name),+ }
+            }
+
+            /// The verb that the signing key's grant must hold.
+            #[must_use]
+            pub const fn verb(&self) -> Verb {
+                match self { $(Self::$kind(_) => <$kind as Apply>::VERB),+ }
+            }
+
+            /// How many work units it costs.
+            #[must_use]
+            pub fn work(&self) -> u64 {
+                match self { $(Self::$kind(action) => action.work()),+ }
+            }
+
+            pub(crate) fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+                match self { $(Self::$kind(action) => action.apply(context)),+ }
+            }
+        }
+
+        $(impl From<$kind> for Action {
+            fn from(action: $kind) -> Self {
+                Self::$kind(action)
+            }
+        })+
+    };
+}
+
+actions! {
+    /// Sends credits to another account.
+    0 "credit.transfer" Transfer,
+    /// Adds a key with a grant.
+    1 "key.add" AddKey,
+    /// Takes a key away.
+    2 "key.revoke" RevokeKey,
+    /// Replaces the signing key by another with the same grant.
+    3 "key.rotate" RotateKey,
+    /// Lists a machine.
+    4 "node.register" RegisterNode,
+    /// States what a machine gives, and at what price.
+    5 "node.offer" PublishOffer,
+    /// Stops or resumes placing on a machine.
+    6 "node.cordon" CordonNode,
+    /// Creates an app or a new revision of it.
+    7 "app.deploy" Deploy,
+    /// Sets a service's replica count.
+    8 "app.scale" Scale,
+    /// Replaces every replica by a fresh one.
+    9 "app.restart" Restart,
+    /// Makes an earlier revision the newest again.
+    10 "app.rollback" Rollback,
+    /// Ends an app.
+    11 "app.delete" Delete,
+    /// Tells what became of a lease.
+    12 "lease.report" ReportLease,
+    /// Tells what leases used, and for how long they were ready.
+    13 "evidence.submit" SubmitEvidence,
+    /// Gives up a volume that no app uses.
+    14 "volume.drop" DropVolume,
+    /// Tells that a dropped volume is gone from its node.
+    15 "volume.report" ReportVolume,
+}
