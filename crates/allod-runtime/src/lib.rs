@@ -10,9 +10,12 @@
 
 mod client;
 mod container;
+mod journal;
 mod layout;
 pub mod limits;
 pub mod logs;
+pub mod network;
+mod record;
 mod request;
 pub mod root;
 mod signal;

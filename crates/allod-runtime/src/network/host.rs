@@ -1,0 +1,222 @@
+//! The host's side: the choice of a block, the link, the table, forwarding.
+
+use super::allocation::{Allocations, Durable};
+use super::block::{Block, LINK_PREFIX_LENGTH, Prefix};
+use super::element::Element;
+use super::error::NetworkError;
+use super::forward::{self, Obstacle};
+use super::link::Links;
+use super::rules::{self, Facts};
+use super::tool::Tool;
+use super::{Network, inside, router, sysctl};
+use crate::workload::InstallationId;
+
+/// How the names of all installations' links begin.
+pub(super) const LINK_PREFIX: &str = "allod-";
+const FORWARDING: &str = "ipv4/ip_forward";
+
+/// The name of an installation's link on the host.
+pub(super) fn link_name(installation: InstallationId) -> String {
+    format!("{LINK_PREFIX}{installation}")
+}
+
+impl Network {
+    /// Makes or repairs everything that is not one workload's: router, rules, link, forwarding,
+    /// the bridges of the apps that have workloads; removes what nobody owns any more. Safe to
+    /// repeat, and cheap enough to repeat every minute: it also undoes what others did to us, such
+    /// as a flushed firewall, and follows the host's addresses. The result says what on this host
+    /// will keep packets from flowing.
+    pub fn ensure(&self) -> Result<Vec<Obstacle>, NetworkError> {
+        let _lock = self.lock()?;
+        let allocations = self.allocations()?;
+        let neighbours = self.neighbours()?;
+        let (durable, obstacle) = self.settle(&allocations, &neighbours)?;
+        let block = durable.block;
+        let elements = self.elements(block, &allocations);
+        let host_link = self.host_link();
+        let facts = Facts {
+            block,
+            host_link: &host_link,
+            host_addresses: &neighbours.addresses,
+            elements: &elements,
+        };
+        let router = router::ensure_namespace(&self.router_path())?;
+        router::ensure_rules(&router, &facts)?;
+        let table = rules::host_table(self.installation);
+        Tool::Nft.run(
+            "write the host's rules",
+            &["-f", "-"],
+            &facts.host_ruleset(&table),
+        )?;
+        router::ensure_uplink(&router, &host_link, &facts)?;
+        ensure_link(&host_link, block)?;
+        let mut obstacles = forward::ensure(&host_link, self.installation)?;
+        self.ensure_forwarding(durable)?;
+        inside(&router, "the router", || {
+            for (app, subnet) in allocations.subnets(block) {
+                router::ensure_bridge(&app, subnet)?;
+            }
+            self.reap(block, &allocations)
+        })?;
+        obstacles.extend(obstacle);
+        Ok(obstacles)
+    }
+
+    /// The elements of the router's sets that follow from who has which address.
+    fn elements(&self, block: Block, allocations: &Allocations) -> Vec<Element> {
+        let apps = allocations.subnets(block);
+        let workloads = allocations.places(block);
+        apps.flat_map(|(app, subnet)| router::app_elements(&app, subnet))
+            .chain(workloads.map(|place| router::workload_element(self.installation, &place)))
+            .collect()
+    }
+
+    /// Addresses and routes of the host that are not this installation's.
+    fn neighbours(&self) -> Result<Neighbours, NetworkError> {
+        let failed = || NetworkError::kernel("read the addresses and routes of this host");
+        let mut links = Links::open().map_err(failed())?;
+        let own = links
+            .find(&self.host_link())
+            .map_err(failed())?
+            .map(|link| link.index);
+        let addresses: Vec<Prefix> = links
+            .addresses()
+            .map_err(failed())?
+            .into_iter()
+            .filter(|(index, _)| Some(*index) != own)
+            .map(|(_, prefix)| prefix)
+            .collect();
+        let taken = links
+            .routes()
+            .map_err(failed())?
+            .into_iter()
+            .filter(|route| route.link.is_none() || route.link != own)
+            .map(|route| Taken {
+                prefix: route.destination,
+                yields: route.is_main,
+            })
+            .chain(addresses.iter().map(|prefix| Taken {
+                prefix: *prefix,
+                yields: false,
+            }))
+            .filter(|taken| taken.prefix.length > 0)
+            .collect();
+        Ok(Neighbours { addresses, taken })
+    }
+
+    /// The block decided on earlier, or a new choice when there is none yet, or when it collides
+    /// and no workload holds an address in it.
+    fn settle(
+        &self,
+        allocations: &Allocations,
+        neighbours: &Neighbours,
+    ) -> Result<(Durable, Option<Obstacle>), NetworkError> {
+        let path = self.durable_path();
+        let known = Durable::load(&path)?;
+        let forwarding_was_off = known.as_ref().is_some_and(|known| known.forwarding_was_off);
+        if let Some(known) = known {
+            let Some(taken) = neighbours.collision(known.block) else {
+                return Ok((known, None));
+            };
+            if !allocations.is_empty() {
+                let block = known.block.prefix().to_string();
+                let obstacle = Obstacle::BlockTaken {
+                    block,
+                    taken_by: taken.to_string(),
+                };
+                return Ok((known, Some(obstacle)));
+            }
+        }
+        let seed = self.installation.to_string();
+        let is_untouched = |block: Block| {
+            !neighbours
+                .taken
+                .iter()
+                .any(|taken| taken.prefix.overlaps(block.prefix()))
+        };
+        let block = Block::choose(seed.as_bytes(), is_untouched)
+            .or_else(|| {
+                // A wide route (a company's 10.0.0.0/8, a tunnel's 0.0.0.0/1) covers them all;
+                // where the longest prefix wins, a block of ours may lie inside it.
+                Block::choose(seed.as_bytes(), |block| {
+                    neighbours.collision(block).is_none()
+                })
+            })
+            .ok_or(NetworkError::NoFreeBlock)?;
+        let durable = Durable {
+            block,
+            forwarding_was_off,
+        };
+        durable.save(&path)?;
+        tracing::info!(block = %block.prefix(), "address block chosen");
+        Ok((durable, None))
+    }
+
+    /// Forwarding must be on; that it was off is written down before it is changed.
+    fn ensure_forwarding(&self, durable: Durable) -> Result<(), NetworkError> {
+        if sysctl::read(FORWARDING)?.as_deref() == Some("1") {
+            return Ok(());
+        }
+        let durable = Durable {
+            forwarding_was_off: true,
+            ..durable
+        };
+        durable.save(&self.durable_path())?;
+        sysctl::write(FORWARDING, "1")?;
+        tracing::info!("forwarding turned on");
+        Ok(())
+    }
+
+    /// Turns forwarding off again, if it was off before and nobody else came to need it.
+    pub(super) fn restore_forwarding(&self, durable: &Durable) -> Result<(), NetworkError> {
+        let failed = || NetworkError::kernel("list the links of this host");
+        let own = self.host_link();
+        let others = Links::open()
+            .and_then(|mut links| links.all())
+            .map_err(failed())?;
+        let is_needed = others.iter().any(|link| {
+            let name = link.name.as_str();
+            name != own && (name.starts_with(LINK_PREFIX) || name == "docker0")
+        });
+        if durable.forwarding_was_off && !is_needed {
+            sysctl::write(FORWARDING, "0")?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives the host's end of the link its address and the route to the block.
+fn ensure_link(host_link: &str, block: Block) -> Result<(), NetworkError> {
+    sysctl::write(&format!("ipv6/conf/{host_link}/disable_ipv6"), "1")?;
+    let address = Prefix {
+        address: block.host(),
+        length: LINK_PREFIX_LENGTH,
+    };
+    Links::open()
+        .and_then(|mut links| links.join(host_link, address, block.prefix(), block.router()))
+        .map_err(NetworkError::kernel(format!("set up `{host_link}`")))
+}
+
+/// What the host has beside this installation.
+struct Neighbours {
+    addresses: Vec<Prefix>,
+    taken: Vec<Taken>,
+}
+
+/// A range that is in use on the host.
+struct Taken {
+    prefix: Prefix,
+    /// Whether a longer prefix inside it wins.
+    yields: bool,
+}
+
+impl Neighbours {
+    /// What makes a block unusable.
+    fn collision(&self, block: Block) -> Option<Prefix> {
+        let own = block.prefix();
+        let collides = |taken: &&Taken| {
+            taken.prefix.overlaps(own) && !(taken.yields && taken.prefix.length < own.length)
+        };
+        self.taken.iter().find(collides).map(|taken| taken.prefix)
+    }
+}
