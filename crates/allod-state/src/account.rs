@@ -101,6 +101,3 @@ impl AccountId {
     /// The account that rounding remainders and fees go to. No key belongs to it.
     pub const COMMONS: Self = Self([0; 32]);
 }
-
-#[cfg(test)]
-mod tests;

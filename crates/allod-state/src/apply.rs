@@ -565,6 +565,3 @@ impl Context<'_> {
         Ok(per_hour.mul_div_ceil(period_ms, 3_600_000)?)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -104,6 +104,3 @@ pub(crate) fn move_credits(
     );
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

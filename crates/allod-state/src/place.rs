@@ -132,6 +132,3 @@ impl<'a> Candidate<'a> {
         (neighbours, price_per_hour, self.free.memory_bytes)
     }
 }
-
-#[cfg(test)]
-mod tests;

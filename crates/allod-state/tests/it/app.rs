@@ -1,0 +1,295 @@
+//! Apps from deployment to deletion.
+
+use std::collections::BTreeMap;
+
+use allod_state::app::{Delete, Demand, Restart, RestartPolicy, Rollback, Scale, Waiting};
+use allod_state::lease::{EndCause, Phase, Report};
+use allod_state::node::CordonNode;
+use allod_state::volume::Standing;
+use allod_state::{Label, Rejection};
+
+use crate::world::{GIB, World, web};
+
+fn with_volume(world: &World, app: &str) -> Demand {
+    let label = Label::of(world.app_label(app).as_bytes(), "data");
+    Demand {
+        volumes: BTreeMap::from([(label, GIB)]),
+        ..web(1)
+    }
+}
+
+#[test]
+fn a_stack_is_placed_whole_or_not_at_all() {
+    let mut world = World::new();
+    let huge = Demand {
+        resources: allod_state::node::Resources {
+            memory_bytes: 9 * GIB,
+            ..web(1).resources
+        },
+        ..web(1)
+    };
+    let deploy = world.deploy("shop", &[("web", web(2)), ("db", huge)], 1);
+    let Err(Rejection::NoPlacement { why }) = world.try_run(vec![deploy.into()]) else {
+        panic!("it should not fit");
+    };
+    assert!(why.to_string().contains("bytes of memory"), "{why}");
+    assert_eq!(world.state.counts()[2..], [0, 0]);
+}
+
+#[test]
+fn every_failing_rule_is_named() {
+    let mut world = World::new();
+    world.run(vec![
+        CordonNode {
+            node: world.node,
+            is_cordoned: true,
+        }
+        .into(),
+    ]);
+    let mut demand = web(1);
+    demand.constraints.regions.insert("fr".parse().unwrap());
+    demand.constraints.tags.insert("ssd".parse().unwrap());
+    demand.resources.cpu_milli = 9_000;
+    let deploy = world.deploy("shop", &[("web", demand)], 1);
+    let Err(Rejection::NoPlacement { why }) = world.try_run(vec![deploy.into()]) else {
+        panic!("it should not fit");
+    };
+    assert_eq!(why.refusals[0].failing.len(), 4, "{why}");
+}
+
+#[test]
+fn an_update_starts_the_new_replica_before_it_ends_the_old() {
+    let mut world = World::new();
+    world.run(vec![world.deploy("shop", &[("web", web(2))], 1).into()]);
+    for (id, _) in world.active("shop") {
+        world.report_lease(id, Report::Ready);
+    }
+    world.run(vec![world.deploy("shop", &[("web", web(2))], 2).into()]);
+    for round in 0..2 {
+        let active = world.active("shop");
+        assert_eq!(active.len(), 3, "one replica at a time: round {round}");
+        let ready = active
+            .iter()
+            .filter(|(_, lease)| matches!(lease.phase, Phase::Ready { .. }))
+            .count();
+        assert_eq!(ready, 2, "two always serve");
+        let (next, _) = active
+            .iter()
+            .find(|(_, lease)| lease.phase == Phase::Placed)
+            .unwrap();
+        world.report_lease(*next, Report::Ready);
+        world.wait(1);
+    }
+    let active = world.active("shop");
+    assert_eq!(
+        active
+            .iter()
+            .map(|(_, lease)| lease.revision)
+            .collect::<Vec<_>>(),
+        [2, 2]
+    );
+    assert!(active.iter().all(|(_, lease)| lease.epoch == 2));
+}
+
+#[test]
+fn a_service_with_a_volume_never_runs_twice() {
+    let mut world = World::new();
+    let demand = with_volume(&world, "shop");
+    world.run(vec![
+        world.deploy("shop", &[("db", demand.clone())], 1).into(),
+    ]);
+    let (first, _) = world.active("shop")[0];
+    world.report_lease(first, Report::Ready);
+    world.run(vec![world.deploy("shop", &[("db", demand)], 2).into()]);
+    let active = world.active("shop");
+    assert_eq!(active.len(), 1);
+    assert_eq!(active[0].1.revision, 2);
+    let ended = world.state.lease(&first).unwrap().phase;
+    assert!(matches!(
+        ended,
+        Phase::Ended {
+            cause: EndCause::Superseded,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_revision_that_keeps_failing_leaves_the_old_one_serving() {
+    let mut world = World::new();
+    world.run(vec![world.deploy("shop", &[("web", web(1))], 1).into()]);
+    let (old, _) = world.active("shop")[0];
+    world.report_lease(old, Report::Ready);
+    world.run(vec![world.deploy("shop", &[("web", web(1))], 2).into()]);
+    for _ in 0..3 {
+        let (new, _) = *world
+            .active("shop")
+            .iter()
+            .find(|(id, _)| *id != old)
+            .expect("a try");
+        world.report_lease(new, Report::Ended(EndCause::Exited { code: 1 }));
+        world.wait(400_000);
+    }
+    assert_eq!(world.active("shop").len(), 1);
+    assert_eq!(world.active("shop")[0].0, old);
+    let app = world.state.app(&world.app("shop")).unwrap();
+    assert!(app.services.values().all(|service| service.is_halted));
+    world.run(vec![
+        Rollback {
+            app: world.app("shop"),
+            to: None,
+        }
+        .into(),
+    ]);
+    let (again, lease) = world.active("shop").pop().unwrap();
+    assert_eq!(lease.revision, 3);
+    world.report_lease(again, Report::Ready);
+    assert_eq!(world.active("shop").len(), 1);
+}
+
+#[test]
+fn a_failed_replica_waits_longer_each_time() {
+    let mut world = World::new();
+    world.run(vec![world.deploy("shop", &[("web", web(1))], 1).into()]);
+    let app = world.app("shop");
+    let key = world.state.slots_of(&app)[0];
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        let (id, _) = world.active("shop")[0];
+        world.report_lease(id, Report::Ended(EndCause::OutOfMemory));
+        let slot = world.state.slot(&key).unwrap();
+        assert_eq!(
+            slot.waiting,
+            Some(Waiting::BackingOff(EndCause::OutOfMemory))
+        );
+        assert_eq!(world.state.next_due_ms(), slot.due_ms);
+        waits.push(slot.due_ms.unwrap() - world.now_ms());
+        world.wait(*waits.last().unwrap());
+    }
+    assert_eq!(waits, [1_000, 2_000, 4_000, 8_000]);
+}
+
+#[test]
+fn a_job_that_ends_well_is_complete() {
+    let mut world = World::new();
+    let job = Demand {
+        restart: RestartPolicy::OnFailure,
+        ..web(1)
+    };
+    world.run(vec![world.deploy("job", &[("once", job)], 1).into()]);
+    let (id, _) = world.active("job")[0];
+    world.report_lease(id, Report::Ended(EndCause::Exited { code: 0 }));
+    world.wait(400_000);
+    assert!(world.active("job").is_empty());
+    let slot = world
+        .state
+        .slot(&world.state.slots_of(&world.app("job"))[0])
+        .unwrap();
+    assert!(matches!(slot.waiting, Some(Waiting::Completed(_))));
+}
+
+#[test]
+fn scaling_adds_and_ends_replicas() {
+    let mut world = World::new();
+    world.run(vec![world.deploy("shop", &[("web", web(1))], 1).into()]);
+    let app = world.app("shop");
+    let service = *world
+        .state
+        .app(&app)
+        .unwrap()
+        .services
+        .keys()
+        .next()
+        .unwrap();
+    world.run(vec![
+        Scale {
+            app,
+            service,
+            replicas: 3,
+        }
+        .into(),
+    ]);
+    assert_eq!(world.active("shop").len(), 3);
+    let refused = world.try_run(vec![
+        Scale {
+            app,
+            service,
+            replicas: 50,
+        }
+        .into(),
+    ]);
+    assert!(matches!(refused, Err(Rejection::NoPlacement { .. })));
+    assert_eq!(world.active("shop").len(), 3, "nothing half-applied");
+    world.run(vec![
+        Scale {
+            app,
+            service,
+            replicas: 0,
+        }
+        .into(),
+    ]);
+    assert!(world.active("shop").is_empty());
+    assert_eq!(
+        world.state.used_on(&world.node),
+        allod_state::node::Resources::default()
+    );
+}
+
+#[test]
+fn a_restart_replaces_every_replica() {
+    let mut world = World::new();
+    world.run(vec![world.deploy("shop", &[("web", web(1))], 1).into()]);
+    let (old, _) = world.active("shop")[0];
+    world.report_lease(old, Report::Ready);
+    world.run(vec![
+        Restart {
+            app: world.app("shop"),
+            service: None,
+        }
+        .into(),
+    ]);
+    let (new, _) = *world
+        .active("shop")
+        .iter()
+        .find(|(id, _)| *id != old)
+        .unwrap();
+    world.report_lease(new, Report::Ready);
+    assert_eq!(world.active("shop").len(), 1);
+}
+
+#[test]
+fn deleting_keeps_volumes_unless_told_and_they_come_back_by_name() {
+    let mut world = World::new();
+    let demand = with_volume(&world, "shop");
+    world.run(vec![
+        world.deploy("shop", &[("db", demand.clone())], 1).into(),
+    ]);
+    world.run(vec![
+        Delete {
+            app: world.app("shop"),
+            drops_volumes: false,
+        }
+        .into(),
+    ]);
+    assert_eq!(
+        world.state.volumes().next().unwrap().1.standing,
+        Standing::Kept
+    );
+    world.run(vec![world.deploy("shop", &[("db", demand)], 1).into()]);
+    assert_eq!(
+        world.state.volumes().next().unwrap().1.standing,
+        Standing::Used
+    );
+    world.run(vec![
+        Delete {
+            app: world.app("shop"),
+            drops_volumes: true,
+        }
+        .into(),
+    ]);
+    assert_eq!(
+        world.state.volumes().next().unwrap().1.standing,
+        Standing::Dropped
+    );
+    assert_eq!(world.state.counts()[2], 0);
+}
