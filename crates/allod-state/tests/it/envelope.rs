@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use allod_state::account::grant::{AppSelector, Budget, Grant, Verb};
 use allod_state::account::{AddKey, RevokeKey, RotateKey};
 use allod_state::credit::Transfer;
+use allod_state::transaction::Body;
 use allod_state::{InvalidBlock, NetworkId, Rejection, Transaction};
 
 use crate::world::{Person, World, credits, web};
@@ -47,7 +48,8 @@ fn another_network_version_or_time_is_refused() {
     let good = world
         .signed(&owner, owner.account, vec![send("1").into()])
         .body;
-    let cases: [(&str, Box<dyn Fn(&mut allod_state::transaction::Body)>); 5] = [
+    type Change = Box<dyn Fn(&mut Body)>;
+    let cases: [(&str, Change); 5] = [
         (
             "wrong-network",
             Box::new(|body| body.network = NetworkId([8; 32])),

@@ -1,4 +1,8 @@
 //! The law through its public door: blocks in, states and receipts out.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 mod app;
 mod credit;
