@@ -2,4 +2,7 @@
 //!
 //! It never holds a rule of the economy: those are the law's.
 
+pub mod home;
+pub mod identity;
 pub mod manifest;
+pub mod seal;

@@ -1,0 +1,317 @@
+//! An identity opens for its owner and for nobody else.
+
+use std::fs::Permissions;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::machine::Machine;
+use super::*;
+
+const PASSPHRASE: &str = "correct horse battery";
+
+fn secret(text: &str) -> Secret<String> {
+    Secret::new(text.to_owned())
+}
+
+fn place() -> (TempDir, Keyfile) {
+    let dir = TempDir::new().unwrap();
+    let keyfile = Keyfile::new(
+        dir.path().join("identity.age"),
+        dir.path().join("machine.secret"),
+    );
+    (dir, keyfile)
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_machine_bound_identity_comes_back_without_a_question() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create(&made, None).unwrap();
+    let loaded = keyfile.load(None).unwrap();
+    assert_eq!(loaded.subject(), made.subject());
+    assert_eq!(loaded.public_key(), made.public_key());
+    assert_eq!(loaded.sealing_key().public(), made.sealing_key().public());
+    let signature = loaded.sign(b"message");
+    made.public_key().verify(b"message", &signature).unwrap();
+    assert!(made.public_key().verify(b"massage", &signature).is_err());
+}
+
+#[test]
+fn both_files_are_readable_by_their_owner_only() {
+    let (dir, keyfile) = place();
+    keyfile
+        .create(&Identity::new_node().unwrap(), None)
+        .unwrap();
+    for name in ["identity.age", "machine.secret"] {
+        let mode = fs::metadata(dir.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn an_identity_is_never_overwritten_by_create() {
+    let (_dir, keyfile) = place();
+    let first = Identity::new_account().unwrap();
+    keyfile.create(&first, None).unwrap();
+    let second = Identity::new_account().unwrap();
+    let error = keyfile.create(&second, None).unwrap_err();
+    assert!(matches!(error, IdentityError::Exists { .. }));
+    assert_eq!(keyfile.load(None).unwrap().public_key(), first.public_key());
+}
+
+#[test]
+fn a_file_open_to_others_is_refused_with_the_command_that_closes_it() {
+    let (dir, keyfile) = place();
+    keyfile
+        .create(&Identity::new_account().unwrap(), None)
+        .unwrap();
+    for (name, mode) in [("identity.age", 0o640), ("machine.secret", 0o604)] {
+        let path = dir.path().join(name);
+        set_mode(&path, mode);
+        let error = keyfile.load(None).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("chmod 600 {}", path.display())),
+            "{error}"
+        );
+        set_mode(&path, 0o600);
+    }
+    keyfile.load(None).unwrap();
+}
+
+#[test]
+fn the_file_without_the_machines_secret_opens_nowhere() {
+    let (dir, keyfile) = place();
+    keyfile
+        .create(&Identity::new_account().unwrap(), None)
+        .unwrap();
+    fs::remove_file(dir.path().join("machine.secret")).unwrap();
+    let error = keyfile.load(None).unwrap_err();
+    assert!(matches!(error, IdentityError::MachineSecretMissing { .. }));
+    assert!(
+        !dir.path().join("machine.secret").exists(),
+        "loading never draws a secret"
+    );
+
+    let (_other, elsewhere) = place();
+    elsewhere
+        .create(&Identity::new_account().unwrap(), None)
+        .unwrap();
+    fs::copy(keyfile.path(), elsewhere.path()).unwrap();
+    let error = elsewhere.load(None).unwrap_err();
+    assert!(matches!(error, IdentityError::OtherMachine { .. }));
+}
+
+#[test]
+fn another_machine_id_opens_nothing_and_a_late_one_still_opens() {
+    let shared = Secret::new([9; 32]);
+    let key = |id| Machine::new(id, &shared).recipient();
+    assert_ne!(key(Some("a")), key(Some("b")));
+    assert_ne!(key(Some("a")), key(None));
+    let bare = Machine::new(None, &shared);
+    let later = Machine::new(Some("a"), &shared);
+    assert_eq!(later.identities().count(), 2);
+    let sealed = age::encrypt(&bare.recipient(), b"x").unwrap();
+    let opened = later
+        .identities()
+        .filter_map(|identity| {
+            let decryptor = age::Decryptor::new_buffered(sealed.as_slice()).unwrap();
+            decryptor.decrypt(std::iter::once(identity)).ok()
+        })
+        .count();
+    assert_eq!(opened, 1);
+}
+
+#[test]
+fn the_machine_key_derivation_is_frozen() {
+    let machine = Machine::new(
+        Some("0123456789abcdef0123456789abcdef"),
+        &Secret::new([1; 32]),
+    );
+    assert_eq!(
+        machine.recipient().to_string(),
+        "age13ce562n28w2s3smrma3r4kytke0jcfdxpevkxpr0xqplpx25f3mqgzxaxm"
+    );
+}
+
+#[test]
+fn the_sealing_key_derivation_is_frozen() {
+    let account = Subject::Account(AccountId([0; 32]));
+    let identity = Identity::from_seed(account, [1; 32]);
+    let public = data_encoding::HEXLOWER.encode(&identity.sealing_key().public());
+    assert_eq!(
+        public,
+        "dfbb4476c7995522ac484eea8b4133da48d344d1a4af215ab392db2693aad536"
+    );
+}
+
+#[test]
+fn a_passphrase_is_asked_for_checked_and_enough() {
+    let (dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create(&made, Some(&secret(PASSPHRASE))).unwrap();
+    assert!(!dir.path().join("machine.secret").exists());
+    let error = keyfile.load(None).unwrap_err();
+    assert!(matches!(error, IdentityError::PassphraseNeeded { .. }));
+    let error = keyfile
+        .load(Some(&secret("wrong horse battery")))
+        .unwrap_err();
+    assert!(matches!(error, IdentityError::WrongPassphrase));
+    let loaded = keyfile.load(Some(&secret(PASSPHRASE))).unwrap();
+    assert_eq!(loaded.public_key(), made.public_key());
+}
+
+#[test]
+fn a_short_passphrase_is_refused() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    let error = keyfile.create(&made, Some(&secret("seven77"))).unwrap_err();
+    assert!(matches!(error, IdentityError::ShortPassphrase { min: 8 }));
+    assert!(!keyfile.exists());
+}
+
+#[test]
+fn replacing_changes_the_protection_and_keeps_the_key() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create(&made, None).unwrap();
+    keyfile.replace(&made, Some(&secret(PASSPHRASE))).unwrap();
+    assert_eq!(
+        keyfile.describe().unwrap().protection,
+        Protection::Passphrase
+    );
+    keyfile.replace(&made, None).unwrap();
+    assert_eq!(keyfile.load(None).unwrap().public_key(), made.public_key());
+}
+
+#[test]
+fn rotation_keeps_the_subject_through_the_file() {
+    let (_dir, keyfile) = place();
+    let first = Identity::new_account().unwrap();
+    let second = first.rotated().unwrap();
+    assert_ne!(first.public_key(), second.public_key());
+    keyfile.create(&second, None).unwrap();
+    let loaded = keyfile.load(None).unwrap();
+    assert_eq!(loaded.subject(), first.subject());
+    assert_eq!(loaded.account(), first.account());
+    assert_eq!(loaded.node(), None);
+}
+
+#[test]
+fn a_file_describes_itself_without_being_unlocked() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_node().unwrap();
+    keyfile.create(&made, Some(&secret(PASSPHRASE))).unwrap();
+    let described = keyfile.describe().unwrap();
+    assert_eq!(described.subject, made.subject());
+    assert_eq!(described.key, made.public_key());
+    assert!(matches!(described.subject, Subject::Node(_)));
+}
+
+#[test]
+fn comments_that_lie_are_found_out() {
+    let (_dir, keyfile) = place();
+    keyfile
+        .create(&Identity::new_account().unwrap(), None)
+        .unwrap();
+    let honest = fs::read_to_string(keyfile.path()).unwrap();
+    let other = Identity::new_account().unwrap();
+    let lines: Vec<&str> = honest.lines().collect();
+    for (line, lie) in [
+        (1, format!("# id {}", other.subject())),
+        (2, format!("# key {}", other.public_key())),
+    ] {
+        fs::write(keyfile.path(), honest.replace(lines[line], &lie)).unwrap();
+        let error = keyfile.load(None).unwrap_err();
+        assert!(matches!(error, IdentityError::Altered { .. }), "{error}");
+    }
+}
+
+#[test]
+fn no_damaged_byte_of_the_armor_goes_unnoticed() {
+    let (_dir, keyfile) = place();
+    keyfile
+        .create(&Identity::new_account().unwrap(), None)
+        .unwrap();
+    let honest = fs::read_to_string(keyfile.path()).unwrap();
+    let start = honest.find("FILE-----\n").unwrap() + "FILE-----\n".len();
+    for at in (start..honest.len() - 1).step_by(7) {
+        let mut bytes = honest.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        fs::write(keyfile.path(), bytes).unwrap();
+        assert!(keyfile.load(None).is_err(), "byte {at}");
+    }
+    for length in (0..honest.len() - 1).step_by(11) {
+        fs::write(keyfile.path(), &honest[..length]).unwrap();
+        assert!(keyfile.load(None).is_err(), "length {length}");
+    }
+}
+
+#[test]
+fn an_export_opens_elsewhere_with_its_passphrase_only() {
+    let made = Identity::new_account().unwrap().rotated().unwrap();
+    let text = made.export(&secret(PASSPHRASE)).unwrap();
+    assert!(text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----"));
+    let back = Identity::import(&text, &secret(PASSPHRASE)).unwrap();
+    assert_eq!(back.subject(), made.subject());
+    assert_eq!(back.public_key(), made.public_key());
+    let error = Identity::import(&text, &secret("wrong horse battery")).unwrap_err();
+    assert!(matches!(error, IdentityError::WrongPassphrase), "{error}");
+    let error = Identity::import("hello", &secret(PASSPHRASE)).unwrap_err();
+    assert!(matches!(error, IdentityError::NotExport));
+}
+
+#[test]
+fn a_passphrase_protected_file_is_itself_importable() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create(&made, Some(&secret(PASSPHRASE))).unwrap();
+    let text = fs::read_to_string(keyfile.path()).unwrap();
+    let back = Identity::import(&text, &secret(PASSPHRASE)).unwrap();
+    assert_eq!(back.public_key(), made.public_key());
+}
+
+#[test]
+fn printing_an_identity_shows_no_secret() {
+    let identity = Identity::from_seed(Subject::Account(AccountId([3; 32])), [0xab; 32]);
+    let shown = format!("{identity:?}");
+    assert!(!shown.to_lowercase().contains("abab"), "{shown}");
+    assert!(!shown.contains("171"), "{shown}");
+}
+
+#[test]
+fn a_dropped_secret_is_wiped() {
+    // Zeroize is watched through a type that records it, since freed memory must not be read.
+    use std::cell::Cell;
+    use std::rc::Rc;
+    struct Watched(Rc<Cell<bool>>);
+    impl zeroize::Zeroize for Watched {
+        fn zeroize(&mut self) {
+            self.0.set(true);
+        }
+    }
+    let wiped = Rc::new(Cell::new(false));
+    drop(Secret::new(Watched(Rc::clone(&wiped))));
+    assert!(wiped.get());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_text_makes_importing_or_reading_panic(text in "(-----BEGIN AGE ENCRYPTED FILE-----)?\\PC{0,200}") {
+        let _ = Identity::import(&text, &secret(PASSPHRASE));
+        let _ = payload::read(text.as_bytes());
+        let (_dir, keyfile) = place();
+        fs::write(keyfile.path(), &text).unwrap();
+        set_mode(keyfile.path(), 0o600);
+        prop_assert!(keyfile.load(None).is_err());
+    }
+}
