@@ -1,0 +1,718 @@
+//! The core: events in, actions out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use allod_state::limits::BLOCK_BYTES_MAX;
+use allod_state::validator::ValidatorSet;
+use allod_state::{BlockId, PublicKey};
+use bytes::Bytes;
+use malachite_consensus::{
+    Error as EngineError, Input, LocallyProposedValue, Params, ProposedValue, State, process,
+};
+use malachite_peer::PeerId;
+use malachite_types::{
+    ExtendedCommitCertificate, ExtendedCommitSignature, Round, Timeout, Validity, ValueOrigin,
+    ValuePayload, ValueResponse, VoteExtensionPolicy,
+};
+
+use super::context::{Address, Context, Height, Members, Seal, Value};
+use super::message::{Message, SignedProposal};
+use super::record::{Record, TimerKind};
+use super::shell::{Held, Shell};
+use super::sync::CatchUp;
+use super::{
+    Action, Alarm, Config, DecidedBlock, Event, Peer, Signer, Start, Verdict, proposal_bytes,
+};
+use crate::limits::{
+    EARLY_MESSAGES_MAX, EARLY_MESSAGES_PER_PEER_MAX, EARLY_PROPOSALS_MAX, EMPTY_FROM_ROUND,
+    PROPOSALS_PER_ROUND_MAX, STATUS_EVERY_MS, VALUES_PER_HEIGHT_MAX,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The height has not begun: there is nothing to decide yet.
+    Idle,
+    /// The height is being decided.
+    Active,
+    /// The height is decided; the caller is committing it.
+    Committing,
+}
+
+/// Agreement, as a function from events to actions. See the module's text for the rules.
+pub struct Core<S> {
+    engine: State<Context>,
+    shell: Shell<S>,
+    validators: ValidatorSet,
+    members: Members,
+    /// The height to decide.
+    height: u64,
+    phase: Phase,
+    idle_since_ms: u64,
+    wake_at_ms: Option<u64>,
+    has_transactions: bool,
+    is_quarantined: bool,
+    early: Vec<(Peer, Message)>,
+    /// Proposals whose blocks are being checked.
+    unchecked: BTreeMap<BlockId, Vec<(SignedProposal, Bytes)>>,
+    proposals_seen: BTreeMap<u32, BTreeSet<BlockId>>,
+    catch_up: CatchUp,
+    /// A decided block being checked: its round, proposer and bytes.
+    checking_decided: Option<(BlockId, u32, Address, Bytes)>,
+    asks: Vec<Action>,
+    status_at_ms: u64,
+    replay: Option<Vec<Record>>,
+}
+
+impl<S: Signer> Core<S> {
+    /// A core at rest after `start.height`. The first [`Core::step`] replays the log.
+    #[must_use]
+    pub fn new(config: Config, signer: S, start: Start) -> Self {
+        let height = start.height.saturating_add(1);
+        let members = Members::of(&start.validators);
+        let params = Params {
+            address: Address(signer.public_key()),
+            threshold_params: Default::default(),
+            value_payload: ValuePayload::ProposalAndParts,
+            enabled: !start.is_quarantined,
+        };
+        // The engine's own queue for later heights is not used: later messages wait in `early`.
+        let engine = State::new(Context, Height(height), members.clone(), params, 1, 1);
+        let mut shell = Shell::new(config, signer, start.guard);
+        shell.guard.raise_floor(height);
+        Self {
+            engine,
+            shell,
+            validators: start.validators,
+            members,
+            height,
+            phase: Phase::Idle,
+            idle_since_ms: 0,
+            wake_at_ms: None,
+            has_transactions: false,
+            is_quarantined: start.is_quarantined,
+            early: Vec::new(),
+            unchecked: BTreeMap::new(),
+            proposals_seen: BTreeMap::new(),
+            catch_up: CatchUp::default(),
+            checking_decided: None,
+            asks: Vec::new(),
+            status_at_ms: 0,
+            replay: Some(start.records),
+        }
+    }
+
+    /// Takes one event at `now_ms` (a clock that never goes back) and says what to do.
+    pub fn step(&mut self, now_ms: u64, event: Event) -> Vec<Action> {
+        self.shell.now_ms = self.shell.now_ms.max(now_ms);
+        if let Some(records) = self.replay.take() {
+            self.idle_since_ms = self.shell.now_ms;
+            self.replay(records);
+        }
+        match event {
+            Event::Tick => {}
+            Event::TransactionsAvailable => self.has_transactions = true,
+            Event::Message(peer, message) => self.on_message(peer, message),
+            Event::Built {
+                height,
+                round,
+                block,
+                bytes,
+            } => {
+                self.on_built(height, round, block, bytes);
+            }
+            Event::Checked(block, verdict) => self.on_checked(block, verdict),
+            Event::Committed {
+                validators,
+                has_transactions,
+                wake_in_ms,
+                is_recent,
+            } => {
+                self.has_transactions = has_transactions;
+                self.on_committed(validators, wake_in_ms, is_recent);
+            }
+        }
+        self.fire_timers();
+        self.apply_caught_up();
+        if self.wants_height() {
+            self.start_height();
+        }
+        self.ask_for_block();
+        self.ask_peers();
+        self.collect()
+    }
+
+    /// When to call [`Core::step`] with [`Event::Tick`] at the latest.
+    #[must_use]
+    pub fn deadline_ms(&self) -> u64 {
+        let timers = self.shell.timers.iter().map(|timer| timer.at_ms).min();
+        let idle = (self.phase == Phase::Idle).then(|| self.tick_at_ms());
+        let wake = if self.phase == Phase::Idle {
+            self.wake_at_ms
+        } else {
+            None
+        };
+        [timers, idle, wake, self.catch_up.deadline_ms()]
+            .into_iter()
+            .flatten()
+            .fold(self.status_at_ms, u64::min)
+    }
+
+    /// The height being decided, or to be decided next.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// Whether this node's key votes on the current height.
+    #[must_use]
+    pub fn is_voting(&self) -> bool {
+        self.validators.power(&self.key()) > 0 && !self.is_quarantined
+    }
+
+    /// Whether nothing is signed because the log may have been lost.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.is_quarantined
+    }
+
+    fn key(&self) -> PublicKey {
+        self.shell.signer.public_key()
+    }
+
+    fn tick_at_ms(&self) -> u64 {
+        self.idle_since_ms
+            .saturating_add(self.shell.config.timing.tick_ms)
+    }
+
+    /// Hands the actions over: first everything for the disk, then what must not precede it.
+    fn collect(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let records = std::mem::take(&mut self.shell.appends);
+        if !records.is_empty() {
+            actions.push(Action::Append(records));
+        }
+        if self.shell.needs_sync && self.shell.is_dirty {
+            actions.push(Action::Sync);
+            self.shell.is_dirty = false;
+        }
+        self.shell.needs_sync = false;
+        // Committing takes a while; the others need this node's votes before that.
+        let is_commit = |action: &Action| matches!(action, Action::Commit { .. });
+        self.shell.outward.sort_by_key(is_commit);
+        actions.append(&mut self.shell.outward);
+        actions.append(&mut self.asks);
+        actions
+    }
+
+    fn feed(&mut self, input: Input<Context>) {
+        if self.phase == Phase::Committing {
+            return;
+        }
+        let muted = self.shell.muted_at == Some(self.height);
+        self.engine.params.enabled = !self.is_quarantined && !muted;
+        let shell = &mut self.shell;
+        let result: Result<(), EngineError<Context>> = process!(
+            input: input,
+            state: &mut self.engine,
+            metrics: &(),
+            with: effect => shell.handle(effect)
+        );
+        if let Err(error) = result {
+            let is_refusal = self.shell.muted_at == Some(self.height);
+            if !is_refusal {
+                let reason = error.to_string();
+                self.shell.outward.push(Action::Alarm(Alarm::Engine {
+                    height: self.height,
+                    reason,
+                }));
+            }
+        }
+        if self.shell.decided {
+            self.phase = Phase::Committing;
+        }
+    }
+
+    fn wants_height(&self) -> bool {
+        let now_ms = self.shell.now_ms;
+        self.phase == Phase::Idle
+            && self.is_voting()
+            && (self.has_transactions
+                || now_ms >= self.tick_at_ms()
+                || self.wake_at_ms.is_some_and(|at_ms| now_ms >= at_ms))
+    }
+
+    fn start_height(&mut self) {
+        self.phase = Phase::Active;
+        self.feed(Input::StartHeight(
+            Height(self.height),
+            self.members.clone(),
+            false,
+            None,
+            VoteExtensionPolicy::Disabled,
+        ));
+        for (peer, message) in std::mem::take(&mut self.early) {
+            self.on_message(peer, message);
+        }
+    }
+
+    fn replay(&mut self, records: Vec<Record>) {
+        let mut inputs = Vec::new();
+        let mut bytes_of: BTreeMap<BlockId, Bytes> = BTreeMap::new();
+        for record in records {
+            if let Record::Signed(signed) = &record {
+                self.shell.guard.remember(signed);
+            }
+            if record.height() != self.height {
+                continue;
+            }
+            if let Record::Value { block, bytes, .. } = record {
+                self.shell.values_written.insert(block);
+                bytes_of.insert(block, Bytes::from(bytes));
+                continue;
+            }
+            self.shell
+                .written
+                .insert(allod_state::codec::hash("allod log record v1", &record));
+            inputs.extend(self.input_of(record, &bytes_of));
+        }
+        if inputs.is_empty() {
+            return;
+        }
+        self.phase = Phase::Active;
+        self.engine.index_wal_entries(inputs.iter());
+        let (height, members) = (Height(self.height), self.members.clone());
+        let policy = VoteExtensionPolicy::Disabled;
+        self.feed(Input::StartHeight(height, members, true, None, policy));
+        for input in inputs {
+            self.feed(input);
+        }
+        self.engine.reset_entries_index();
+    }
+
+    /// What the engine is told about a record of the log.
+    fn input_of(
+        &mut self,
+        record: Record,
+        bytes_of: &BTreeMap<BlockId, Bytes>,
+    ) -> Option<Input<Context>> {
+        match record {
+            Record::Vote(vote) => Some(Input::Vote(vote.to_engine())),
+            Record::Polka(polka) => Some(Input::PolkaCertificate(polka.to_engine())),
+            Record::Proposal(proposal) => {
+                let bytes = bytes_of.get(&proposal.value)?.clone();
+                Some(Input::Proposal(proposal.to_engine(bytes)))
+            }
+            Record::Verdict {
+                height,
+                round,
+                valid_round,
+                proposer,
+                block,
+                is_valid,
+            } => {
+                let bytes = bytes_of.get(&block)?.clone();
+                self.shell.values.insert(
+                    block,
+                    Held {
+                        bytes: bytes.clone(),
+                        is_valid,
+                    },
+                );
+                let value = ProposedValue {
+                    height: Height(height),
+                    round: Round::new(round),
+                    valid_round: Round::from(valid_round),
+                    proposer: Address(proposer),
+                    value: Value { id: block, bytes },
+                    validity: Validity::from_bool(is_valid),
+                };
+                Some(Input::ProposedValue(value, ValueOrigin::Consensus))
+            }
+            Record::Timeout { round, kind, .. } => {
+                let round = Round::new(round);
+                Some(Input::TimeoutElapsed(match kind {
+                    TimerKind::Propose => Timeout::propose(round),
+                    TimerKind::Prevote => Timeout::prevote(round),
+                    TimerKind::Precommit => Timeout::precommit(round),
+                }))
+            }
+            Record::Signed(_) | Record::Value { .. } | Record::Decided(_) => None,
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        while self.phase == Phase::Active {
+            let now_ms = self.shell.now_ms;
+            let Some(index) = self
+                .shell
+                .timers
+                .iter()
+                .position(|timer| timer.at_ms <= now_ms)
+            else {
+                return;
+            };
+            let timer = self.shell.timers.remove(index);
+            self.feed(Input::TimeoutElapsed(timer.timeout));
+        }
+    }
+
+    fn on_message(&mut self, peer: Peer, message: Message) {
+        if let Some(height) = message.consensus_height() {
+            if height < self.height {
+                return;
+            }
+            if height > self.height || self.phase == Phase::Committing {
+                self.keep_early(peer, height, message);
+                return;
+            }
+            if self.phase == Phase::Idle {
+                if !self.is_from_validator(&message) {
+                    return;
+                }
+                self.start_height();
+            }
+        }
+        match message {
+            Message::Vote(vote) => self.feed(Input::Vote(vote.to_engine())),
+            Message::Proposal(proposal, block) => self.on_proposal(proposal, Bytes::from(block)),
+            Message::Polka(polka) => self.feed(Input::PolkaCertificate(polka.to_engine())),
+            Message::Round(proof) => self.feed(Input::RoundCertificate(proof.to_engine())),
+            Message::Status(height) => self.catch_up.heard(peer, height),
+            Message::SyncRequest(from) => self.shell.outward.push(Action::Serve(peer, from)),
+            Message::SyncResponse(blocks) => self.catch_up.answered(peer, blocks),
+            Message::Transactions(_) => {}
+        }
+    }
+
+    /// Keeps a message for the next height; for a later one, learns only that the peer is ahead.
+    fn keep_early(&mut self, peer: Peer, height: u64, message: Message) {
+        self.catch_up.heard(peer, height.saturating_sub(1));
+        let is_next = height == self.height.saturating_add(1);
+        let is_pending = height == self.height && self.phase == Phase::Committing;
+        if !is_next || is_pending || self.early.len() >= EARLY_MESSAGES_MAX {
+            return;
+        }
+        let of_peer = self.early.iter().filter(|(from, _)| *from == peer).count();
+        let is_proposal = |message: &Message| matches!(message, Message::Proposal(..));
+        let proposals = self
+            .early
+            .iter()
+            .filter(|(_, message)| is_proposal(message))
+            .count();
+        let is_full = of_peer >= EARLY_MESSAGES_PER_PEER_MAX
+            || is_proposal(&message) && proposals >= EARLY_PROPOSALS_MAX;
+        if !is_full {
+            self.early.push((peer, message));
+        }
+    }
+
+    /// Whether a validator of the current height signed the message.
+    fn is_from_validator(&self, message: &Message) -> bool {
+        let network = &self.shell.config.network;
+        match message {
+            Message::Vote(vote) => {
+                let block = vote.value.as_ref();
+                let bytes = allod_state::certificate::vote_bytes(
+                    network,
+                    vote.kind,
+                    vote.height,
+                    vote.round,
+                    block,
+                );
+                self.validators.power(&vote.validator) > 0
+                    && vote.validator.verify(&bytes, &vote.signature).is_ok()
+            }
+            Message::Proposal(proposal, _) => self.is_proposers(proposal),
+            _ => false,
+        }
+    }
+
+    /// Whether the validator whose turn it is signed the proposal.
+    fn is_proposers(&self, proposal: &SignedProposal) -> bool {
+        let round = Round::new(proposal.round);
+        let bytes = proposal_bytes(
+            &self.shell.config.network,
+            proposal.height,
+            proposal.round,
+            proposal.pol_round,
+            &proposal.value,
+        );
+        self.members
+            .proposer(Height(proposal.height), round)
+            .address
+            .0
+            == proposal.proposer
+            && proposal
+                .proposer
+                .verify(&bytes, &proposal.signature)
+                .is_ok()
+    }
+
+    fn on_proposal(&mut self, proposal: SignedProposal, bytes: Bytes) {
+        let ahead = i64::from(proposal.round).saturating_sub(self.engine.round().as_i64());
+        let lookahead = i64::from(malachite_consensus::MAX_FUTURE_ROUND_LOOKAHEAD);
+        if ahead > lookahead || bytes.len() > BLOCK_BYTES_MAX || !self.is_proposers(&proposal) {
+            return;
+        }
+        let seen = self.proposals_seen.entry(proposal.round).or_default();
+        if seen.len() >= PROPOSALS_PER_ROUND_MAX && !seen.contains(&proposal.value) {
+            return;
+        }
+        seen.insert(proposal.value);
+        if self.shell.values.contains_key(&proposal.value) {
+            self.feed_proposal(&proposal);
+            return;
+        }
+        let held = self.shell.values.len().saturating_add(self.unchecked.len());
+        if held >= VALUES_PER_HEIGHT_MAX {
+            return;
+        }
+        let block = proposal.value;
+        let waiting = self.unchecked.entry(block).or_default();
+        waiting.push((proposal, bytes.clone()));
+        if waiting.len() == 1 {
+            self.ask_check(block, bytes, false);
+        }
+    }
+
+    fn ask_check(&mut self, block: BlockId, bytes: Bytes, is_decided: bool) {
+        self.asks.push(Action::Check {
+            height: self.height,
+            block,
+            bytes,
+            is_decided,
+        });
+    }
+
+    /// Tells the engine of a proposal whose block has been checked.
+    fn feed_proposal(&mut self, proposal: &SignedProposal) {
+        let Some(held) = self.shell.values.get(&proposal.value).cloned() else {
+            return;
+        };
+        let value = ProposedValue {
+            height: Height(proposal.height),
+            round: Round::new(proposal.round),
+            valid_round: Round::from(proposal.pol_round),
+            proposer: Address(proposal.proposer),
+            value: Value {
+                id: proposal.value,
+                bytes: held.bytes.clone(),
+            },
+            validity: Validity::from_bool(held.is_valid),
+        };
+        self.feed(Input::Proposal(proposal.to_engine(held.bytes)));
+        self.feed(Input::ProposedValue(value, ValueOrigin::Consensus));
+    }
+
+    fn on_built(&mut self, height: u64, round: u32, block: BlockId, bytes: Bytes) {
+        if self.phase != Phase::Active || height != self.height {
+            return;
+        }
+        self.shell.values.insert(
+            block,
+            Held {
+                bytes: bytes.clone(),
+                is_valid: true,
+            },
+        );
+        let value = Value { id: block, bytes };
+        let proposal = LocallyProposedValue::new(Height(height), Round::new(round), value);
+        self.feed(Input::Propose(proposal));
+    }
+
+    fn on_checked(&mut self, block: BlockId, verdict: Verdict) {
+        if let Some((id, round, proposer, bytes)) = self.checking_decided.take() {
+            if id == block {
+                self.on_decided_checked(id, round, proposer, bytes, verdict);
+            } else {
+                self.checking_decided = Some((id, round, proposer, bytes));
+            }
+        }
+        let Some(mut waiting) = self.unchecked.remove(&block) else {
+            return;
+        };
+        if self.phase != Phase::Active {
+            return;
+        }
+        if verdict == Verdict::Foreign {
+            waiting.remove(0);
+            if let Some((_, bytes)) = waiting.first() {
+                let bytes = bytes.clone();
+                self.unchecked.insert(block, waiting);
+                self.ask_check(block, bytes, false);
+            }
+            return;
+        }
+        if let Some((_, bytes)) = waiting.first() {
+            let is_valid = verdict == Verdict::Valid;
+            self.shell.values.insert(
+                block,
+                Held {
+                    bytes: bytes.clone(),
+                    is_valid,
+                },
+            );
+        }
+        for (proposal, _) in waiting {
+            self.feed_proposal(&proposal);
+        }
+    }
+
+    fn on_decided_checked(
+        &mut self,
+        block: BlockId,
+        round: u32,
+        proposer: Address,
+        bytes: Bytes,
+        verdict: Verdict,
+    ) {
+        match verdict {
+            Verdict::Foreign => self.catch_up.reject(),
+            Verdict::Invalid => {
+                let alarm = Alarm::Diverged {
+                    height: self.height,
+                    block,
+                };
+                self.shell.outward.push(Action::Alarm(alarm));
+            }
+            Verdict::Valid => {
+                self.shell.values.insert(
+                    block,
+                    Held {
+                        bytes: bytes.clone(),
+                        is_valid: true,
+                    },
+                );
+                self.feed_decided(block, round, proposer, bytes);
+            }
+        }
+    }
+
+    fn feed_decided(&mut self, block: BlockId, round: u32, proposer: Address, bytes: Bytes) {
+        let value = ProposedValue {
+            height: Height(self.height),
+            round: Round::new(round),
+            valid_round: Round::Nil,
+            proposer,
+            value: Value { id: block, bytes },
+            validity: Validity::Valid,
+        };
+        self.feed(Input::ProposedValue(value, ValueOrigin::Sync));
+    }
+
+    fn on_committed(&mut self, validators: ValidatorSet, wake_in_ms: Option<u64>, is_recent: bool) {
+        self.height = self.height.saturating_add(1);
+        self.members = Members::of(&validators);
+        self.validators = validators;
+        self.is_quarantined &= !is_recent;
+        self.shell.forget_height(self.height);
+        self.unchecked.clear();
+        self.proposals_seen.clear();
+        self.checking_decided = None;
+        self.catch_up.advanced();
+        self.phase = Phase::Idle;
+        self.idle_since_ms = self.shell.now_ms;
+        self.wake_at_ms = wake_in_ms.map(|wait| self.shell.now_ms.saturating_add(wait));
+        self.status_at_ms = self.shell.now_ms;
+        for (peer, message) in std::mem::take(&mut self.early) {
+            self.on_message(peer, message);
+        }
+    }
+
+    /// Applies decided blocks that a peer sent, as far as they go.
+    fn apply_caught_up(&mut self) {
+        while self.phase != Phase::Committing && self.checking_decided.is_none() {
+            let Some(decided) = self.catch_up.next(self.height) else {
+                return;
+            };
+            let is_proved = decided
+                .certificate
+                .verify_votes(&self.shell.config.network, &self.validators);
+            if is_proved.is_err() || decided.block.len() > BLOCK_BYTES_MAX {
+                self.catch_up.reject();
+                return;
+            }
+            if self.phase == Phase::Idle {
+                self.start_height();
+            }
+            self.feed(Input::SyncValueResponse(to_response(decided)));
+            if std::mem::take(&mut self.shell.sync_refused) {
+                self.catch_up.reject();
+            }
+            let Some((block, round, proposer, bytes)) = self.shell.certified.take() else {
+                continue;
+            };
+            match self.shell.values.get(&block).cloned() {
+                Some(held) if held.is_valid => {
+                    self.feed_decided(block, round, proposer, held.bytes);
+                }
+                _ => {
+                    self.ask_check(block, bytes.clone(), true);
+                    self.checking_decided = Some((block, round, proposer, bytes));
+                }
+            }
+        }
+    }
+
+    fn ask_for_block(&mut self) {
+        let Some((height, round)) = self.shell.wanted.take() else {
+            return;
+        };
+        let is_current = self.phase == Phase::Active
+            && height == self.height
+            && round == self.engine.round()
+            && self.engine.driver.step_is_propose();
+        let Some(round) = round.as_u32().filter(|_| is_current) else {
+            return;
+        };
+        let bytes_max = self
+            .shell
+            .config
+            .block_bytes_max
+            .checked_shr(round)
+            .unwrap_or(0);
+        let is_empty = round >= EMPTY_FROM_ROUND;
+        self.asks.push(Action::Build {
+            height,
+            round,
+            bytes_max,
+            is_empty,
+        });
+    }
+
+    fn ask_peers(&mut self) {
+        let now_ms = self.shell.now_ms;
+        let decided = self.height.saturating_sub(1);
+        if now_ms >= self.status_at_ms {
+            self.status_at_ms = now_ms.saturating_add(STATUS_EVERY_MS);
+            self.shell
+                .outward
+                .push(Action::Broadcast(Message::Status(decided)));
+        }
+        if self.phase == Phase::Committing || self.checking_decided.is_some() {
+            return;
+        }
+        if let Some(peer) = self.catch_up.request(now_ms, self.height) {
+            self.shell
+                .outward
+                .push(Action::Send(peer, Message::SyncRequest(self.height)));
+        }
+    }
+}
+
+fn to_response(decided: DecidedBlock) -> ValueResponse<Context> {
+    let signatures = decided.certificate.signatures.iter();
+    let certificate = ExtendedCommitCertificate {
+        height: Height(decided.certificate.height),
+        round: Round::new(decided.certificate.round),
+        value_id: decided.certificate.block,
+        commit_signatures: signatures
+            .map(|(key, signature)| {
+                ExtendedCommitSignature::new(Address(*key), Seal(*signature), None)
+            })
+            .collect(),
+    };
+    // The engine only hands the peer id back; which peer it was is known to `CatchUp`.
+    let peer = PeerId::from_bytes(&[0, 1, 0]).expect("a one-byte identity multihash is a peer id");
+    ValueResponse::new(peer, Bytes::from(decided.block), certificate)
+}

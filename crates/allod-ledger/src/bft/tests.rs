@@ -1,0 +1,198 @@
+//! The core alone: one and four validators, lost and late messages, crashes, and planted bugs.
+
+mod network;
+
+use network::{Fault, Network, Plan};
+
+#[test]
+fn one_validator_decides_what_it_proposes() {
+    let mut network = Network::new(1, 1, Plan::CALM);
+    network.offer(0);
+    network.run_until("height 1", |network| network.heights() == [1]);
+    network.offer(0);
+    network.run_until("height 2", |network| network.heights() == [2]);
+    network.assert_agreement();
+}
+
+#[test]
+fn an_idle_network_waits_for_the_slow_tick() {
+    let mut network = Network::new(4, 1, Plan::CALM);
+    network.run_for_ms(network.timing.tick_ms - 1_000);
+    assert_eq!(network.heights(), [0; 4]);
+    network.run_for_ms(5_000);
+    assert_eq!(network.heights(), [1; 4]);
+}
+
+#[test]
+fn four_validators_agree_in_the_first_round() {
+    let mut network = Network::new(4, 7, Plan::CALM);
+    for height in 1..=10 {
+        network.offer_all();
+        network.run_until("the next height", |network| {
+            network.heights() == [height; 4]
+        });
+    }
+    network.assert_agreement();
+    assert_eq!(network.highest_round, 0);
+}
+
+#[test]
+fn three_of_four_go_on_without_the_fourth() {
+    let mut network = Network::new(4, 3, Plan::CALM);
+    network.crash(2);
+    for height in 1..=8 {
+        network.offer_all();
+        network.run_until("three go on", |network| {
+            [0, 1, 3].iter().all(|at| network.heights()[*at] >= height)
+        });
+    }
+    network.restart(2);
+    network.offer_all();
+    network.run_until("the fourth catches up", |network| {
+        network.heights().iter().all(|height| *height >= 9)
+    });
+    network.assert_agreement();
+}
+
+#[test]
+fn two_of_four_decide_nothing() {
+    let mut network = Network::new(4, 3, Plan::CALM);
+    network.crash(0);
+    network.crash(1);
+    network.offer_all();
+    network.run_for_ms(60_000);
+    assert_eq!(network.heights(), [0; 4]);
+    network.restart(0);
+    network.offer_all();
+    network.run_until("three decide", |network| network.heights()[0] >= 1);
+    network.assert_agreement();
+}
+
+#[test]
+fn a_follower_follows_without_voting() {
+    let mut network = Network::with_follower(4, 11, Plan::CALM);
+    for _ in 0..5 {
+        network.offer_all();
+        let target = network.heights()[0] + 1;
+        network.run_until("all follow", |network| {
+            network.heights().iter().all(|height| *height >= target)
+        });
+    }
+    network.assert_agreement();
+    assert!(network.signatures_of(4).is_empty());
+}
+
+#[test]
+fn a_block_found_invalid_is_never_decided() {
+    let mut network = Network::new(4, 5, Plan::CALM);
+    network.poison_proposals_of(1);
+    for _ in 0..6 {
+        network.offer_all();
+        let target = network.heights()[0] + 1;
+        network.run_until("the next height", |network| {
+            network.heights().iter().all(|height| *height >= target)
+        });
+    }
+    network.assert_agreement();
+    assert!(
+        network
+            .chain_of(0)
+            .iter()
+            .all(|(_, bytes)| !network::is_poisoned(bytes))
+    );
+}
+
+#[test]
+fn failed_rounds_halve_the_block_and_end_in_an_empty_one() {
+    let mut network = Network::new(4, 5, Plan::CALM);
+    for at in 0..4 {
+        network.poison_full_proposals_of(at);
+    }
+    network.offer_all();
+    network.run_until("an empty block passes", |network| {
+        network.heights() == [1; 4]
+    });
+    assert_eq!(
+        network.limits_asked[&(1, 1)],
+        network.limits_asked[&(1, 0)] / 2
+    );
+    assert!(network.highest_round >= 3);
+}
+
+#[test]
+fn seeded_loss_and_reordering_never_split_four_validators() {
+    for seed in 0..25 {
+        let mut network = Network::new(4, seed, Plan::ROUGH);
+        network.storm(40);
+        network.heal_and_progress();
+        network.assert_agreement();
+    }
+}
+
+#[test]
+fn crashes_anywhere_never_sign_twice_nor_lose_a_decision() {
+    for seed in 0..25 {
+        let mut network = Network::new(4, 1_000 + seed, Plan::CRASHING);
+        network.storm(40);
+        network.heal_and_progress();
+        network.assert_agreement();
+        network.assert_single_signatures();
+    }
+}
+
+#[test]
+fn a_lone_validator_survives_crashes_anywhere() {
+    for seed in 0..25 {
+        let mut network = Network::new(1, 2_000 + seed, Plan::CRASHING);
+        network.storm(40);
+        network.heal_and_progress();
+        network.assert_single_signatures();
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let trace = |seed| {
+        let mut network = Network::new(4, seed, Plan::CRASHING);
+        network.storm(25);
+        network.trace
+    };
+    assert_eq!(trace(5), trace(5));
+    assert_ne!(trace(5), trace(6));
+}
+
+/// Runs storms with a planted bug until the checks notice it.
+fn is_caught(fault: Fault, validators: usize) -> bool {
+    (0..200).any(|seed| {
+        let caught = std::panic::catch_unwind(|| {
+            let mut network = Network::new(validators, seed, Plan::CRASHING);
+            network.plant(fault);
+            network.storm(40);
+            network.assert_agreement();
+            network.assert_single_signatures();
+        });
+        caught.is_err()
+    })
+}
+
+#[test]
+fn planted_a_skipped_sync_is_caught() {
+    assert!(is_caught(Fault::SkipSync, 4));
+    assert!(is_caught(Fault::SkipSync, 1));
+}
+
+#[test]
+fn planted_a_forgotten_sign_state_is_caught() {
+    assert!(is_caught(Fault::ForgetLog, 4));
+}
+
+#[test]
+fn a_lost_log_under_quarantine_never_signs_twice() {
+    for seed in 0..15 {
+        let mut network = Network::new(4, 3_000 + seed, Plan::CRASHING);
+        network.plant(Fault::LoseLogQuarantined(3));
+        network.storm(40);
+        network.assert_agreement();
+        network.assert_single_signatures();
+    }
+}

@@ -1,0 +1,447 @@
+//! The write-ahead log: what must be on disk before a signature leaves or a decision is told.
+//!
+//! # The format
+//! The log is a row of segment files. A segment is a header and frames. A frame is a mark, its
+//! payload's length, the offset known to be synced when it was written, a checksum, the payload,
+//! and zeros up to a multiple of 16. The checksum is BLAKE3 keyed by network and segment over the
+//! frame's offset and everything in it: a frame left over from another place or another use of the
+//! file never passes.
+//!
+//! # What a damaged log means
+//! A crash may leave frames that were not synced in any state. So where the first bad frame is
+//! followed by nothing that claims to have been written after it was synced, the log ends there,
+//! and the rest is cut off: nobody was told of it. Where a later good frame does claim so, synced
+//! bytes have changed on the disk. That is damage, not a crash, and the log is refused by name.
+//! One case cannot be told apart: damage to the very last synced frame looks like an unsynced one.
+
+use std::io;
+use std::sync::Arc;
+
+use allod_state::{NetworkId, codec};
+
+use crate::disk::{Disk, DiskFile};
+use crate::limits::WAL_SEGMENT_BYTES_MAX;
+
+const MAGIC: &[u8; 8] = b"ALLODWAL";
+const VERSION: u32 = 1;
+const HEADER: usize = 96;
+const FRAME_MARK: [u8; 4] = *b"frm1";
+const FRAME_HEADER: usize = 32;
+const ALIGN: usize = 16;
+
+/// Why the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The file system refused.
+    #[error("{what} the log segment {segment}: {source}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On which segment.
+        segment: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Synced bytes have changed.
+    #[error(
+        "the log segment {segment} is damaged at byte {offset}: data that was safely on disk has changed; \
+         check the drive, then remove this node's data folder and let it catch up from its peers"
+    )]
+    Damaged {
+        /// Which segment.
+        segment: u64,
+        /// Where.
+        offset: u64,
+    },
+    /// It belongs to another network or version.
+    #[error("the log segment {segment} is of another network or version")]
+    Foreign {
+        /// Which segment.
+        segment: u64,
+    },
+}
+
+impl WalError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
+/// What a log held when it was opened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The payloads, in order.
+    pub frames: Vec<Vec<u8>>,
+    /// Whether the segment that had to be there was not.
+    pub is_missing: bool,
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    network: NetworkId,
+    file: Box<dyn DiskFile>,
+    segment: u64,
+    key: [u8; 32],
+    end: u64,
+    synced: u64,
+    /// How much of a new segment is written with zeros at once, so that a sync later only has to
+    /// move data and no file-system metadata.
+    prepared_bytes: u64,
+}
+
+impl Wal {
+    /// Opens the log from segment `first` on; starts it where there is none.
+    ///
+    /// # Errors
+    /// Where it is damaged, foreign, or the file system refuses.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        network: NetworkId,
+        first: u64,
+        prepared_bytes: u64,
+    ) -> Result<(Self, Recovered), WalError> {
+        let io = |source| WalError::Io {
+            what: "listing",
+            segment: first,
+            source,
+        };
+        let mut segments: Vec<u64> = disk
+            .list()
+            .map_err(io)?
+            .iter()
+            .filter_map(|name| segment_of(name))
+            .collect();
+        segments.retain(|segment| *segment >= first);
+        let mut recovered = Recovered {
+            is_missing: segments.first() != Some(&first),
+            ..Recovered::default()
+        };
+        let Some((last, earlier)) = segments.split_last() else {
+            let wal = Self::create(disk, network, first, prepared_bytes)?;
+            return Ok((wal, recovered));
+        };
+        for segment in earlier {
+            let (_, read) = read_segment(&*disk, network, *segment)?;
+            recovered.take(read);
+        }
+        let (file, read) = match read_segment(&*disk, network, *last) {
+            // The machine stopped while this segment was being made: nothing is in it yet.
+            Err(WalError::Foreign { .. }) if *last > first => {
+                let wal = Self::create(disk, network, *last, prepared_bytes)?;
+                return Ok((wal, recovered));
+            }
+            other => other?,
+        };
+        let end = read.end;
+        recovered.take(read);
+        let mut wal = Self {
+            disk,
+            network,
+            file,
+            segment: *last,
+            key: key_of(&network, *last),
+            end,
+            synced: end,
+            prepared_bytes,
+        };
+        wal.clear_after_end()?;
+        Ok((wal, recovered))
+    }
+
+    fn create(
+        disk: Arc<dyn Disk>,
+        network: NetworkId,
+        segment: u64,
+        prepared_bytes: u64,
+    ) -> Result<Self, WalError> {
+        let io = |source| WalError::Io {
+            what: "creating",
+            segment,
+            source,
+        };
+        let file = disk.open(&name_of(segment)).map_err(io)?;
+        let zeros = vec![0; 1 << 16];
+        while file.len().map_err(io)? < prepared_bytes {
+            file.write_at(file.len().map_err(io)?, &zeros).map_err(io)?;
+        }
+        let end = to_u64(HEADER);
+        let key = key_of(&network, segment);
+        let mut wal = Self {
+            disk,
+            network,
+            file,
+            segment,
+            key,
+            end,
+            synced: end,
+            prepared_bytes,
+        };
+        wal.write_header()?;
+        Ok(wal)
+    }
+
+    fn write_header(&mut self) -> Result<(), WalError> {
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&self.segment.to_le_bytes());
+        header.extend_from_slice(self.network.as_bytes());
+        let sum = codec::hash_parts("allod wal header v1", &[&header]);
+        header.extend_from_slice(&sum);
+        header.resize(HEADER, 0);
+        self.file.write_at(0, &header).map_err(self.io("writing"))?;
+        self.file.sync().map_err(self.io("syncing"))
+    }
+
+    /// Zeros everything behind the last good frame, so that nothing there can ever be read again.
+    fn clear_after_end(&mut self) -> Result<(), WalError> {
+        let len = self.file.len().map_err(self.io("measuring"))?;
+        self.file.set_len(self.end).map_err(self.io("cutting"))?;
+        self.file
+            .set_len(len.max(self.end))
+            .map_err(self.io("growing"))?;
+        self.file.sync().map_err(self.io("syncing"))
+    }
+
+    fn io(&self, what: &'static str) -> impl Fn(io::Error) -> WalError + use<> {
+        let segment = self.segment;
+        move |source| WalError::Io {
+            what,
+            segment,
+            source,
+        }
+    }
+
+    /// Writes one frame; it is on disk after the next [`Wal::sync`]. After an error the same frame
+    /// may be written again.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn append(&mut self, payload: &[u8]) -> Result<(), WalError> {
+        let frame = encode_frame(&self.key, self.end, self.synced, payload);
+        self.file
+            .write_at(self.end, &frame)
+            .map_err(self.io("appending to"))?;
+        self.end = self.end.saturating_add(to_u64(frame.len()));
+        Ok(())
+    }
+
+    /// Puts every frame on the disk.
+    ///
+    /// # Errors
+    /// After an error nothing is known about the file: end the process.
+    pub fn sync(&mut self) -> Result<(), WalError> {
+        self.file.sync().map_err(self.io("syncing"))?;
+        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Bytes in the open segment.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.end
+    }
+
+    /// The open segment's number.
+    #[must_use]
+    pub fn segment(&self) -> u64 {
+        self.segment
+    }
+
+    /// Begins a new, empty segment, which is on disk when this returns. Segments from
+    /// `needed_from` on stay; the file of an earlier one may be used again.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn rotate(&mut self, needed_from: u64) -> Result<(), WalError> {
+        let next = self.segment.saturating_add(1);
+        if let Some(spare) = self.segments_before(needed_from)?.first() {
+            let (from, to) = (name_of(*spare), name_of(next));
+            self.disk
+                .rename(&from, &to)
+                .map_err(self.io("reusing a file for"))?;
+        }
+        let (disk, network) = (Arc::clone(&self.disk), self.network);
+        *self = Self::create(disk, network, next, self.prepared_bytes)?;
+        Ok(())
+    }
+
+    /// Lets go of the segments before `needed_from`: one stays as the next segment's file.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn forget(&mut self, needed_from: u64) -> Result<(), WalError> {
+        for old in self.segments_before(needed_from)?.iter().rev().skip(1) {
+            self.disk
+                .remove(&name_of(*old))
+                .map_err(self.io("removing files before"))?;
+        }
+        Ok(())
+    }
+
+    fn segments_before(&self, needed_from: u64) -> Result<Vec<u64>, WalError> {
+        let names = self.disk.list().map_err(self.io("listing"))?;
+        let segments = names.iter().filter_map(|name| segment_of(name));
+        let bound = needed_from.min(self.segment);
+        Ok(segments.filter(|segment| *segment < bound).collect())
+    }
+}
+
+impl Recovered {
+    fn take(&mut self, read: SegmentRead) {
+        self.frames.extend(read.frames);
+    }
+}
+
+struct SegmentRead {
+    frames: Vec<Vec<u8>>,
+    end: u64,
+}
+
+fn read_segment(
+    disk: &dyn Disk,
+    network: NetworkId,
+    segment: u64,
+) -> Result<(Box<dyn DiskFile>, SegmentRead), WalError> {
+    let io = |what| {
+        move |source| WalError::Io {
+            what,
+            segment,
+            source,
+        }
+    };
+    let file = disk.open(&name_of(segment)).map_err(io("opening"))?;
+    let len = file
+        .len()
+        .map_err(io("measuring"))?
+        .min(WAL_SEGMENT_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read_at(0, &mut bytes).map_err(io("reading"))?;
+    check_header(&bytes, network, segment)?;
+    let key = key_of(&network, segment);
+    let mut frames = Vec::new();
+    let mut at = HEADER;
+    while let Some(frame) = decode_frame(&key, &bytes, at) {
+        at = frame.next;
+        frames.push(frame.payload);
+    }
+    if claims_synced(&key, &bytes, at) {
+        return Err(WalError::Damaged {
+            segment,
+            offset: to_u64(at),
+        });
+    }
+    Ok((
+        file,
+        SegmentRead {
+            frames,
+            end: to_u64(at),
+        },
+    ))
+}
+
+fn check_header(bytes: &[u8], network: NetworkId, segment: u64) -> Result<(), WalError> {
+    let foreign = || WalError::Foreign { segment };
+    let (fields, rest) = bytes.split_at_checked(52).ok_or_else(foreign)?;
+    let sum = codec::hash_parts("allod wal header v1", &[fields]);
+    let is_whole = rest.starts_with(&sum);
+    let is_ours = fields.starts_with(MAGIC)
+        && fields.get(8..12) == Some(&VERSION.to_le_bytes()[..])
+        && fields.get(12..20) == Some(&segment.to_le_bytes()[..])
+        && fields.get(20..52) == Some(&network.as_bytes()[..]);
+    if is_whole && is_ours {
+        Ok(())
+    } else {
+        Err(foreign())
+    }
+}
+
+/// Whether a good frame behind `bad` says that `bad` had been synced.
+fn claims_synced(key: &[u8; 32], bytes: &[u8], bad: usize) -> bool {
+    let offsets = (bad..bytes.len()).step_by(ALIGN).skip(1);
+    offsets
+        .filter_map(|at| decode_frame(key, bytes, at))
+        .any(|frame| frame.synced > to_u64(bad))
+}
+
+struct Frame {
+    payload: Vec<u8>,
+    synced: u64,
+    next: usize,
+}
+
+fn decode_frame(key: &[u8; 32], bytes: &[u8], at: usize) -> Option<Frame> {
+    let (header, rest) = bytes.get(at..)?.split_first_chunk::<FRAME_HEADER>()?;
+    let (mark, fields) = header.split_first_chunk::<4>()?;
+    let (len, fields) = fields.split_first_chunk::<4>()?;
+    let (synced, sum) = fields.split_first_chunk::<8>()?;
+    if *mark != FRAME_MARK {
+        return None;
+    }
+    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+    let payload = rest.get(..len)?;
+    let synced = u64::from_le_bytes(*synced);
+    if checksum(key, to_u64(at), synced, payload) != sum {
+        return None;
+    }
+    let next = at
+        .checked_add(FRAME_HEADER)?
+        .checked_add(len.checked_next_multiple_of(ALIGN)?)?;
+    Some(Frame {
+        payload: payload.to_vec(),
+        synced,
+        next,
+    })
+}
+
+fn encode_frame(key: &[u8; 32], at: u64, synced: u64, payload: &[u8]) -> Vec<u8> {
+    let len = u32::try_from(payload.len()).expect("a frame holds a few blocks at most");
+    let mut frame = Vec::with_capacity(payload.len().saturating_add(FRAME_HEADER + ALIGN));
+    frame.extend_from_slice(&FRAME_MARK);
+    frame.extend_from_slice(&len.to_le_bytes());
+    frame.extend_from_slice(&synced.to_le_bytes());
+    frame.extend_from_slice(&checksum(key, at, synced, payload));
+    frame.extend_from_slice(payload);
+    frame.resize(frame.len().next_multiple_of(ALIGN), 0);
+    frame
+}
+
+fn checksum(key: &[u8; 32], at: u64, synced: u64, payload: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&at.to_le_bytes());
+    hasher.update(&synced.to_le_bytes());
+    hasher.update(&to_u64(payload.len()).to_le_bytes());
+    hasher.update(payload);
+    let hash = hasher.finalize();
+    let (sum, _) = hash
+        .as_bytes()
+        .split_first_chunk()
+        .expect("a hash is longer than 16 bytes");
+    *sum
+}
+
+fn key_of(network: &NetworkId, segment: u64) -> [u8; 32] {
+    codec::hash_parts(
+        "allod wal key v1",
+        &[network.as_bytes(), &segment.to_le_bytes()],
+    )
+}
+
+fn name_of(segment: u64) -> String {
+    format!("wal-{segment:016x}")
+}
+
+fn segment_of(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix("wal-")?, 16).ok()
+}
+
+fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
