@@ -1,3 +1,14 @@
 //! Carries bytes between identities, whatever lies between them: for now the ingress, the published ports and the service resolver.
 //!
 //! It never knows what a transaction means: routes and names are handed to it as values.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+pub mod ingress;
+pub mod limits;
+mod pump;
+mod tasks;
+
+pub use backend::{Backend, BackendId, Readiness};
+pub use ingress::{Ingress, LogTail, Outage, Route, RouteKey, Routes};

@@ -1,0 +1,489 @@
+//! One request: find its route, take a ready backend, pass it on, and answer honestly when that fails.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::header::HOST;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::{Body, Incoming};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::backend::{BackendId, Loads, Pick, Ticket};
+use crate::ingress::body::{AnswerBody, Passing, RequestBody};
+use crate::ingress::counters::{Meter, Meters};
+use crate::ingress::headers::{self, Origin};
+use crate::ingress::page::Problem;
+use crate::ingress::routes::{HostName, Route, Routes};
+use crate::ingress::tunnel;
+use crate::ingress::upstream::{Lease, Pools, SendError, Unsent};
+use crate::limits::{ATTEMPTS_MAX, IngressLimits, LOG_TAIL_TIMEOUT};
+use crate::pump::Activity;
+use crate::tasks::Tasks;
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) routes: watch::Receiver<Arc<Routes>>,
+    pub(crate) loads: Arc<Loads>,
+    pub(crate) pools: Pools,
+    pub(crate) meters: Meters,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) held: Semaphore,
+    pub(crate) limits: Arc<IngressLimits>,
+}
+
+/// The connection a request came on.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// Whose.
+    pub(crate) address: IpAddr,
+    /// Set once the connection's protocol has changed.
+    pub(crate) is_tunnel: Arc<AtomicBool>,
+}
+
+/// What looking for a backend came to.
+enum Found {
+    Backend(Arc<Route>, Ticket),
+    Busy(Arc<Route>),
+    NoneReady(Arc<Route>),
+    NoRoute,
+}
+
+/// A request on its way, after its head was read.
+struct Errand<'a> {
+    client: &'a Client,
+    host: HostName,
+    asked: http::HeaderMap,
+    upgrade: Option<(HeaderValue, hyper::upgrade::OnUpgrade)>,
+    activity: Activity,
+}
+
+impl Proxy {
+    /// Answers a request.
+    pub(crate) async fn answer(
+        &self,
+        client: &Client,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let began = Instant::now();
+        let host = match admit(&request) {
+            Ok(host) => host,
+            Err(problem) => return problem.answer(request.headers()),
+        };
+        match self.find(&host, None).await {
+            Found::NoRoute => unknown_host(&host).answer(request.headers()),
+            Found::Backend(route, ticket) => {
+                let meter = self.meters.of(&route.key);
+                let answered = self
+                    .pass(client, host, request, &meter, (route, ticket))
+                    .await;
+                meter.answered(answered.status(), began.elapsed());
+                answered
+            }
+            Found::NoneReady(route) => {
+                self.refuse(&route, began, not_ready(&route).await, request.headers())
+            }
+            Found::Busy(route) => self.refuse(&route, began, busy(&route), request.headers()),
+        }
+    }
+
+    fn refuse(
+        &self,
+        route: &Route,
+        began: Instant,
+        problem: Problem,
+        asked: &http::HeaderMap,
+    ) -> Response<AnswerBody> {
+        let meter = self.meters.of(&route.key);
+        meter.refused();
+        meter.answered(problem.status, began.elapsed());
+        problem.answer(asked)
+    }
+
+    /// Looks for a backend; a request to a service that is starting waits a little for one.
+    async fn find(&self, host: &HostName, except: Option<&BackendId>) -> Found {
+        let mut routes = self.routes.clone();
+        let found = self.look(&mut routes, host, except);
+        let Found::NoneReady(route) = &found else {
+            return found;
+        };
+        let Some(_place) = self
+            .held
+            .try_acquire()
+            .ok()
+            .filter(|_| route.outage.is_starting)
+        else {
+            return found;
+        };
+        let deadline = Instant::now() + self.limits.starting_hold;
+        let mut found = found;
+        while let Found::NoneReady(route) = &found
+            && route.outage.is_starting
+        {
+            match timeout_at(deadline, routes.changed()).await {
+                Ok(Ok(())) => found = self.look(&mut routes, host, except),
+                Ok(Err(_)) | Err(_) => return found,
+            }
+        }
+        found
+    }
+
+    /// Looks once. The backend is counted as busy before the table can be replaced, see
+    /// [`crate::backend`].
+    fn look(
+        &self,
+        routes: &mut watch::Receiver<Arc<Routes>>,
+        host: &HostName,
+        except: Option<&BackendId>,
+    ) -> Found {
+        let table = routes.borrow_and_update();
+        let Some(route) = table.get(host).map(Arc::clone) else {
+            return Found::NoRoute;
+        };
+        let open_max = self.limits.requests_per_backend_max;
+        match self.loads.pick(&route.backends, except, open_max) {
+            Pick::Taken(ticket) => Found::Backend(route, ticket),
+            Pick::Busy => Found::Busy(route),
+            Pick::NoneReady => Found::NoneReady(route),
+        }
+    }
+
+    async fn pass(
+        &self,
+        client: &Client,
+        host: HostName,
+        mut request: Request<Incoming>,
+        meter: &Arc<Meter>,
+        (route, ticket): (Arc<Route>, Ticket),
+    ) -> Response<AnswerBody> {
+        let asked = request.headers().clone();
+        let upgrade = headers::upgrade_asked(&asked, request.version())
+            .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+        let activity = Activity::new();
+        let errand = Errand {
+            client,
+            host,
+            asked,
+            upgrade,
+            activity,
+        };
+        let onward = self.onward(&errand, request, meter);
+        match self.send(&errand, &route, ticket, onward, meter).await {
+            Ok((response, lease)) => self.hand_back(errand, &route, response, lease, meter),
+            Err(problem) => {
+                meter.refused();
+                problem.answer(&errand.asked)
+            }
+        }
+    }
+
+    /// The request as the backend shall see it.
+    fn onward(
+        &self,
+        errand: &Errand<'_>,
+        request: Request<Incoming>,
+        meter: &Arc<Meter>,
+    ) -> Request<RequestBody> {
+        let (mut parts, body) = request.into_parts();
+        let host = parts
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().to_owned());
+        let host = host.unwrap_or_else(|| header_host(&parts.headers).unwrap_or("").to_owned());
+        let origin = Origin {
+            client: errand.client.address,
+            host: &host,
+        };
+        let upgrade = errand
+            .upgrade
+            .as_ref()
+            .map(|(protocol, _)| protocol.clone());
+        headers::for_backend(&mut parts.headers, &origin, upgrade);
+        if let Ok(host) = HeaderValue::from_str(&host) {
+            parts.headers.insert(HOST, host);
+        }
+        parts.uri = origin_form(&parts.uri);
+        let body = if body.is_end_stream() {
+            RequestBody::Empty
+        } else {
+            let (meter, activity) = (Arc::clone(meter), errand.activity.clone());
+            RequestBody::Passing(Box::new(Passing::up(
+                body,
+                meter,
+                activity,
+                self.limits.body_idle,
+            )))
+        };
+        let mut onward = Request::new(body);
+        *onward.method_mut() = parts.method;
+        *onward.uri_mut() = parts.uri;
+        *onward.headers_mut() = parts.headers;
+        onward
+    }
+
+    /// Sends it, and once more to another backend when the first could not be connected to.
+    async fn send(
+        &self,
+        errand: &Errand<'_>,
+        route: &Arc<Route>,
+        ticket: Ticket,
+        request: Request<RequestBody>,
+        meter: &Meter,
+    ) -> Result<(Response<Incoming>, Lease), Problem> {
+        let (mut ticket, mut request) = (ticket, request);
+        for attempt in 1..=ATTEMPTS_MAX {
+            let id = ticket.id().clone();
+            let unsent = match self.pools.send(ticket, request, &errand.activity).await {
+                Ok(answered) => return Ok(answered),
+                Err(unsent) => unsent,
+            };
+            debug!(backend = %id.address, replica = %id.replica, error = %unsent.error,
+                "a backend gave no answer");
+            let Unsent {
+                error: error @ SendError::Connect(..),
+                request: Some(again),
+            } = unsent
+            else {
+                return Err(no_answer(route, &unsent.error));
+            };
+            if attempt == ATTEMPTS_MAX {
+                return Err(no_answer(route, &error));
+            }
+            meter.retried();
+            match self.find(&errand.host, Some(&id)).await {
+                Found::Backend(_, another) => (ticket, request) = (another, again),
+                Found::NoneReady(now) if !has_ready(&now) => return Err(not_ready(&now).await),
+                _ => return Err(no_answer(route, &error)),
+            }
+        }
+        Err(Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "backend_failed",
+            "No attempt was made",
+        ))
+    }
+
+    /// The response as the client shall see it.
+    fn hand_back(
+        &self,
+        errand: Errand<'_>,
+        route: &Arc<Route>,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        meter: &Arc<Meter>,
+    ) -> Response<AnswerBody> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some((_, of_client)) = errand.upgrade else {
+                meter.refused();
+                return unasked_upgrade(route).answer(&errand.asked);
+            };
+            let of_backend = hyper::upgrade::on(&mut response);
+            headers::for_upgraded_client(response.headers_mut());
+            let tunnel = tunnel::Tunnel {
+                of_client,
+                of_backend,
+                idle: self.limits.tunnel_idle,
+                meter: Arc::clone(meter),
+                ticket: lease.into_ticket(),
+            };
+            errand.client.is_tunnel.store(true, Ordering::Release);
+            self.tasks.start(tunnel.carry());
+            return response.map(|_| AnswerBody::empty());
+        }
+        headers::for_client(response.headers_mut());
+        let (meter, idle) = (Arc::clone(meter), self.limits.body_idle);
+        response.map(|body| AnswerBody::Passing(Box::new(Passing::down(body, meter, lease, idle))))
+    }
+}
+
+/// Refuses what a reverse proxy cannot or must not pass on; else says which host is meant.
+fn admit(request: &Request<Incoming>) -> Result<HostName, Box<Problem>> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        let title = "This method is not passed on";
+        return Err(Box::new(Problem {
+            next_step: "Use GET, POST or another ordinary method.".into(),
+            is_closing: true,
+            ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", title)
+        }));
+    }
+    if headers::is_loop(request.headers()) {
+        return Err(Box::new(Problem {
+            cause: "The request has come through here several times already.".into(),
+            next_step: "A replica must not answer by asking this ingress for itself.".into(),
+            ..Problem::new(
+                StatusCode::LOOP_DETECTED,
+                "loop",
+                "The request goes in a circle",
+            )
+        }));
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let named = match request.uri().authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => first.and_then(|host| host.to_str().ok()),
+    };
+    let is_single = second.is_none() && !named.is_some_and(|host| host.contains('@'));
+    named
+        .filter(|_| is_single)
+        .and_then(|host| HostName::parse(host).ok())
+        .ok_or_else(|| {
+            Box::new(Problem {
+                cause: "The request names no host, more than one, or none that can exist.".into(),
+                next_step: "Send one Host header, such as `Host: web.shop.localhost`.".into(),
+                is_closing: true,
+                ..Problem::new(StatusCode::BAD_REQUEST, "bad_host", "Which host is meant?")
+            })
+        })
+}
+
+fn header_host(headers: &http::HeaderMap) -> Option<&str> {
+    headers.get(HOST).and_then(|host| host.to_str().ok())
+}
+
+/// The request target without scheme and authority, as servers expect it.
+fn origin_form(uri: &Uri) -> Uri {
+    let root = PathAndQuery::from_static("/");
+    Uri::from(uri.path_and_query().cloned().unwrap_or(root))
+}
+
+fn has_ready(route: &Route) -> bool {
+    route
+        .backends
+        .iter()
+        .any(|backend| backend.readiness == crate::Readiness::Ready)
+}
+
+fn unknown_host(host: &HostName) -> Problem {
+    Problem {
+        cause: format!("No app here answers to the name {}.", host.as_str()),
+        next_step: "Check the spelling; `allod status` prints the address of each of your apps."
+            .into(),
+        ..Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown_host",
+            "There is no such app here",
+        )
+    }
+}
+
+async fn not_ready(route: &Arc<Route>) -> Problem {
+    let tail = route.log_tail.clone();
+    let reading = tokio::task::spawn_blocking(move || tail.lines());
+    let log = tokio::time::timeout(LOG_TAIL_TIMEOUT, reading).await;
+    let retry_after_s = if route.outage.is_starting { 2 } else { 10 };
+    Problem {
+        cause: route.outage.cause.clone(),
+        next_step: route.outage.next_step.clone(),
+        about: Some(route.key.clone()),
+        since: Some(route.outage.since),
+        log: log.ok().and_then(Result::ok).unwrap_or_default(),
+        retry_after_s: Some(retry_after_s),
+        ..Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no_ready_replica",
+            &format!("{} has no ready replica", route.key),
+        )
+    }
+}
+
+fn busy(route: &Arc<Route>) -> Problem {
+    Problem {
+        cause: "Every ready replica has as many open requests as it may have.".into(),
+        next_step: format!("Try again, or add replicas: allod scale {} N", route.key),
+        about: Some(route.key.clone()),
+        retry_after_s: Some(1),
+        ..Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "replicas_busy",
+            &format!("{} is at its limit", route.key),
+        )
+    }
+}
+
+fn unasked_upgrade(route: &Arc<Route>) -> Problem {
+    Problem {
+        cause: "The replica changed the protocol although nobody had asked for that.".into(),
+        next_step: format!("See its log: allod logs {}", route.key),
+        about: Some(route.key.clone()),
+        ..Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "backend_failed",
+            "A replica answered wrongly",
+        )
+    }
+}
+
+/// A ready replica gave no answer: 502, 504, or 400/408 when the client's own body was the reason.
+fn no_answer(route: &Arc<Route>, error: &SendError) -> Problem {
+    let (status, code, title) = match error {
+        SendError::Connect(..) => (
+            StatusCode::BAD_GATEWAY,
+            "backend_unreachable",
+            "A replica could not be reached",
+        ),
+        SendError::Late(..) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "backend_late",
+            "A replica took too long to answer",
+        ),
+        SendError::Broken(_, reason) if reason.is_user() => (
+            StatusCode::BAD_REQUEST,
+            "body_broken",
+            "The request body did not arrive whole",
+        ),
+        SendError::Broken(..) => (
+            StatusCode::BAD_GATEWAY,
+            "backend_failed",
+            "A replica broke off",
+        ),
+    };
+    let is_clients_fault = status == StatusCode::BAD_REQUEST;
+    Problem {
+        cause: cause_of(error),
+        next_step: if is_clients_fault {
+            "Send the request again.".into()
+        } else {
+            format!("See its log: allod logs {}", route.key)
+        },
+        about: Some(route.key.clone()),
+        retry_after_s: (!is_clients_fault).then_some(2),
+        is_closing: is_clients_fault,
+        ..Problem::new(status, code, title)
+    }
+}
+
+/// Says which replica failed and how, without the addresses of the network inside.
+fn cause_of(error: &SendError) -> String {
+    let spoken = |wait: &Duration| format!("{} s", wait.as_secs());
+    match error {
+        SendError::Connect(id, reason) => {
+            format!(
+                "Replica {} did not accept a connection: {}.",
+                id.replica,
+                reason.kind()
+            )
+        }
+        SendError::Late(id, wait) => {
+            format!(
+                "Replica {} had sent no answer after {}.",
+                id.replica,
+                spoken(wait)
+            )
+        }
+        SendError::Broken(_, reason) if reason.is_user() => {
+            "The body of the request broke off, stalled or was malformed.".into()
+        }
+        SendError::Broken(id, reason) => {
+            format!(
+                "Replica {} closed the connection before its answer: {reason}.",
+                id.replica
+            )
+        }
+    }
+}

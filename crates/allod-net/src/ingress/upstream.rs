@@ -1,0 +1,303 @@
+//! Connections to backends: opened with a timeout, kept idle for a moment, used again.
+//!
+//! A request is sent twice only when the first backend cannot have acted on it: it was never
+//! written, or it is a safe one without a body and the kept connection closed before any answer
+//! (RFC 9112 §9.3.1 permits that).
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use crate::backend::{BackendId, Ticket};
+use crate::ingress::body::RequestBody;
+use crate::ingress::headers;
+use crate::ingress::routes::Routes;
+use crate::limits::{BUFFER_BYTES, IngressLimits};
+use crate::pump::Activity;
+use crate::tasks::Tasks;
+
+/// Why a backend gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// No connection could be opened, so nothing was sent.
+    #[error("could not connect to {}", .0.address)]
+    Connect(BackendId, #[source] io::Error),
+    /// The connection broke before the answer.
+    #[error("{} closed the connection or sent no valid HTTP", .0.address)]
+    Broken(BackendId, #[source] hyper::Error),
+    /// The answer did not begin in time.
+    #[error("{} did not begin to answer within {:?}", .0.address, .1)]
+    Late(BackendId, Duration),
+}
+
+/// What [`Pools::send`] could not send, when it can be tried elsewhere.
+pub(crate) struct Unsent {
+    /// Why.
+    pub(crate) error: SendError,
+    /// The request, when it was never written.
+    pub(crate) request: Option<Request<RequestBody>>,
+}
+
+/// The kept connections of every backend.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    pools: Mutex<HashMap<BackendId, Arc<Pool>>>,
+    tasks: Arc<Tasks>,
+    limits: Arc<IngressLimits>,
+}
+
+/// The kept connections of one backend.
+#[derive(Debug)]
+struct Pool {
+    idle: Mutex<Vec<Idle>>,
+    idle_max: usize,
+    idle_time: Duration,
+    is_retired: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A connection in use by one request.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    sender: SendRequest<RequestBody>,
+    pool: Arc<Pool>,
+    /// The request counts as open until this is dropped.
+    ticket: Ticket,
+}
+
+impl Lease {
+    /// The whole answer has passed: the connection may serve another request.
+    pub(crate) fn give_back(self) {
+        self.pool.keep(self.sender);
+    }
+
+    /// The answer changed the protocol: the connection is no longer ours to use again.
+    pub(crate) fn into_ticket(self) -> Ticket {
+        self.ticket
+    }
+}
+
+impl Pools {
+    pub(crate) fn new(tasks: Arc<Tasks>, limits: Arc<IngressLimits>) -> Self {
+        Self {
+            pools: Mutex::default(),
+            tasks,
+            limits,
+        }
+    }
+
+    /// Sends a request to the ticket's backend and waits for the head of the answer.
+    pub(crate) async fn send(
+        &self,
+        ticket: Ticket,
+        request: Request<RequestBody>,
+        activity: &Activity,
+    ) -> Result<(Response<Incoming>, Lease), Unsent> {
+        let id = ticket.id().clone();
+        let pool = self.pool(&id);
+        let mut request = request;
+        while let Some(sender) = pool.take() {
+            let spare = spare_of(&request);
+            match self.exchange(&id, sender, request, activity).await {
+                Ok((response, sender)) => {
+                    return Ok((
+                        response,
+                        Lease {
+                            sender,
+                            pool,
+                            ticket,
+                        },
+                    ));
+                }
+                Err(Unsent {
+                    request: Some(unsent),
+                    ..
+                }) => request = unsent,
+                Err(unsent) => match (unsent.error, spare) {
+                    (SendError::Broken(..), Some(spare)) => request = spare,
+                    (error, _) => {
+                        return Err(Unsent {
+                            error,
+                            request: None,
+                        });
+                    }
+                },
+            }
+        }
+        let sender = match self.open(&id).await {
+            Ok(sender) => sender,
+            Err(error) => {
+                let error = SendError::Connect(id, error);
+                return Err(Unsent {
+                    error,
+                    request: Some(request),
+                });
+            }
+        };
+        let (response, sender) = self.exchange(&id, sender, request, activity).await?;
+        Ok((
+            response,
+            Lease {
+                sender,
+                pool,
+                ticket,
+            },
+        ))
+    }
+
+    /// Closes what is kept for backends that are no longer listed, and what was kept too long.
+    pub(crate) fn prune(&self, routes: &Routes) {
+        let listed: HashSet<&BackendId> = routes
+            .iter()
+            .flat_map(|route| &route.backends)
+            .map(|backend| &backend.id)
+            .collect();
+        self.lock().retain(|id, pool| {
+            let is_listed = listed.contains(id);
+            pool.expire(is_listed);
+            is_listed
+        });
+    }
+
+    /// Closes what was kept too long.
+    pub(crate) fn expire(&self) {
+        for pool in self.lock().values() {
+            pool.expire(true);
+        }
+    }
+
+    fn pool(&self, id: &BackendId) -> Arc<Pool> {
+        let mut pools = self.lock();
+        if let Some(pool) = pools.get(id) {
+            return Arc::clone(pool);
+        }
+        let pool = Arc::new(Pool {
+            idle: Mutex::default(),
+            idle_max: self.limits.idle_per_backend_max,
+            idle_time: self.limits.idle_backend,
+            is_retired: AtomicBool::new(false),
+        });
+        pools.insert(id.clone(), Arc::clone(&pool));
+        pool
+    }
+
+    async fn open(&self, id: &BackendId) -> io::Result<SendRequest<RequestBody>> {
+        let opening = TcpStream::connect(id.address);
+        let stream = match timeout(self.limits.connect_timeout, opening).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(self.limits.headers_max)
+            .max_buf_size(BUFFER_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let address = id.address;
+        self.tasks.start(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                debug!(%address, %error, "a connection to a backend ended with an error");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn exchange(
+        &self,
+        id: &BackendId,
+        mut sender: SendRequest<RequestBody>,
+        request: Request<RequestBody>,
+        activity: &Activity,
+    ) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Unsent> {
+        activity.touch();
+        let head_timeout = self.limits.response_head_timeout;
+        let answer = tokio::select! {
+            answer = sender.try_send_request(request) => answer,
+            () = activity.quiet_for(head_timeout) => {
+                let error = SendError::Late(id.clone(), head_timeout);
+                return Err(Unsent { error, request: None });
+            }
+        };
+        match answer {
+            Ok(response) => Ok((response, sender)),
+            Err(mut failed) => {
+                let request = failed.take_message();
+                let error = SendError::Broken(id.clone(), failed.into_error());
+                Err(Unsent { error, request })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<BackendId, Arc<Pool>>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// A kept connection that is ready for a request.
+    fn take(&self) -> Option<SendRequest<RequestBody>> {
+        let mut idle = self.lock();
+        idle.retain(|kept| kept.is_usable(self.idle_time));
+        let ready = idle.iter().rposition(|kept| kept.sender.is_ready())?;
+        Some(idle.swap_remove(ready).sender)
+    }
+
+    fn keep(&self, sender: SendRequest<RequestBody>) {
+        if self.is_retired.load(Ordering::Acquire) || sender.is_closed() {
+            return;
+        }
+        let mut idle = self.lock();
+        if idle.len() < self.idle_max {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn expire(&self, is_listed: bool) {
+        if !is_listed {
+            self.is_retired.store(true, Ordering::Release);
+        }
+        self.lock()
+            .retain(|kept| is_listed && kept.is_usable(self.idle_time));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Idle {
+    fn is_usable(&self, idle_time: Duration) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < idle_time
+    }
+}
+
+/// The same request once more, when sending it twice does no harm.
+fn spare_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !headers::is_safe(request.method()) || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut spare = Request::new(RequestBody::Empty);
+    *spare.method_mut() = request.method().clone();
+    *spare.uri_mut() = request.uri().clone();
+    *spare.headers_mut() = request.headers().clone();
+    Some(spare)
+}

@@ -1,0 +1,88 @@
+//! Every bound of this crate, by name: what may be held, how long anything may take.
+//!
+//! A limit that a test or an installation may want to change is a field; the others are constants.
+
+use std::time::Duration;
+
+/// What the ingress may hold and how long it waits.
+#[derive(Debug, Clone)]
+pub struct IngressLimits {
+    /// Client connections open at once, over all listeners; further ones wait unaccepted.
+    pub connections_max: usize,
+    /// Bytes of a request head (request line and headers); more is answered 431.
+    pub head_bytes_max: usize,
+    /// Header lines of one request or response.
+    pub headers_max: usize,
+    /// The whole request head must have arrived within this time; also how long an idle
+    /// connection is kept.
+    pub head_timeout: Duration,
+    /// A body, in either direction, may pause this long.
+    pub body_idle: Duration,
+    /// A client that takes no byte of its answer for this long is closed.
+    pub write_stall: Duration,
+    /// An upgraded connection (WebSocket) may be silent this long.
+    pub tunnel_idle: Duration,
+    /// Opening a connection to a backend.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request sent to the head of the answer.
+    pub response_head_timeout: Duration,
+    /// Requests that one backend may have open at once.
+    pub requests_per_backend_max: usize,
+    /// Idle connections kept to one backend.
+    pub idle_per_backend_max: usize,
+    /// How long a connection to a backend is kept idle. Shorter than the five seconds after which
+    /// common servers close theirs, so that we rarely write into a closing connection.
+    pub idle_backend: Duration,
+    /// How long a request waits for a service that is starting, before it is answered 503.
+    pub starting_hold: Duration,
+    /// Requests that may wait so at once.
+    pub held_max: usize,
+}
+
+impl Default for IngressLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            head_bytes_max: 32 * 1024,
+            headers_max: 100,
+            head_timeout: Duration::from_secs(15),
+            body_idle: Duration::from_secs(300),
+            write_stall: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
+            connect_timeout: Duration::from_secs(3),
+            response_head_timeout: Duration::from_secs(120),
+            requests_per_backend_max: 1024,
+            idle_per_backend_max: 32,
+            idle_backend: Duration::from_secs(4),
+            starting_hold: Duration::from_secs(5),
+            held_max: 256,
+        }
+    }
+}
+
+/// Connections tried for one request: the first, and one more when the first could not be opened.
+pub(crate) const ATTEMPTS_MAX: usize = 2;
+/// Times a request may have passed an Allod ingress already before it is called a loop.
+pub(crate) const VIA_MAX: usize = 8;
+/// Bytes of a chunk-size line with its extensions.
+pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// Bytes of one read and of one write buffer of the ingress.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes copied at a time through a tunnel or a published port.
+pub(crate) const PUMP_BYTES: usize = 16 * 1024;
+/// Log lines shown on a page, the newest.
+pub(crate) const LOG_LINES_MAX: usize = 20;
+/// Characters of one log line shown.
+pub(crate) const LOG_LINE_CHARS_MAX: usize = 500;
+/// Characters of a cause or next step shown.
+pub(crate) const TEXT_CHARS_MAX: usize = 1000;
+/// How long a page waits for the log lines.
+pub(crate) const LOG_TAIL_TIMEOUT: Duration = Duration::from_millis(500);
+/// Characters of a host name.
+pub(crate) const HOST_CHARS_MAX: usize = 253;
+/// Routes whose counters are kept, those gone from the table included.
+pub(crate) const COUNTED_ROUTES_MAX: usize = 10_000;
+/// The pause after a failed `accept` (out of descriptors, mostly).
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long both ends may take to hand over an upgraded connection.
+pub(crate) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);

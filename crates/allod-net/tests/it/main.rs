@@ -1,0 +1,16 @@
+//! The ingress, the published ports and the resolver, seen through real sockets on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scene that cannot be set up has failed"
+)]
+
+mod drain;
+mod hygiene;
+mod outage;
+mod routing;
+mod slow_clients;
+mod smuggling;
+mod stage;
+mod streaming;
+mod upgrade;
