@@ -7,8 +7,10 @@
 mod backend;
 pub mod ingress;
 pub mod limits;
+pub mod published;
 mod pump;
 mod tasks;
 
 pub use backend::{Backend, BackendId, Readiness};
 pub use ingress::{Ingress, LogTail, Outage, Route, RouteKey, Routes};
+pub use published::{Ports, Protocol, Published};

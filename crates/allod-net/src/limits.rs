@@ -86,3 +86,43 @@ pub(crate) const COUNTED_ROUTES_MAX: usize = 10_000;
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long both ends may take to hand over an upgraded connection.
 pub(crate) const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the published ports may hold and how long they wait.
+#[derive(Debug, Clone)]
+pub struct PortLimits {
+    /// TCP connections open at once on one port; further ones wait unaccepted.
+    pub connections_max: usize,
+    /// Connections that one replica may have open at once.
+    pub connections_per_backend_max: usize,
+    /// Opening a connection to a replica.
+    pub connect_timeout: Duration,
+    /// How long a new connection waits for a ready replica before it is closed.
+    pub ready_hold: Duration,
+    /// A TCP connection may be silent this long. Long, because pools of database connections are.
+    pub stream_idle: Duration,
+    /// UDP clients remembered at once on one port; further ones are ignored.
+    pub sessions_max: usize,
+    /// A UDP client is forgotten after this silence.
+    pub session_idle: Duration,
+}
+
+impl Default for PortLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            connections_per_backend_max: 4096,
+            connect_timeout: Duration::from_secs(3),
+            ready_hold: Duration::from_secs(5),
+            stream_idle: Duration::from_secs(12 * 3600),
+            sessions_max: 1024,
+            session_idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Ports published at once.
+pub(crate) const PUBLISHED_MAX: usize = 4096;
+/// Datagrams that wait for one UDP client's session.
+pub(crate) const SESSION_QUEUE: usize = 32;
+/// Bytes of the largest UDP datagram.
+pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_535;

@@ -8,6 +8,7 @@
 mod drain;
 mod hygiene;
 mod outage;
+mod published;
 mod routing;
 mod slow_clients;
 mod smuggling;

@@ -1,0 +1,140 @@
+//! A published TCP port: each connection is joined with one to a ready replica.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use crate::backend::{Backend, BackendId, Loads, Pick, Ticket};
+use crate::limits::{ACCEPT_PAUSE, ATTEMPTS_MAX, PortLimits};
+use crate::published::{Meter, Way};
+use crate::pump::{self, Moved};
+
+/// Takes connections until the port is withdrawn, then returns once the last has ended.
+pub(crate) async fn serve(listener: TcpListener, way: Way) {
+    let Way {
+        port,
+        backends,
+        released,
+        meter,
+        loads,
+        limits,
+    } = way;
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let mut withdrawn = backends.clone();
+    let mut connections = JoinSet::new();
+    let link = Link {
+        backends,
+        meter,
+        loads,
+        limits,
+    };
+    loop {
+        tokio::select! {
+            accepted = accept(&listener, &places) => match accepted {
+                Ok((client, place)) => {
+                    connections.spawn(link.clone().carry(client, place));
+                }
+                Err(error) => {
+                    warn!(%port, %error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = is_withdrawn(&mut withdrawn) => break,
+        }
+    }
+    drop(listener);
+    free(released);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Returns when the port is no longer published.
+pub(crate) async fn is_withdrawn(backends: &mut watch::Receiver<Arc<[Backend]>>) {
+    while backends.changed().await.is_ok() {}
+}
+
+/// Says that the socket is closed.
+pub(crate) fn free(released: oneshot::Sender<()>) {
+    let _ = released.send(());
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (client, _) = listener.accept().await?;
+    Ok((client, place))
+}
+
+/// What every connection of a port needs.
+#[derive(Clone)]
+struct Link {
+    backends: watch::Receiver<Arc<[Backend]>>,
+    meter: Arc<Meter>,
+    loads: Arc<Loads>,
+    limits: Arc<PortLimits>,
+}
+
+impl Link {
+    async fn carry(mut self, client: TcpStream, place: OwnedSemaphorePermit) {
+        self.meter.connections.fetch_add(1, Ordering::Relaxed);
+        let Some((backend, ticket)) = self.reach().await else {
+            self.meter.refused.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let _ = (client.set_nodelay(true), backend.set_nodelay(true));
+        let moved = Moved::to(&self.meter.bytes_in, &self.meter.bytes_out);
+        let ended = pump::join(client, backend, self.limits.stream_idle, &moved).await;
+        debug!(replica = %ticket.id().replica, error = ?ended.err(), "a connection ended");
+        drop(place);
+    }
+
+    /// Connects to a ready replica; to another one when the first does not answer.
+    async fn reach(&mut self) -> Option<(TcpStream, Ticket)> {
+        let mut failed: Option<BackendId> = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let ticket = self.find(failed.as_ref()).await?;
+            let opening = TcpStream::connect(ticket.id().address);
+            match timeout(self.limits.connect_timeout, opening).await {
+                Ok(Ok(backend)) => return Some((backend, ticket)),
+                Ok(Err(error)) => {
+                    debug!(replica = %ticket.id().replica, %error, "a replica was not reached");
+                }
+                Err(_) => debug!(replica = %ticket.id().replica, "a replica did not answer"),
+            }
+            failed = Some(ticket.id().clone());
+        }
+        None
+    }
+
+    /// Takes a ready replica, waiting a little for one.
+    async fn find(&mut self, except: Option<&BackendId>) -> Option<Ticket> {
+        let deadline = Instant::now() + self.limits.ready_hold;
+        loop {
+            let picked = {
+                let backends = self.backends.borrow_and_update();
+                let open_max = self.limits.connections_per_backend_max;
+                self.loads.pick(&backends, except, open_max)
+            };
+            match picked {
+                Pick::Taken(ticket) => return Some(ticket),
+                Pick::Busy => return None,
+                Pick::NoneReady if except.is_some() => return None,
+                Pick::NoneReady => {}
+            }
+            let changed = timeout_at(deadline, self.backends.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                return None;
+            }
+        }
+    }
+}
