@@ -17,6 +17,7 @@ tools=$ALLOD_FIXTURES/tools
 
 # command=package: the command is how we know that the package is there.
 wanted_commands=(
+    cc=build-essential
     skopeo=skopeo
     nft=nftables
     ip=iproute2
@@ -92,3 +93,8 @@ mkdir -p "$tools"
 mapfile -t missing < <(missing_packages)
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 for package in "${wanted_unpacked[@]}"; do unpack "$package"; done
+if ! command -v cargo-nextest >/dev/null; then
+    command -v cargo >/dev/null || die "no cargo. Next: install Rust 1.95 or newer (https://rustup.rs)"
+    echo "setup: cargo install cargo-nextest (once, some minutes)" >&2
+    cargo install --quiet --locked cargo-nextest
+fi

@@ -1,0 +1,62 @@
+# The only task runner. `make` lists the tasks.
+#   make run ARGS="--api 127.0.0.1:0"      SEEDS=5000 make soak      N=10 make bench
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+repo := $(realpath $(dir $(lastword $(MAKEFILE_LIST))))
+target := $(or $(CARGO_TARGET_DIR),$(repo)/target)
+export ALLOD_FIXTURES ?= $(repo)/target/fixtures
+sudo := $(if $(filter 0,$(shell id -u)),,sudo)
+SEEDS ?= 20000
+ARGS ?=
+
+.PHONY: help
+help: ## list the tasks
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.PHONY: run
+run: ## build, and start a network of one on this machine
+	@cargo build --locked -p allod
+	echo "In a second terminal:  export PATH=$(target)/debug:\$$PATH" >&2
+	exec $(sudo) "$(target)/debug/allod" up $(ARGS)
+
+.PHONY: test
+test: needs_root images ## run every test (as root; about 20 minutes from nothing on two cores)
+	@step() { echo "== $$*" >&2; "$$@"; }
+	step cargo fmt --all --check
+	step cargo clippy --workspace --all-targets --locked -- -D warnings
+	# All targets at once, so that the programs are those the tests were built with.
+	step cargo build --workspace --all-targets --locked
+	step cargo nextest run --workspace --locked --profile ci
+	step "$(target)/debug/allod-sim" --seed 1 --seeds 200 --validators 1
+	export ALLOD="$(target)/debug/allod"
+	for story in tests/e2e/*.sh; do
+		step "$$story"
+	done
+	echo "make test: everything passed"
+
+.PHONY: soak
+soak: ## SEEDS more seeds of the simulator, counted in docs/trust.md
+	@cargo build --release --locked -p allod-sim
+	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
+
+.PHONY: bench
+bench: needs_root images ## measure against dockerd and etcd; prints the table of docs/benchmarks.md
+	@tests/setup.sh bench
+	cargo build --release --locked -p allod
+	ALLOD="$(target)/release/allod" bench/run.sh
+
+.PHONY: images
+images: ## build the test images from Debian packages (a second run does nothing)
+	@tests/setup.sh
+	tests/images/build.sh
+
+.PHONY: needs_root
+needs_root:
+	@[ "$$(id -u)" = 0 ] || {
+		echo "This makes namespaces, cgroups and mounts. Next: sudo -E make $(MAKECMDGOALS)" >&2
+		exit 1
+	}
