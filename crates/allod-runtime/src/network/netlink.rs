@@ -234,3 +234,6 @@ pub(super) fn attributes(payload: &[u8], skip: usize) -> Vec<(u16, &[u8])> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

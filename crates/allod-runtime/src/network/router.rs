@@ -8,7 +8,7 @@ use super::element::Element;
 use super::error::NetworkError;
 use super::link::{End, Link, Links};
 use super::namespace::Namespace;
-use super::rules::{Facts, ROUTER_TABLE, UPLINK, VETH_PREFIX};
+use super::rules::{Facts, ROUTER_REMOVAL, ROUTER_TABLE, UPLINK, VETH_PREFIX};
 use super::tool::Tool;
 use super::{AppTag, inside, sysctl};
 use crate::workload::{InstallationId, WorkloadId};
@@ -48,11 +48,12 @@ pub(super) fn ensure_rules(router: &Namespace, facts: &Facts<'_>) -> Result<(), 
         for (name, value) in SETTINGS {
             sysctl::write(name, value)?;
         }
-        Tool::Nft.run(
-            "write the router's rules",
-            &["-f", "-"],
-            &facts.router_ruleset(),
-        )?;
+        let (step, ruleset) = ("write the router's rules", facts.router_ruleset());
+        if Tool::Nft.run(step, &["-f", "-"], &ruleset).is_err() {
+            // A version of Allod before this one may have declared a set or a chain otherwise.
+            let anew = format!("{ROUTER_REMOVAL}{ruleset}");
+            Tool::Nft.run(step, &["-f", "-"], &anew)?;
+        }
         Ok(())
     })
 }

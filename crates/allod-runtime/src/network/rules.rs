@@ -9,7 +9,8 @@
 //!   but as answers, never leave towards private networks, and leave under the host's address.
 //!   Nothing from outside is forwarded to a tenant: the world enters through the ingress.
 //!
-//! Each table is replaced as a whole in one transaction, so writing it again changes nothing.
+//! Each is written as a whole in one transaction, so writing it again changes nothing, and whatever
+//! somebody else put into it is gone.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -45,6 +46,46 @@ const DENIED: [([u8; 4], u8); 10] = [
 /// A network of the host wider than this is a routing trick and not a neighbourhood.
 const NEIGHBOURHOOD_LENGTH_MIN: u8 = 8;
 
+/// Sets and chains of the router without contents.
+const ROUTER_SKELETON: &str = r"table inet allod {
+  set denied { type ipv4_addr; flags interval; auto-merge;
+  }
+  set gateways { type ifname . ipv4_addr;
+  }
+  set same_app { type ifname . ifname;
+  }
+  set connections { type ipv4_addr; flags dynamic; size 65535;
+  }
+  chain input { type filter hook input priority filter; policy drop;
+  }
+  chain forward { type filter hook forward priority filter; policy drop;
+  }
+  chain egress {
+  }
+}
+table bridge allod {
+  set bound { type ifname . ether_addr . ipv4_addr;
+  }
+  chain prerouting { type filter hook prerouting priority -300; policy drop;
+  }
+}
+flush chain inet allod input
+flush chain inet allod forward
+flush chain inet allod egress
+flush set inet allod denied
+flush set inet allod gateways
+flush set inet allod same_app
+flush chain bridge allod prerouting
+flush set bridge allod bound
+";
+
+/// Removes the router's tables, whether or not they are there.
+pub(super) const ROUTER_REMOVAL: &str = "table inet allod
+delete table inet allod
+table bridge allod
+delete table bridge allod
+";
+
 /// What the rules of an installation depend on.
 pub(super) struct Facts<'a> {
     /// The addresses of the installation.
@@ -58,7 +99,8 @@ pub(super) struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// The router's tables.
+    /// The router's tables. They are declared, emptied and filled in one transaction, and not
+    /// made anew, because `connections` counts what is going on.
     pub(super) fn router_ruleset(&self) -> String {
         let Self {
             block, elements, ..
@@ -70,8 +112,7 @@ impl Facts<'_> {
         let bound = set_elements(elements, "bound");
         let limit = CONNECTIONS_PER_WORKLOAD_MAX;
         format!(
-            r#"table inet {table}
-delete table inet {table}
+            r#"{ROUTER_SKELETON}
 table inet {table} {{
   set denied {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {denied} }}
   }}
@@ -79,17 +120,13 @@ table inet {table} {{
   }}
   set same_app {{ type ifname . ifname; {same_app}
   }}
-  set connections {{ type ipv4_addr; flags dynamic; size 65535;
-  }}
   chain input {{
-    type filter hook input priority filter; policy drop;
     ct state established,related accept
     iifname "lo" accept
     iifname . ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
     iifname "{bridge}*" reject with icmp admin-prohibited
   }}
   chain forward {{
-    type filter hook forward priority filter; policy drop;
     ct state established,related accept
     iifname . oifname @same_app accept
     iifname "{uplink}" ip saddr {host} oifname "{bridge}*" accept
@@ -101,13 +138,10 @@ table inet {table} {{
     accept
   }}
 }}
-table bridge {table}
-delete table bridge {table}
 table bridge {table} {{
   set bound {{ type ifname . ether_addr . ipv4_addr; {bound}
   }}
   chain prerouting {{
-    type filter hook prerouting priority -300; policy drop;
     ether type ip iifname . ether saddr . ip saddr @bound accept
     ether type arp iifname . ether saddr . arp saddr ip @bound iifname . arp saddr ether . arp saddr ip @bound accept
   }}

@@ -1,0 +1,355 @@
+//! Who reaches whom. Each denial is tried again with a hole in the rules, and seen to succeed:
+//! it was the rules that denied it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use super::world::{
+    HOST_ON_LAN, HOST_PUBLIC, INTERNET, LAN, METADATA, Outcome, PROVIDER, Tenant, app,
+    connect_from_host, in_a_world, in_router, installation, ip, listen, nft, open_host,
+    open_router,
+};
+
+#[test]
+fn workloads_of_one_app_reach_each_other() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let (first, second) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(1), 2),
+        );
+        assert_ne!(first.attachment.address, second.attachment.address);
+        let address = first.attachment.address;
+        assert_eq!(first.connect(&second.listen()), Outcome::Connected(address));
+        let address = second.attachment.address;
+        assert_eq!(second.connect(&first.listen()), Outcome::Connected(address));
+        assert_eq!(
+            first.connect(&first.sleeper.listen(Ipv4Addr::LOCALHOST)),
+            Outcome::Connected(Ipv4Addr::LOCALHOST)
+        );
+    });
+}
+
+#[test]
+fn workloads_of_one_app_reach_each_other_where_bridges_pass_the_ip_rules() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        in_router(&network, || {
+            let setting = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+            std::fs::write(setting, "1").unwrap();
+        });
+        let (first, second) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(1), 2),
+        );
+        assert!(first.connect(&second.listen()).is_connected());
+    });
+}
+
+#[test]
+fn workloads_of_different_apps_do_not_reach_each_other() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let (ours, theirs) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(2), 2),
+        );
+        let listener = theirs.listen();
+        assert_eq!(ours.connect(&listener), Outcome::Prohibited);
+        open_router(&network);
+        assert!(ours.connect(&listener).is_connected());
+    });
+}
+
+#[test]
+fn a_tenant_reaches_no_address_of_the_host() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        ip("addr add 198.51.101.9/32 dev lo");
+        network.ensure().unwrap();
+        let tenant = Tenant::start(&network, app(1), 1);
+        let link = network.host_address().unwrap();
+        let listener = listen(Ipv4Addr::UNSPECIFIED);
+        let addresses = [
+            HOST_PUBLIC,
+            HOST_ON_LAN,
+            link,
+            Ipv4Addr::new(198, 51, 101, 9),
+        ];
+        let all = |is_right: fn(&Outcome) -> bool, when: &str| {
+            for address in addresses {
+                let outcome = tenant.sleeper.connect_at(address, &listener);
+                assert!(is_right(&outcome), "{address} {when}: {outcome:?}");
+            }
+        };
+        all(|outcome| *outcome == Outcome::Prohibited, "with all rules");
+        open_router(&network);
+        all(
+            |outcome| *outcome == Outcome::Silence,
+            "with the host's rules alone",
+        );
+        open_host("a");
+        all(Outcome::is_connected, "without rules");
+        network.ensure().unwrap();
+        all(
+            |outcome| *outcome == Outcome::Prohibited,
+            "with all rules again",
+        );
+        nft(&format!("delete table inet allod_{}", installation("a")));
+        all(
+            |outcome| *outcome == Outcome::Prohibited,
+            "with the router's rules alone",
+        );
+    });
+}
+
+#[test]
+fn a_new_address_of_the_host_is_closed_before_the_router_knows_it() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        ip("addr add 198.51.101.9/32 dev lo");
+        let listener = listen(Ipv4Addr::new(198, 51, 101, 9));
+        assert_eq!(tenant.connect(&listener), Outcome::Silence);
+        open_host("a");
+        assert!(tenant.connect(&listener).is_connected());
+    });
+}
+
+#[test]
+fn a_tenant_reaches_nothing_private_and_no_neighbour_of_the_host() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let places = [
+            (&world.lan, LAN),
+            (&world.lan, METADATA),
+            (&world.internet, PROVIDER),
+        ];
+        let listeners = places.map(|(place, address)| place.listen(address));
+        let all = |is_right: fn(&Outcome) -> bool, when: &str| {
+            for listener in &listeners {
+                let outcome = tenant.connect(listener);
+                assert!(is_right(&outcome), "{listener:?} {when}: {outcome:?}");
+            }
+        };
+        all(|outcome| *outcome == Outcome::Prohibited, "with all rules");
+        open_router(&network);
+        all(
+            |outcome| *outcome == Outcome::Silence,
+            "with the host's rules alone",
+        );
+        open_host("a");
+        all(Outcome::is_connected, "without rules");
+    });
+}
+
+#[test]
+fn a_tenant_reaches_the_internet_under_the_hosts_address() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let listener = world.internet.listen(INTERNET);
+        assert_eq!(tenant.connect(&listener), Outcome::Connected(HOST_PUBLIC));
+        let echo = world
+            .internet
+            .visit(|| UdpSocket::bind((INTERNET, 0)).unwrap());
+        assert!(is_answered(&tenant, &echo), "datagrams too");
+    });
+}
+
+#[test]
+fn nobody_outside_reaches_a_tenant() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let listener = tenant.listen();
+        world
+            .internet
+            .visit(|| ip(&format!("route add 10.0.0.0/8 via {HOST_PUBLIC}")));
+        assert!(world.internet.connect(&listener).is_denied());
+        assert!(world.lan.connect(&listener).is_denied());
+        open_host("a");
+        assert!(
+            world.lan.connect(&listener).is_denied(),
+            "the router's rules alone"
+        );
+        open_router(&network);
+        assert!(world.lan.connect(&listener).is_connected());
+        assert!(world.internet.connect(&listener).is_connected());
+    });
+}
+
+#[test]
+fn host_processes_reach_a_tenant_directly() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let host = network.host_address().unwrap();
+        assert_eq!(
+            connect_from_host(&tenant.listen()),
+            Outcome::Connected(host)
+        );
+    });
+}
+
+#[test]
+fn installations_do_not_reach_each_other_and_leave_each_other_alone() {
+    in_a_world(|world| {
+        let (ours, theirs) = (world.network("a"), world.network("b"));
+        let our_tenant = Tenant::start(&ours, app(1), 1);
+        let their_tenant = Tenant::start(&theirs, app(1), 1);
+        let listener = their_tenant.listen();
+        assert_eq!(our_tenant.connect(&listener), Outcome::Prohibited);
+        open_router(&ours);
+        assert!(our_tenant.connect(&listener).is_denied());
+        open_host("a");
+        assert!(
+            our_tenant.connect(&listener).is_denied(),
+            "the others' rules alone"
+        );
+        open_router(&theirs);
+        open_host("b");
+        assert!(our_tenant.connect(&listener).is_connected());
+
+        let before = theirs.list().unwrap();
+        ours.destroy().unwrap();
+        assert_eq!(theirs.list().unwrap(), before);
+        let internet = world.internet.listen(INTERNET);
+        assert!(their_tenant.connect(&internet).is_connected());
+    });
+}
+
+#[test]
+fn a_workload_sends_only_from_its_own_address() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let (liar, other) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(1), 2),
+        );
+        let listener = other.listen();
+        assert!(liar.connect(&listener).is_connected());
+        let [a, b, c, _] = liar.attachment.address.octets();
+        let stolen = Ipv4Addr::new(a, b, c, 77);
+        // All traffic to the neighbour now leaves from the stolen address.
+        liar.sleeper.visit(|| {
+            ip(&format!("addr add {stolen}/24 dev eth0"));
+            let neighbour = other.attachment.address;
+            ip(&format!("route add {neighbour}/32 dev eth0 src {stolen}"));
+        });
+        assert!(liar.connect(&listener).is_denied());
+        in_router(&network, || {
+            nft("insert rule bridge allod prerouting accept")
+        });
+        assert_eq!(liar.connect(&listener), Outcome::Connected(stolen));
+    });
+}
+
+#[test]
+fn a_workload_sends_only_from_its_own_hardware_address() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let (liar, other) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(1), 2),
+        );
+        let listener = other.listen();
+        liar.sleeper
+            .visit(|| ip("link set eth0 address 02:00:00:00:00:07"));
+        assert!(liar.connect(&listener).is_denied());
+        in_router(&network, || {
+            nft("insert rule bridge allod prerouting accept")
+        });
+        // Its neighbour asked in vain meanwhile, and would believe it gone for a while.
+        other.sleeper.visit(|| ip("neigh flush all"));
+        liar.sleeper.visit(|| ip("neigh flush all"));
+        assert!(liar.connect(&listener).is_connected());
+    });
+}
+
+#[test]
+fn a_workload_has_no_ipv6() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        assert_eq!(tenant.sleeper.visit(|| ip("-6 addr show")).trim(), "");
+        assert_eq!(in_router(&network, || ip("-6 addr show")).trim(), "");
+    });
+}
+
+#[test]
+fn the_resolver_of_an_app_hears_that_app_alone() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let (ours, theirs) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(2), 2),
+        );
+        let resolver = network.resolver_sockets(&app(1)).unwrap();
+        assert_eq!(*resolver.address.ip(), ours.attachment.gateway);
+        assert_eq!(resolver.address.port(), 53);
+        assert!(is_answered(&ours, &resolver.udp));
+        assert_eq!(
+            ours.connect(&resolver.tcp),
+            Outcome::Connected(ours.attachment.address)
+        );
+        assert!(!is_answered(&theirs, &resolver.udp));
+        assert_eq!(theirs.connect(&resolver.tcp), Outcome::Prohibited);
+        assert!(
+            network.resolver_sockets(&app(3)).is_err(),
+            "an app without workloads"
+        );
+
+        let stranger = in_router(&network, || listen(ours.attachment.gateway));
+        assert_eq!(
+            ours.connect(&stranger),
+            Outcome::Prohibited,
+            "another port of the gateway"
+        );
+    });
+}
+
+#[test]
+fn a_resolver_answers_over_a_connection() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let resolver = network.resolver_sockets(&app(1)).unwrap();
+        let address = SocketAddr::from(resolver.address);
+        let mut question = tenant
+            .sleeper
+            .visit(|| TcpStream::connect(address).unwrap());
+        let (mut answer, _) = resolver.tcp.accept().unwrap();
+        answer.write_all(b"answer").unwrap();
+        drop(answer);
+        let mut heard = String::new();
+        question.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "answer");
+    });
+}
+
+/// Whether a datagram of the tenant arrives, and an answer to it returns.
+fn is_answered(tenant: &Tenant, at: &UdpSocket) -> bool {
+    let patience = Some(Duration::from_millis(1_500));
+    at.set_read_timeout(patience).unwrap();
+    let socket = tenant
+        .sleeper
+        .visit(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    socket.set_read_timeout(patience).unwrap();
+    if socket
+        .send_to(b"question", at.local_addr().unwrap())
+        .is_err()
+    {
+        return false;
+    }
+    let mut buffer = [0; 16];
+    let Ok((count, peer)) = at.recv_from(&mut buffer) else {
+        return false;
+    };
+    assert_eq!(&buffer[..count], b"question");
+    at.send_to(b"answer", peer).unwrap();
+    let count = socket.recv(&mut buffer).unwrap();
+    &buffer[..count] == b"answer"
+}
