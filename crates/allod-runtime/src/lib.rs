@@ -10,6 +10,7 @@
 
 mod client;
 mod container;
+pub mod image;
 mod journal;
 mod layout;
 pub mod limits;
