@@ -1,3 +1,5 @@
 //! Offers every operation once, as HTTP route, CLI verb and documentation, and the client for them.
 //!
 //! It never reaches the ledger, the network or the runtime but through the node's handle.
+
+pub mod signature;

@@ -1,0 +1,61 @@
+//! `Content-Digest` (RFC 9530): which body was meant.
+
+use http::HeaderMap;
+use sfv::{BareItem, DictSerializer, Dictionary, Item, ListEntry, Parser, key_ref};
+use sha2::{Digest, Sha256};
+
+use super::base::{header, header_bytes};
+use super::error::SignatureError;
+use super::limits::COMPONENT_BYTES_MAX;
+
+pub(super) const CONTENT_DIGEST: &str = "content-digest";
+
+/// The header's value for `body`.
+pub(super) fn of(body: &[u8]) -> String {
+    let mut dictionary = DictSerializer::new();
+    dictionary.bare_item(key_ref("sha-256"), sha256(body).as_slice());
+    dictionary.finish().expect("one entry was written")
+}
+
+/// The SHA-256 that the header promises; nothing where there is no such header.
+pub(super) fn promised(headers: &HeaderMap) -> Result<Option<[u8; 32]>, SignatureError> {
+    if !headers.contains_key(CONTENT_DIGEST) {
+        return Ok(None);
+    }
+    let bytes = header_bytes(headers, CONTENT_DIGEST);
+    if bytes > COMPONENT_BYTES_MAX {
+        let max = COMPONENT_BYTES_MAX;
+        return Err(SignatureError::TooLarge {
+            what: "Content-Digest",
+            bytes,
+            max,
+        });
+    }
+    let malformed = SignatureError::Malformed {
+        what: "Content-Digest",
+    };
+    let text = header(headers, CONTENT_DIGEST).ok_or_else(|| malformed.clone())?;
+    let dictionary: Dictionary = Parser::new(&text).parse().map_err(|_| malformed.clone())?;
+    match dictionary.get("sha-256") {
+        Some(ListEntry::Item(Item {
+            bare_item: BareItem::ByteSequence(hash),
+            ..
+        })) => hash.as_slice().try_into().map(Some).map_err(|_| malformed),
+        Some(_) => Err(malformed),
+        None => Err(SignatureError::DigestMissing),
+    }
+}
+
+/// Whether `body` is the promised one. A body without a promise is refused.
+pub(super) fn check(promised: Option<[u8; 32]>, body: &[u8]) -> Result<(), SignatureError> {
+    match promised {
+        None if body.is_empty() => Ok(()),
+        None => Err(SignatureError::DigestMissing),
+        Some(promised) if promised == sha256(body) => Ok(()),
+        Some(_) => Err(SignatureError::DigestMismatch),
+    }
+}
+
+fn sha256(body: &[u8]) -> [u8; 32] {
+    Sha256::digest(body).into()
+}
