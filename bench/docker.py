@@ -1,0 +1,115 @@
+"""Docker as a peer: a dockerd of our own, in its own network namespace and folder.
+
+Its firewall rules, bridge, images and socket are seen by nobody else, and a Docker that this machine
+already runs is neither used nor touched. It is ended by its pid.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+CLONE_NEWNET = 0x40000000
+START_TIMEOUT = 60
+POLL = 0.002
+
+
+class Docker:
+    """A running dockerd. Every act runs on one thread, which lives in dockerd's network."""
+
+    def __init__(self, tools, folder, archives):
+        self.netns = "allod-bench-%d" % os.getpid()
+        self.folder = folder
+        self.socket = "unix://%s/docker.sock" % folder
+        self.path = ":".join([tools + "/usr/bin", tools + "/usr/sbin", os.environ["PATH"]])
+        self.client = tools + "/usr/bin/docker"
+        self.daemon = None
+        subprocess.run(["ip", "netns", "add", self.netns], check=True)
+        self.thread = ThreadPoolExecutor(1)
+        try:
+            self.thread.submit(self._start, tools, archives).result()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self, tools, archives):
+        with open("/run/netns/" + self.netns) as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "cannot enter " + self.netns)
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        log = open(self.folder + "/dockerd.log", "wb")
+        self.daemon = subprocess.Popen(
+            [
+                tools + "/usr/sbin/dockerd", "--host", self.socket,
+                "--data-root", self.folder + "/data", "--exec-root", self.folder + "/exec",
+                "--pidfile", self.folder + "/pid",
+            ],
+            env={**os.environ, "PATH": self.path}, stdout=log, stderr=log,
+        )  # fmt: skip
+        deadline = time.monotonic() + START_TIMEOUT
+        while self._docker("version", check=False).returncode:
+            if self.daemon.poll() is not None or time.monotonic() > deadline:
+                with open(self.folder + "/dockerd.log") as file:
+                    raise RuntimeError("dockerd did not start:\n" + file.read()[-2000:])
+            time.sleep(0.1)
+        for archive in archives:
+            self._docker("load", "-q", "-i", archive)
+
+    def _docker(self, *words, check=True):
+        done = subprocess.run(
+            [self.client, "-H", self.socket, *words], capture_output=True, text=True
+        )
+        if check and done.returncode:
+            raise RuntimeError("docker %s: %s" % (" ".join(words), done.stderr.strip()))
+        return done
+
+    def start_once(self, image, *network):
+        """Seconds that `docker run --rm IMAGE true` takes, from its exec to its exit."""
+
+        def act():
+            began = time.monotonic()
+            self._docker("run", "--rm", *network, image, "true")
+            return time.monotonic() - began
+
+        return self.thread.submit(act).result()
+
+    def first_answer(self, image, port, to):
+        """Seconds from Enter on `docker run -d -p` to the first HTTP 200 on the published port."""
+
+        def act():
+            began = time.monotonic()
+            done = self._docker("run", "-d", "-p", "127.0.0.1:%d:%d" % (port, to), image)
+            wait_for_200("http://127.0.0.1:%d/" % port, 30)
+            took = time.monotonic() - began
+            self._docker("rm", "-f", done.stdout.strip())
+            return took
+
+        return self.thread.submit(act).result()
+
+    def stop(self):
+        if self.daemon and self.daemon.poll() is None:
+            self.daemon.send_signal(signal.SIGTERM)
+            try:
+                self.daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+                self.daemon.wait()
+        self.thread.shutdown()
+        subprocess.run(["ip", "netns", "delete", self.netns], check=False)
+
+
+def wait_for_200(url, timeout):
+    """Polls until the answer is 200."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                answer.read()
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError("no 200 from %s: %s" % (url, error)) from error
+            time.sleep(POLL)
