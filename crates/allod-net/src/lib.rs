@@ -9,8 +9,10 @@ pub mod ingress;
 pub mod limits;
 pub mod published;
 mod pump;
+pub mod resolver;
 mod tasks;
 
 pub use backend::{Backend, BackendId, Readiness};
 pub use ingress::{Ingress, LogTail, Outage, Route, RouteKey, Routes};
 pub use published::{Ports, Protocol, Published};
+pub use resolver::{Names, Resolver};

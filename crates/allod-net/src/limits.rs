@@ -126,3 +126,56 @@ pub(crate) const PUBLISHED_MAX: usize = 4096;
 pub(crate) const SESSION_QUEUE: usize = 32;
 /// Bytes of the largest UDP datagram.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// What the resolver may hold and how long it waits.
+#[derive(Debug, Clone)]
+pub struct ResolverLimits {
+    /// Questions of one app that wait for the machine's resolvers at once; more are answered
+    /// SERVFAIL.
+    pub forwards_max: usize,
+    /// Questions per second that one client may have passed on, lastingly.
+    pub forwards_per_second: u32,
+    /// Questions that one client may have passed on at once, after a pause.
+    pub forwards_burst: u32,
+    /// How long one of the machine's resolvers may take.
+    pub upstream_timeout: Duration,
+    /// How long all of them together may take for one question.
+    pub forward_timeout: Duration,
+    /// TCP connections of one app open at once.
+    pub connections_max: usize,
+    /// A TCP connection is closed after this silence.
+    pub connection_idle: Duration,
+}
+
+impl Default for ResolverLimits {
+    fn default() -> Self {
+        Self {
+            forwards_max: 256,
+            forwards_per_second: 100,
+            forwards_burst: 200,
+            upstream_timeout: Duration::from_secs(2),
+            forward_timeout: Duration::from_secs(8),
+            connections_max: 64,
+            connection_idle: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long a service's addresses may be kept by those who asked.
+pub(crate) const RECORD_TTL_S: u32 = 2;
+/// Addresses in one answer; a service with more gives a random choice of them.
+pub(crate) const ADDRESSES_MAX: usize = 256;
+/// Bytes of an answer that are not addresses: header, question and options.
+pub(crate) const ANSWER_FRAME_BYTES: usize = 256;
+/// Bytes of one address in an answer.
+pub(crate) const ADDRESS_BYTES: usize = 16;
+/// Bytes of a UDP answer to a client that does not say more, and the most we send to any.
+pub(crate) const UDP_ANSWER_BYTES: (u16, u16) = (512, 1232);
+/// Bytes of a question; longer ones are cut, and then refused as malformed.
+pub(crate) const QUESTION_BYTES_MAX: usize = 4096;
+/// Resolvers of the machine that are asked.
+pub(crate) const UPSTREAMS_MAX: usize = 4;
+/// Rounds in which they are asked.
+pub(crate) const UPSTREAM_ROUNDS: usize = 2;
+/// Clients whose rate is remembered.
+pub(crate) const CLIENTS_MAX: usize = 4096;

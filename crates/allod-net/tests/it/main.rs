@@ -9,6 +9,7 @@ mod drain;
 mod hygiene;
 mod outage;
 mod published;
+mod resolver;
 mod routing;
 mod slow_clients;
 mod smuggling;
