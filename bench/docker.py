@@ -5,6 +5,7 @@ already runs is neither used nor touched. It is ended by its pid.
 """
 
 import ctypes
+import glob
 import os
 import signal
 import subprocess
@@ -21,13 +22,13 @@ class Docker:
     """A running dockerd. Every act runs on one thread, which lives in dockerd's network."""
 
     def __init__(self, tools, folder, archives):
-        self.netns = "allod-bench-%d" % os.getpid()
+        self.name = "allod-bench-%d" % os.getpid()
         self.folder = folder
         self.socket = "unix://%s/docker.sock" % folder
         self.path = ":".join([tools + "/usr/bin", tools + "/usr/sbin", os.environ["PATH"]])
         self.client = tools + "/usr/bin/docker"
         self.daemon = None
-        subprocess.run(["ip", "netns", "add", self.netns], check=True)
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
         self.thread = ThreadPoolExecutor(1)
         try:
             self.thread.submit(self._start, tools, archives).result()
@@ -36,16 +37,16 @@ class Docker:
             raise
 
     def _start(self, tools, archives):
-        with open("/run/netns/" + self.netns) as file:
+        with open("/run/netns/" + self.name) as file:
             if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "cannot enter " + self.netns)
+                raise OSError(ctypes.get_errno(), "cannot enter " + self.name)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         log = open(self.folder + "/dockerd.log", "wb")
         self.daemon = subprocess.Popen(
             [
                 tools + "/usr/sbin/dockerd", "--host", self.socket,
                 "--data-root", self.folder + "/data", "--exec-root", self.folder + "/exec",
-                "--pidfile", self.folder + "/pid",
+                "--pidfile", self.folder + "/pid", "--cgroup-parent", "/" + self.name,
             ],
             env={**os.environ, "PATH": self.path}, stdout=log, stderr=log,
         )  # fmt: skip
@@ -98,7 +99,12 @@ class Docker:
                 self.daemon.kill()
                 self.daemon.wait()
         self.thread.shutdown()
-        subprocess.run(["ip", "netns", "delete", self.netns], check=False)
+        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+        # dockerd leaves its parent cgroups behind: one per controller under v1, one under v2.
+        for group in glob.glob("/sys/fs/cgroup/" + self.name) + glob.glob(
+            "/sys/fs/cgroup/*/" + self.name
+        ):
+            os.rmdir(group)
 
 
 def wait_for_200(url, timeout):
