@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -195,7 +196,7 @@ impl Durable {
 
 /// Held while the state or the kernel's objects change, by one process of the installation.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "closing the file is the unlocking")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
     /// Waits for its turn. Whoever holds it works for milliseconds, and the kernel frees it when
@@ -225,6 +226,12 @@ impl Lock {
                 return Ok(Self(file));
             }
         }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

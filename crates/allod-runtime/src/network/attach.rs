@@ -71,36 +71,42 @@ impl Network {
     /// Takes a workload off the network and its address back; with the last workload of an app
     /// goes its bridge. One that is not attached is no error.
     pub fn detach(&self, workload: &WorkloadId) -> Result<(), NetworkError> {
+        let router = match self.router() {
+            Err(NetworkError::RouterMissing) => None,
+            other => Some(other?),
+        };
+        if let Some(router) = &router {
+            // The kernel takes its time over this (10 to 20 ms); nobody need wait for it.
+            let veth = router::veth_name(self.installation, workload);
+            inside(router, "the router", || delete_link(&veth))?;
+        }
         let _lock = self.lock()?;
         let block = match self.durable() {
             Err(NetworkError::RouterMissing) => return Ok(()),
             other => other?.block,
         };
         let mut allocations = self.allocations()?;
-        let place = allocations.find(block, workload);
-        let router = match self.router() {
-            Err(NetworkError::RouterMissing) => None,
-            other => Some(other?),
+        let Some(place) = allocations.find(block, workload) else {
+            return Ok(());
         };
-        if let Some(router) = router {
-            inside(&router, "the router", || {
-                delete_link(&router::veth_name(self.installation, workload))?;
-                let Some(place) = place else { return Ok(()) };
-                let mut gone = vec![router::workload_element(self.installation, &place)];
-                if !allocations.is_shared(&place.app, workload) {
-                    gone.extend(router::app_elements(&place.app, place.subnet));
-                    delete_link(&place.app.bridge())?;
-                }
-                element::remove(router::TABLE, &gone).map_err(NetworkError::kernel(
-                    "take a workload out of the router's rules",
-                ))
-            })?;
+        if let Some(router) = &router {
+            let is_last = !allocations.is_shared(&place.app, workload);
+            inside(router, "the router", || self.forget(&place, is_last))?;
         }
-        if place.is_some() {
-            allocations.release(workload);
-            allocations.save(&self.allocations_path())?;
+        allocations.release(workload);
+        allocations.save(&self.allocations_path())
+    }
+
+    /// Takes a workload out of the router's rules, and its app too if it was the last.
+    fn forget(&self, place: &Place, is_last: bool) -> Result<(), NetworkError> {
+        let mut gone = vec![router::workload_element(self.installation, place)];
+        if is_last {
+            gone.extend(router::app_elements(&place.app, place.subnet));
+            delete_link(&place.app.bridge())?;
         }
-        Ok(())
+        element::remove(router::TABLE, &gone).map_err(NetworkError::kernel(
+            "take a workload out of the router's rules",
+        ))
     }
 
     /// The namespace of a container: one that exists and is neither the host's nor the router's.

@@ -102,11 +102,18 @@ pub(super) fn add(table: &str, elements: &[Element]) -> io::Result<()> {
     transaction(NEW_ELEMENT, CREATE, table, elements)
 }
 
-/// Removes elements one by one; one that is not there is no error.
+/// Removes elements; one that is not there is no error.
 pub(super) fn remove(table: &str, elements: &[Element]) -> io::Result<()> {
+    let is_absent = |error: &io::Error| error.raw_os_error() == Some(libc::ENOENT);
+    // A transaction waits until every processor has let go of the old rules, so one is tried
+    // first; it fails as a whole where one element is absent, and then each is removed alone.
+    match transaction(DELETE_ELEMENT, 0, table, elements) {
+        Err(error) if is_absent(&error) => {}
+        result => return result,
+    }
     for element in elements {
         match transaction(DELETE_ELEMENT, 0, table, std::slice::from_ref(element)) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) if is_absent(&error) => {}
             result => result?,
         }
     }

@@ -14,6 +14,7 @@ use std::fs;
 
 use serde::Deserialize;
 
+use super::allocation::Lock;
 use super::error::NetworkError;
 use super::tool::Tool;
 use crate::workload::InstallationId;
@@ -56,36 +57,40 @@ pub enum Obstacle {
 
 /// Puts the accept rules where they are needed.
 pub(super) fn ensure(
+    lock: &Lock,
     link: &str,
     installation: InstallationId,
 ) -> Result<Vec<Obstacle>, NetworkError> {
-    let modern = Modern::read()?;
-    modern.ensure(link, installation)?;
+    let modern = Modern::read(lock)?;
+    modern.ensure(lock, link, installation)?;
     if has_legacy_filter() {
-        legacy_ensure(link, installation)?;
+        legacy_ensure(lock, link, installation)?;
     }
     Ok(modern.obstacles(link))
 }
 
 /// Removes the accept rules, wherever they are.
-pub(super) fn remove(installation: InstallationId) -> Result<(), NetworkError> {
-    let found = Modern::read()?.marked(installation);
+pub(super) fn remove(lock: &Lock, installation: InstallationId) -> Result<(), NetworkError> {
+    let found = Modern::read(lock)?.marked(installation);
     let script: String = found.iter().map(Rule::deletion).collect();
     if !script.is_empty() {
-        Tool::Nft.run("remove forward rules", &["-f", "-"], &script)?;
+        Tool::Nft.run(lock, "remove forward rules", &["-f", "-"], &script)?;
     }
     if has_legacy_filter() {
-        legacy_remove(installation)?;
+        legacy_remove(lock, installation)?;
     }
     Ok(())
 }
 
 /// The chains that hold an accept rule of this installation, once for each rule.
-pub(super) fn installed(installation: InstallationId) -> Result<Vec<String>, NetworkError> {
-    let found = Modern::read()?.marked(installation);
+pub(super) fn installed(
+    lock: &Lock,
+    installation: InstallationId,
+) -> Result<Vec<String>, NetworkError> {
+    let found = Modern::read(lock)?.marked(installation);
     let mut chains: Vec<String> = found.into_iter().map(|rule| rule.chain).collect();
     if has_legacy_filter() {
-        let legacy = legacy_rules()?;
+        let legacy = legacy_rules(lock)?;
         let mark = mark(installation);
         chains.extend(
             legacy
@@ -101,8 +106,11 @@ pub(super) fn installed(installation: InstallationId) -> Result<Vec<String>, Net
     Ok(chains)
 }
 
+/// How the comments of all installations' rules begin.
+const MARK: &str = "allod:";
+
 fn mark(installation: InstallationId) -> String {
-    format!("allod:{installation}")
+    format!("{MARK}{installation}")
 }
 
 /// The nf_tables of the current namespace, as far as forwarding is concerned.
@@ -143,10 +151,10 @@ struct Entry {
 }
 
 impl Modern {
-    fn read() -> Result<Self, NetworkError> {
+    fn read(lock: &Lock) -> Result<Self, NetworkError> {
         let list = |arguments: &[&str]| -> Result<Listing, NetworkError> {
             let attempted = "list the host's chains";
-            let text = Tool::Nft.run(attempted, arguments, "")?;
+            let text = Tool::Nft.run(lock, attempted, arguments, "")?;
             serde_json::from_str(&text).map_err(|error| NetworkError::Tool {
                 tool: "nft",
                 attempted: attempted.to_owned(),
@@ -175,13 +183,13 @@ impl Modern {
     }
 
     /// The chain that must hold the accept rules, if any must.
-    fn target(&self, installation: InstallationId) -> Option<&'static str> {
+    fn target(&self) -> Option<&'static str> {
         let forward = self.filter_chain(FORWARD)?;
-        let mark = mark(installation);
+        let is_allods = |rule: &Rule| rule.comment.as_ref().is_some_and(|it| it.starts_with(MARK));
         let mut foreign = self
             .rules
             .iter()
-            .filter(|rule| rule.chain == FORWARD && rule.comment.as_ref() != Some(&mark))
+            .filter(|rule| rule.chain == FORWARD && !is_allods(rule))
             .peekable();
         let is_closed = forward.policy.as_deref() == Some("drop") || foreign.peek().is_some();
         let is_dockers = self.filter_chain(DOCKER_USER).is_some()
@@ -199,8 +207,13 @@ impl Modern {
         self.rules.iter().filter(is_ours).cloned().collect()
     }
 
-    fn ensure(&self, link: &str, installation: InstallationId) -> Result<(), NetworkError> {
-        let target = self.target(installation);
+    fn ensure(
+        &self,
+        lock: &Lock,
+        link: &str,
+        installation: InstallationId,
+    ) -> Result<(), NetworkError> {
+        let target = self.target();
         let present = self.marked(installation);
         let wanted = if target.is_some() { 2 } else { 0 };
         let is_right = present.len() == wanted
@@ -220,7 +233,7 @@ impl Modern {
                 ));
             }
         }
-        Tool::Nft.run("write forward rules", &["-f", "-"], &script)?;
+        Tool::Nft.run(lock, "write forward rules", &["-f", "-"], &script)?;
         Ok(())
     }
 
@@ -266,50 +279,57 @@ fn has_legacy_filter() -> bool {
 }
 
 /// All rules of the older filter table, as its tool prints them.
-fn legacy_rules() -> Result<Vec<String>, NetworkError> {
-    let text = Tool::IptablesLegacy.run("list rules", &["-w", "5", "-S"], "")?;
+fn legacy_rules(lock: &Lock) -> Result<Vec<String>, NetworkError> {
+    let text = Tool::IptablesLegacy.run(lock, "list rules", &["-w", "5", "-S"], "")?;
     Ok(text.lines().map(str::to_owned).collect())
 }
 
-fn legacy_ensure(link: &str, installation: InstallationId) -> Result<(), NetworkError> {
+fn legacy_ensure(
+    lock: &Lock,
+    link: &str,
+    installation: InstallationId,
+) -> Result<(), NetworkError> {
     let mark = mark(installation);
-    let rules = legacy_rules()?;
+    let rules = legacy_rules(lock)?;
     let has = |wanted: &str| rules.iter().any(|rule| rule == wanted);
     let jump = format!("-A {FORWARD} -j {DOCKER_USER}");
     let is_closed = has(&format!("-P {FORWARD} DROP"))
         || rules
             .iter()
-            .any(|rule| rule.starts_with(&format!("-A {FORWARD} ")) && !rule.contains(&mark));
+            .any(|rule| rule.starts_with(&format!("-A {FORWARD} ")) && !rule.contains(MARK));
     let target = match (has(&jump), is_closed) {
         (true, _) => DOCKER_USER,
         (false, true) => FORWARD,
-        (false, false) => return legacy_remove(installation),
+        (false, false) => return legacy_remove(lock, installation),
     };
     let present: Vec<&String> = rules.iter().filter(|rule| rule.contains(&mark)).collect();
     let prefix = format!("-A {target} ");
     if present.len() == 2 && present.iter().all(|rule| rule.starts_with(&prefix)) {
         return Ok(());
     }
-    legacy_remove(installation)?;
+    legacy_remove(lock, installation)?;
     for direction in ["-i", "-o"] {
         let insertion = ["-w", "5", "-I", target, direction, link];
         let comment = ["-m", "comment", "--comment", &mark, "-j", "ACCEPT"];
         let arguments = [&insertion[..], &comment[..]].concat();
-        Tool::IptablesLegacy.run("write forward rules", &arguments, "")?;
+        Tool::IptablesLegacy.run(lock, "write forward rules", &arguments, "")?;
     }
     Ok(())
 }
 
-fn legacy_remove(installation: InstallationId) -> Result<(), NetworkError> {
+fn legacy_remove(lock: &Lock, installation: InstallationId) -> Result<(), NetworkError> {
     let mark = mark(installation);
-    for rule in legacy_rules()?.iter().filter(|rule| rule.contains(&mark)) {
+    for rule in legacy_rules(lock)?
+        .iter()
+        .filter(|rule| rule.contains(&mark))
+    {
         // What the tool prints for a rule of ours has no quoted spaces.
         let words: Vec<&str> = rule
             .split_ascii_whitespace()
             .map(|w| w.trim_matches('"'))
             .collect();
         let arguments = [&["-w", "5", "-D"], &words[1..]].concat();
-        Tool::IptablesLegacy.run("remove forward rules", &arguments, "")?;
+        Tool::IptablesLegacy.run(lock, "remove forward rules", &arguments, "")?;
     }
     Ok(())
 }

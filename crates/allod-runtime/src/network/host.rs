@@ -27,7 +27,7 @@ impl Network {
     /// as a flushed firewall, and follows the host's addresses. The result says what on this host
     /// will keep packets from flowing.
     pub fn ensure(&self) -> Result<Vec<Obstacle>, NetworkError> {
-        let _lock = self.lock()?;
+        let lock = &self.lock()?;
         let allocations = self.allocations()?;
         let neighbours = self.neighbours()?;
         let (durable, obstacle) = self.settle(&allocations, &neighbours)?;
@@ -41,16 +41,17 @@ impl Network {
             elements: &elements,
         };
         let router = router::ensure_namespace(&self.router_path())?;
-        router::ensure_rules(&router, &facts)?;
+        router::ensure_rules(lock, &router, &facts)?;
         let table = rules::host_table(self.installation);
         Tool::Nft.run(
+            lock,
             "write the host's rules",
             &["-f", "-"],
             &facts.host_ruleset(&table),
         )?;
         router::ensure_uplink(&router, &host_link, &facts)?;
         ensure_link(&host_link, block)?;
-        let mut obstacles = forward::ensure(&host_link, self.installation)?;
+        let mut obstacles = forward::ensure(lock, &host_link, self.installation)?;
         self.ensure_forwarding(durable)?;
         inside(&router, "the router", || {
             for (app, subnet) in allocations.subnets(block) {

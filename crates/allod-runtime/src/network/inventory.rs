@@ -72,7 +72,7 @@ pub enum Object {
 impl Network {
     /// Every object of this installation, and of no other.
     pub fn list(&self) -> Result<Vec<Object>, NetworkError> {
-        let _lock = self.lock()?;
+        let lock = &self.lock()?;
         let mut objects = Vec::new();
         let host_link = self.host_link();
         let on_host = link_names()?;
@@ -80,14 +80,19 @@ impl Network {
             objects.push(Object::HostLink { name: host_link });
         }
         let table = rules::host_table(self.installation);
-        let tables = Tool::Nft.run("list the host's tables", &["list", "tables", "inet"], "")?;
+        let tables = Tool::Nft.run(
+            lock,
+            "list the host's tables",
+            &["list", "tables", "inet"],
+            "",
+        )?;
         if tables
             .lines()
             .any(|line| line.trim() == format!("table inet {table}"))
         {
             objects.push(Object::HostTable { name: table });
         }
-        let rules = forward::installed(self.installation)?;
+        let rules = forward::installed(lock, self.installation)?;
         objects.extend(rules.into_iter().map(|chain| Object::ForwardRule { chain }));
         let in_router = match self.router() {
             Ok(router) => {
@@ -166,7 +171,7 @@ impl Network {
     /// Removes everything of this installation's network, also what it remembers. Containers that
     /// still live lose their `eth0`.
     pub fn destroy(&self) -> Result<(), NetworkError> {
-        let _lock = self.lock()?;
+        let lock = &self.lock()?;
         delete_link(&self.host_link())?;
         if let Ok(router) = self.router() {
             // Somebody's private mounts may keep the namespace alive; it shall be empty at least.
@@ -184,10 +189,10 @@ impl Network {
         }
         Namespace::unpin(&self.router_path())
             .map_err(NetworkError::kernel("remove the router's namespace"))?;
-        forward::remove(self.installation)?;
+        forward::remove(lock, self.installation)?;
         let table = rules::host_table(self.installation);
         let script = format!("table inet {table}\ndelete table inet {table}\n");
-        Tool::Nft.run("remove the host's rules", &["-f", "-"], &script)?;
+        Tool::Nft.run(lock, "remove the host's rules", &["-f", "-"], &script)?;
         if let Some(durable) = Durable::load(&self.durable_path())? {
             self.restore_forwarding(&durable)?;
         }

@@ -21,7 +21,8 @@ pub(super) const TOOL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Most output read from such a tool.
 pub(super) const TOOL_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Simultaneous connections that one workload may have through the router, so that no tenant
-/// fills the connection table that all share.
-pub(super) const CONNECTIONS_PER_WORKLOAD_MAX: u32 = 16_384;
+/// fills the connection table that all share. Counting costs time with each new connection, which
+/// is why it is not more.
+pub(super) const CONNECTIONS_PER_WORKLOAD_MAX: u32 = 8_192;
 /// Backlog of the resolver's TCP listener.
 pub(super) const RESOLVER_BACKLOG: i32 = 128;

@@ -51,10 +51,11 @@ mod sysctl;
 mod tool;
 
 use std::fmt;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -135,14 +136,10 @@ impl Network {
         directories: Directories,
     ) -> Result<Self, NetworkError> {
         for directory in [&directories.state, &directories.run] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .map_err(|source| NetworkError::StateFile {
-                    path: directory.clone(),
-                    source,
-                })?;
+            create_directory(directory).map_err(|source| NetworkError::StateFile {
+                path: directory.clone(),
+                source,
+            })?;
         }
         Ok(Self {
             installation,
@@ -194,6 +191,17 @@ impl Network {
     /// from it.
     pub fn host_address(&self) -> Result<Ipv4Addr, NetworkError> {
         Ok(self.durable()?.block.host())
+    }
+}
+
+/// Makes a directory that only root reads, below directories that are as usual.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
     }
 }
 

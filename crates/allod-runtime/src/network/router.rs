@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::allocation::Place;
+use super::allocation::{Lock, Place};
 use super::block::{LINK_PREFIX_LENGTH, Prefix, SUBNET_PREFIX_LENGTH, Subnet, mac};
 use super::element::Element;
 use super::error::NetworkError;
@@ -43,16 +43,20 @@ pub(super) fn ensure_namespace(path: &Path) -> Result<Namespace, NetworkError> {
 }
 
 /// Brings settings and rules of the router to what they should be.
-pub(super) fn ensure_rules(router: &Namespace, facts: &Facts<'_>) -> Result<(), NetworkError> {
+pub(super) fn ensure_rules(
+    lock: &Lock,
+    router: &Namespace,
+    facts: &Facts<'_>,
+) -> Result<(), NetworkError> {
     inside(router, "the router", || {
         for (name, value) in SETTINGS {
             sysctl::write(name, value)?;
         }
         let (step, ruleset) = ("write the router's rules", facts.router_ruleset());
-        if Tool::Nft.run(step, &["-f", "-"], &ruleset).is_err() {
+        if Tool::Nft.run(lock, step, &["-f", "-"], &ruleset).is_err() {
             // A version of Allod before this one may have declared a set or a chain otherwise.
             let anew = format!("{ROUTER_REMOVAL}{ruleset}");
-            Tool::Nft.run(step, &["-f", "-"], &anew)?;
+            Tool::Nft.run(lock, step, &["-f", "-"], &anew)?;
         }
         Ok(())
     })

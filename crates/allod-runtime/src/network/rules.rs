@@ -5,6 +5,8 @@
 //! - **In the router** (table `allod`): what a tenant may reach. Its own app, its gateway's port
 //!   53, and the internet; nothing that is private, nothing of the host, nothing on a network the
 //!   host has a foot in. On the bridges, a veth may send only from the address it was given.
+//!   The connections of each workload are limited, and datagrams to the resolver are no
+//!   connections, so that the table all share does not fill.
 //! - **On the host** (table `allod_<installation>`): packets from the router never enter the host
 //!   but as answers, never leave towards private networks, and leave under the host's address.
 //!   Nothing from outside is forwarded to a tenant: the world enters through the ingress.
@@ -56,11 +58,15 @@ const ROUTER_SKELETON: &str = r"table inet allod {
   }
   set connections { type ipv4_addr; flags dynamic; size 65535;
   }
+  chain untracked_in { type filter hook prerouting priority raw; policy accept;
+  }
+  chain untracked_out { type filter hook output priority raw; policy accept;
+  }
   chain input { type filter hook input priority filter; policy drop;
   }
   chain forward { type filter hook forward priority filter; policy drop;
   }
-  chain egress {
+  chain limited {
   }
 }
 table bridge allod {
@@ -71,7 +77,9 @@ table bridge allod {
 }
 flush chain inet allod input
 flush chain inet allod forward
-flush chain inet allod egress
+flush chain inet allod untracked_in
+flush chain inet allod untracked_out
+flush chain inet allod limited
 flush set inet allod denied
 flush set inet allod gateways
 flush set inet allod same_app
@@ -120,20 +128,27 @@ table inet {table} {{
   }}
   set same_app {{ type ifname . ifname; {same_app}
   }}
+  chain untracked_in {{
+    iifname . ip daddr @gateways udp dport 53 notrack
+  }}
+  chain untracked_out {{
+    oifname "{bridge}*" udp sport 53 notrack
+  }}
   chain input {{
     ct state established,related accept
     iifname "lo" accept
-    iifname . ip daddr @gateways meta l4proto {{ tcp, udp }} th dport 53 accept
+    iifname . ip daddr @gateways udp dport 53 accept
+    iifname . ip daddr @gateways tcp dport 53 jump limited
     iifname "{bridge}*" reject with icmp admin-prohibited
   }}
   chain forward {{
     ct state established,related accept
     iifname . oifname @same_app accept
     iifname "{uplink}" ip saddr {host} oifname "{bridge}*" accept
-    iifname "{bridge}*" oifname "{uplink}" ip saddr {prefix} ip daddr != @denied jump egress
+    iifname "{bridge}*" oifname "{uplink}" ip saddr {prefix} ip daddr != @denied jump limited
     iifname "{bridge}*" reject with icmp admin-prohibited
   }}
-  chain egress {{
+  chain limited {{
     ct state new add @connections {{ ip saddr ct count over {limit} }} reject with icmp admin-prohibited
     accept
   }}

@@ -5,12 +5,16 @@
 //! `nft list ruleset`, and the libraries that would spare it need C.
 
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::FdFlags;
 
+use super::allocation::Lock;
 use super::error::NetworkError;
 use super::limits::{TOOL_OUTPUT_BYTES_MAX, TOOL_TIMEOUT};
 
@@ -47,9 +51,11 @@ impl Tool {
         }
     }
 
-    /// Runs the program in the current network namespace; the result is what it printed.
+    /// Runs the program in the current network namespace; the result is what it printed. It holds
+    /// the lock too: if this process is killed meanwhile, nobody else begins before it has ended.
     pub(super) fn run(
         self,
+        lock: &Lock,
         attempted: &str,
         arguments: &[&str],
         input: &str,
@@ -63,16 +69,17 @@ impl Tool {
                 package: self.package(),
             })?;
         let context = || format!("{attempted} with `{}`", self.name());
-        let mut child = Command::new(path)
+        let mut command = Command::new(path);
+        command
             .args(arguments)
             .env_clear()
             .env("LC_ALL", "C")
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(NetworkError::kernel(context()))?;
+            .stderr(Stdio::piped());
+        bequeath(&mut command, lock);
+        let mut child = command.spawn().map_err(NetworkError::kernel(context()))?;
         let output = converse(&mut child, input);
         if output.is_err() {
             // It did not end in time or cannot be read: nothing it would still say matters.
@@ -90,6 +97,23 @@ impl Tool {
             stderr,
         })
     }
+}
+
+/// Makes a program hold the lock as long as it runs.
+#[expect(
+    unsafe_code,
+    reason = "only code between fork and exec can pass one descriptor to one program"
+)]
+fn bequeath(command: &mut Command, lock: &Lock) {
+    let descriptor = lock.as_fd().as_raw_fd();
+    let keep_open = move || {
+        // SAFETY: the descriptor is open in the child, which is a copy of a process that holds it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        rustix::io::fcntl_setfd(descriptor, FdFlags::empty())?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call and neither allocates nor takes a lock.
+    unsafe { command.pre_exec(keep_open) };
 }
 
 /// Writes the input, then reads both outputs to their end.

@@ -330,6 +330,48 @@ fn a_resolver_answers_over_a_connection() {
     });
 }
 
+#[test]
+fn one_workload_cannot_use_up_the_connections_of_all() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let greedy = Tenant::start(&network, app(1), 1);
+        let modest = Tenant::start(&network, app(2), 2);
+        let listener = world.internet.listen(INTERNET);
+        assert!(greedy.connect(&listener).is_connected());
+        let socket = greedy
+            .sleeper
+            .visit(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+        for port in 1..=8_300 {
+            // A refusal of an earlier datagram may be told here; it takes nothing back.
+            let _ = socket.send_to(b"hello", (INTERNET, port));
+        }
+        assert_eq!(greedy.connect(&listener), Outcome::Prohibited);
+        assert!(modest.connect(&listener).is_connected());
+        let neighbour = Tenant::start(&network, app(1), 3);
+        assert!(greedy.connect(&neighbour.listen()).is_connected());
+    });
+}
+
+#[test]
+fn questions_to_the_resolver_leave_no_trace_among_the_connections() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let resolver = network.resolver_sockets(&app(1)).unwrap();
+        let count = || {
+            in_router(&network, || {
+                let path = "/proc/sys/net/netfilter/nf_conntrack_count";
+                std::fs::read_to_string(path).unwrap()
+            })
+        };
+        let before = count();
+        assert!(is_answered(&tenant, &resolver.udp));
+        assert_eq!(count(), before);
+        assert!(tenant.connect(&resolver.tcp).is_connected());
+        assert_ne!(count(), before);
+    });
+}
+
 /// Whether a datagram of the tenant arrives, and an answer to it returns.
 fn is_answered(tenant: &Tenant, at: &UdpSocket) -> bool {
     let patience = Some(Duration::from_millis(1_500));

@@ -89,5 +89,5 @@ fn every_chain_and_set_with_contents_is_emptied_before_it_is_filled() {
             count += 1;
         }
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 10);
 }
