@@ -15,6 +15,7 @@ mod guard;
 mod headers;
 mod page;
 mod proxy;
+mod refusal;
 mod routes;
 mod tunnel;
 mod upstream;
@@ -115,7 +116,8 @@ impl Ingress {
             .is_ok()
     }
 
-    /// Accepts nothing more, lets open requests end within `grace`, then closes what is left.
+    /// Accepts nothing more, lets open requests end within `grace`, then closes what is left;
+    /// upgraded connections, which may last for days, are closed without a grace.
     pub async fn stop(mut self, grace: Duration) {
         self.draining.send_replace(true);
         let ended = async { while self.servers.join_next().await.is_some() {} };

@@ -195,6 +195,17 @@ impl Problem {
     }
 }
 
+/// The headers of a request that decide the form of a page.
+pub(crate) fn asked(headers: &HeaderMap) -> HeaderMap {
+    let mut asked = HeaderMap::with_capacity(2);
+    for name in [ACCEPT, USER_AGENT] {
+        for value in headers.get_all(&name) {
+            asked.append(name.clone(), value.clone());
+        }
+    }
+    asked
+}
+
 /// The form of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {

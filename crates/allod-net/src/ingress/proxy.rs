@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::PathAndQuery;
@@ -17,11 +16,12 @@ use crate::backend::{BackendId, Loads, Pick, Ticket};
 use crate::ingress::body::{AnswerBody, Passing, RequestBody};
 use crate::ingress::counters::{Meter, Meters};
 use crate::ingress::headers::{self, Origin};
-use crate::ingress::page::Problem;
+use crate::ingress::page::{self, Problem};
+use crate::ingress::refusal;
 use crate::ingress::routes::{HostName, Route, Routes};
 use crate::ingress::tunnel;
 use crate::ingress::upstream::{Lease, Pools, SendError, Unsent};
-use crate::limits::{ATTEMPTS_MAX, IngressLimits, LOG_TAIL_TIMEOUT};
+use crate::limits::{ATTEMPTS_MAX, IngressLimits};
 use crate::pump::Activity;
 use crate::tasks::Tasks;
 
@@ -58,6 +58,7 @@ enum Found {
 struct Errand<'a> {
     client: &'a Client,
     host: HostName,
+    /// The headers that decide the form of a page of ours.
     asked: http::HeaderMap,
     upgrade: Option<(HeaderValue, hyper::upgrade::OnUpgrade)>,
     activity: Activity,
@@ -76,7 +77,7 @@ impl Proxy {
             Err(problem) => return problem.answer(request.headers()),
         };
         match self.find(&host, None).await {
-            Found::NoRoute => unknown_host(&host).answer(request.headers()),
+            Found::NoRoute => refusal::unknown_host(&host).answer(request.headers()),
             Found::Backend(route, ticket) => {
                 let meter = self.meters.of(&route.key);
                 let answered = self
@@ -85,10 +86,15 @@ impl Proxy {
                 meter.answered(answered.status(), began.elapsed());
                 answered
             }
-            Found::NoneReady(route) => {
-                self.refuse(&route, began, not_ready(&route).await, request.headers())
+            Found::NoneReady(route) => self.refuse(
+                &route,
+                began,
+                refusal::not_ready(&route).await,
+                request.headers(),
+            ),
+            Found::Busy(route) => {
+                self.refuse(&route, began, refusal::busy(&route), request.headers())
             }
-            Found::Busy(route) => self.refuse(&route, began, busy(&route), request.headers()),
         }
     }
 
@@ -161,8 +167,8 @@ impl Proxy {
         meter: &Arc<Meter>,
         (route, ticket): (Arc<Route>, Ticket),
     ) -> Response<AnswerBody> {
-        let asked = request.headers().clone();
-        let upgrade = headers::upgrade_asked(&asked, request.version())
+        let asked = page::asked(request.headers());
+        let upgrade = headers::upgrade_asked(request.headers(), request.version())
             .map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
         let activity = Activity::new();
         let errand = Errand {
@@ -249,16 +255,18 @@ impl Proxy {
                 request: Some(again),
             } = unsent
             else {
-                return Err(no_answer(route, &unsent.error));
+                return Err(refusal::no_answer(route, &unsent.error).await);
             };
             if attempt == ATTEMPTS_MAX {
-                return Err(no_answer(route, &error));
+                return Err(refusal::no_answer(route, &error).await);
             }
             meter.retried();
             match self.find(&errand.host, Some(&id)).await {
                 Found::Backend(_, another) => (ticket, request) = (another, again),
-                Found::NoneReady(now) if !has_ready(&now) => return Err(not_ready(&now).await),
-                _ => return Err(no_answer(route, &error)),
+                Found::NoneReady(now) if !has_ready(&now) => {
+                    return Err(refusal::not_ready(&now).await);
+                }
+                _ => return Err(refusal::no_answer(route, &error).await),
             }
         }
         Err(Problem::new(
@@ -280,7 +288,7 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some((_, of_client)) = errand.upgrade else {
                 meter.refused();
-                return unasked_upgrade(route).answer(&errand.asked);
+                return refusal::unasked_upgrade(route).answer(&errand.asked);
             };
             let of_backend = hyper::upgrade::on(&mut response);
             headers::for_upgraded_client(response.headers_mut());
@@ -357,133 +365,4 @@ fn has_ready(route: &Route) -> bool {
         .backends
         .iter()
         .any(|backend| backend.readiness == crate::Readiness::Ready)
-}
-
-fn unknown_host(host: &HostName) -> Problem {
-    Problem {
-        cause: format!("No app here answers to the name {}.", host.as_str()),
-        next_step: "Check the spelling; `allod status` prints the address of each of your apps."
-            .into(),
-        ..Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown_host",
-            "There is no such app here",
-        )
-    }
-}
-
-async fn not_ready(route: &Arc<Route>) -> Problem {
-    let tail = route.log_tail.clone();
-    let reading = tokio::task::spawn_blocking(move || tail.lines());
-    let log = tokio::time::timeout(LOG_TAIL_TIMEOUT, reading).await;
-    let retry_after_s = if route.outage.is_starting { 2 } else { 10 };
-    Problem {
-        cause: route.outage.cause.clone(),
-        next_step: route.outage.next_step.clone(),
-        about: Some(route.key.clone()),
-        since: Some(route.outage.since),
-        log: log.ok().and_then(Result::ok).unwrap_or_default(),
-        retry_after_s: Some(retry_after_s),
-        ..Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no_ready_replica",
-            &format!("{} has no ready replica", route.key),
-        )
-    }
-}
-
-fn busy(route: &Arc<Route>) -> Problem {
-    Problem {
-        cause: "Every ready replica has as many open requests as it may have.".into(),
-        next_step: format!("Try again, or add replicas: allod scale {} N", route.key),
-        about: Some(route.key.clone()),
-        retry_after_s: Some(1),
-        ..Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "replicas_busy",
-            &format!("{} is at its limit", route.key),
-        )
-    }
-}
-
-fn unasked_upgrade(route: &Arc<Route>) -> Problem {
-    Problem {
-        cause: "The replica changed the protocol although nobody had asked for that.".into(),
-        next_step: format!("See its log: allod logs {}", route.key),
-        about: Some(route.key.clone()),
-        ..Problem::new(
-            StatusCode::BAD_GATEWAY,
-            "backend_failed",
-            "A replica answered wrongly",
-        )
-    }
-}
-
-/// A ready replica gave no answer: 502, 504, or 400/408 when the client's own body was the reason.
-fn no_answer(route: &Arc<Route>, error: &SendError) -> Problem {
-    let (status, code, title) = match error {
-        SendError::Connect(..) => (
-            StatusCode::BAD_GATEWAY,
-            "backend_unreachable",
-            "A replica could not be reached",
-        ),
-        SendError::Late(..) => (
-            StatusCode::GATEWAY_TIMEOUT,
-            "backend_late",
-            "A replica took too long to answer",
-        ),
-        SendError::Broken(_, reason) if reason.is_user() => (
-            StatusCode::BAD_REQUEST,
-            "body_broken",
-            "The request body did not arrive whole",
-        ),
-        SendError::Broken(..) => (
-            StatusCode::BAD_GATEWAY,
-            "backend_failed",
-            "A replica broke off",
-        ),
-    };
-    let is_clients_fault = status == StatusCode::BAD_REQUEST;
-    Problem {
-        cause: cause_of(error),
-        next_step: if is_clients_fault {
-            "Send the request again.".into()
-        } else {
-            format!("See its log: allod logs {}", route.key)
-        },
-        about: Some(route.key.clone()),
-        retry_after_s: (!is_clients_fault).then_some(2),
-        is_closing: is_clients_fault,
-        ..Problem::new(status, code, title)
-    }
-}
-
-/// Says which replica failed and how, without the addresses of the network inside.
-fn cause_of(error: &SendError) -> String {
-    let spoken = |wait: &Duration| format!("{} s", wait.as_secs());
-    match error {
-        SendError::Connect(id, reason) => {
-            format!(
-                "Replica {} did not accept a connection: {}.",
-                id.replica,
-                reason.kind()
-            )
-        }
-        SendError::Late(id, wait) => {
-            format!(
-                "Replica {} had sent no answer after {}.",
-                id.replica,
-                spoken(wait)
-            )
-        }
-        SendError::Broken(_, reason) if reason.is_user() => {
-            "The body of the request broke off, stalled or was malformed.".into()
-        }
-        SendError::Broken(id, reason) => {
-            format!(
-                "Replica {} closed the connection before its answer: {reason}.",
-                id.replica
-            )
-        }
-    }
 }

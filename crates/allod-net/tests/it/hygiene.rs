@@ -1,8 +1,12 @@
 //! What a replica sees of a request, and a client of an answer, through the whole ingress.
 
+use http::Response;
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::stage::{HOST, Replica, Stage, body, status};
+use crate::stage::{HOST, PATIENCE, Replica, Stage, body, status};
 
 #[tokio::test]
 async fn a_replica_is_told_the_truth_about_its_client() {
@@ -66,6 +70,73 @@ async fn heads_without_bodies_stay_so() {
     let answer = stage.say(head.as_bytes()).await.to_lowercase();
     assert!(
         answer.contains("content-length: 4096\r\n") && answer.ends_with("\r\n\r\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_leave_to_send_gets_it() {
+    let replica = Replica::new(|request| async move {
+        let is_told = request.headers().contains_key("expect");
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(Full::from(format!(
+            "{is_told} {}",
+            String::from_utf8_lossy(&body)
+        )))
+    })
+    .await;
+    let stage = Stage::serving(vec![replica.ready("web-0")]);
+    let mut client = TcpStream::connect(stage.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: web.shop.localhost\r\nConnection: close\r\n\
+                Expect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut leave = [0; 25];
+    timeout(PATIENCE, client.read_exact(&mut leave))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&leave, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"hello").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(body(&answer), "false hello");
+}
+
+#[tokio::test]
+async fn an_answer_framed_two_ways_ends_in_one_place() {
+    let replica = Replica::raw(|mut stream| async move {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await;
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      5\r\nwhole\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    let stage = Stage::serving(vec![replica.ready("web-0")]);
+    let answer = stage.get(HOST, "").await.to_lowercase();
+    assert!(
+        !answer.contains("content-length") && answer.contains("whole"),
+        "{answer}"
+    );
+    assert!(!answer.contains("evil"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_a_body_that_ends_with_its_connection() {
+    let replica = Replica::raw(|mut stream| async move {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await;
+        let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n";
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    let stage = Stage::serving(vec![replica.ready("web-0")]);
+    let answer = stage
+        .say(b"GET / HTTP/1.0\r\nHost: web.shop.localhost\r\n\r\n")
+        .await;
+    assert_eq!((status(&answer), body(&answer)), (200, "whole"));
+    assert!(
+        !answer.to_lowercase().contains("transfer-encoding"),
         "{answer}"
     );
 }

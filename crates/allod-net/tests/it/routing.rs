@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use allod_net::limits::IngressLimits;
-use allod_net::{Backend, Routes};
+use allod_net::{Backend, LogTail, Route, Routes};
 use http::Response;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,16 +98,22 @@ async fn a_replica_that_cannot_be_reached_is_passed_over_once() {
         assert_eq!((status(&answer), body(&answer)), (200, "alive"));
     }
     assert!(stage.ingress.counts()[&key()].retried > 0);
-    stage.route(route(vec![
+    let both_gone = vec![
         Backend::ready(nobody(), "web-0"),
         Backend::ready(nobody(), "web-1"),
-    ]));
+    ];
+    let log_tail = LogTail::new(|| vec!["segmentation fault".into()]);
+    stage.route(Route {
+        log_tail,
+        ..route(both_gone)
+    });
     let answer = stage.get(HOST, "User-Agent: curl/8\r\n").await;
     assert_eq!(status(&answer), 502);
     assert!(
         body(&answer).contains("did not accept a connection: connection refused"),
         "{answer}"
     );
+    assert!(body(&answer).contains("segmentation fault"), "{answer}");
     assert!(
         !body(&answer).contains("127.0.0.1"),
         "no address inside is told: {answer}"

@@ -12,9 +12,25 @@ use tokio::time::timeout;
 
 use crate::stage::{PATIENCE, Replica, Stage, status};
 
-const LARGE: usize = 100 << 20;
-/// Kernel socket buffers on two loopback connections, and our own; far below the body's size.
-const HELD_MAX: usize = 24 << 20;
+/// A hundred megabytes, or more where the kernel's buffers alone could swallow that.
+fn large() -> usize {
+    (held_max() * 2).max(100 << 20).next_multiple_of(64 * 1024)
+}
+
+/// The kernel's buffers of two connections, and a little for our own.
+fn held_max() -> usize {
+    let most = |kind: &str| -> usize {
+        let setting = std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{kind}mem"));
+        setting
+            .unwrap()
+            .split_whitespace()
+            .nth(2)
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    2 * (most("r") + most("w")) + (1 << 20)
+}
 
 /// Waits until a counter has stood still for a while, and gives its value.
 async fn settled(counter: &AtomicUsize) -> usize {
@@ -31,6 +47,7 @@ async fn settled(counter: &AtomicUsize) -> usize {
 
 #[tokio::test]
 async fn a_large_answer_waits_for_its_reader() {
+    let large = large();
     let written = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&written);
     let replica = Replica::raw(move |mut stream| {
@@ -38,10 +55,10 @@ async fn a_large_answer_waits_for_its_reader() {
         async move {
             let mut head = [0; 4096];
             let _ = stream.read(&mut head).await;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {large}\r\n\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
             let piece = [b'x'; 64 * 1024];
-            for _ in 0..LARGE / piece.len() {
+            for _ in 0..large / piece.len() {
                 stream.write_all(&piece).await.unwrap();
                 counter.fetch_add(piece.len(), Ordering::SeqCst);
             }
@@ -54,7 +71,7 @@ async fn a_large_answer_waits_for_its_reader() {
     client.write_all(head.as_bytes()).await.unwrap();
     let held = timeout(PATIENCE, settled(&written)).await.unwrap();
     assert!(
-        held < HELD_MAX,
+        held < held_max(),
         "{held} bytes were taken while the client read none"
     );
     let mut received = 0;
@@ -69,11 +86,12 @@ async fn a_large_answer_waits_for_its_reader() {
         }
         received += length;
     }
-    assert!(received > LARGE && received < LARGE + 1024, "{received}");
+    assert!(received > large && received < large + 1024, "{received}");
 }
 
 #[tokio::test]
 async fn a_large_request_waits_for_the_replica() {
+    let large = large();
     let (release, held) = tokio::sync::watch::channel(false);
     let replica = Replica::new(move |request| {
         let mut held = held.clone();
@@ -97,7 +115,7 @@ async fn a_large_request_waits_for_the_replica() {
                     Transfer-Encoding: chunked\r\n\r\n";
         writing.write_all(head.as_bytes()).await.unwrap();
         let piece = [b'x'; 64 * 1024];
-        for _ in 0..LARGE / piece.len() {
+        for _ in 0..large / piece.len() {
             writing.write_all(b"10000\r\n").await.unwrap();
             writing.write_all(&piece).await.unwrap();
             writing.write_all(b"\r\n").await.unwrap();
@@ -108,7 +126,7 @@ async fn a_large_request_waits_for_the_replica() {
     let watch = async {
         let held = timeout(PATIENCE, settled(&sent)).await.unwrap();
         assert!(
-            held < HELD_MAX,
+            held < held_max(),
             "{held} bytes were taken while the replica read none"
         );
         release.send_replace(true);
@@ -118,7 +136,7 @@ async fn a_large_request_waits_for_the_replica() {
             .unwrap()
             .unwrap();
         assert_eq!(status(&answer), 200);
-        assert!(answer.ends_with(&LARGE.to_string()), "{answer}");
+        assert!(answer.ends_with(&large.to_string()), "{answer}");
     };
     tokio::join!(send, watch);
 }
