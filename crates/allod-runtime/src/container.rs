@@ -1,3 +1,10 @@
 //! Making a container out of a specification: root file system, limits, identity, filters.
 
 pub(crate) mod capability;
+pub(crate) mod cgroup;
+pub(crate) mod mount;
+pub(crate) mod rootfs;
+pub(crate) mod user;
+pub(crate) mod executor;
+pub(crate) mod seccomp;
+pub(crate) mod spec;

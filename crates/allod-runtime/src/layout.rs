@@ -41,6 +41,16 @@ impl Layout {
         self.layers().join(layer.hex())
     }
 
+    /// The files of a layer.
+    pub(crate) fn layer_tree(&self, layer: &LayerId) -> PathBuf {
+        self.layer(layer).join("fs")
+    }
+
+    /// Whether a layer is there as a whole.
+    pub(crate) fn is_unpacked(&self, layer: &LayerId) -> bool {
+        self.layer(layer).join("layer.json").is_file()
+    }
+
     pub(crate) fn volumes(&self) -> PathBuf {
         self.directory.join("volumes")
     }

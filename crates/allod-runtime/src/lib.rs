@@ -15,6 +15,7 @@ mod journal;
 mod layout;
 pub mod limits;
 pub mod logs;
+mod meter;
 pub mod network;
 mod record;
 mod request;

@@ -261,3 +261,11 @@ pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// Leaves namespaces for new ones.
+#[expect(unsafe_code, reason = "unsharing the descriptor table would be unsound; refused here")]
+pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
+    assert!(!flags.contains(rustix::thread::UnshareFlags::FILES), "never the descriptor table");
+    // SAFETY: the descriptor table stays shared, which is all that the contract is about.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}

@@ -7,13 +7,22 @@
 //! The workloads do not depend on it: it may end, by will or by accident, and a new one finds
 //! them again.
 
+mod audit;
+mod exec;
+mod host;
+mod make;
+mod remove;
+mod serve;
+mod shim;
 mod supervise;
+mod work;
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::workload::InstallationId;
 
+pub use serve::Root;
 pub use supervise::{FDS_VARIABLE, Process, ProcessEnd, inherited_fds};
 
 /// The name of the root process's socket in the installation's `run/` directory.

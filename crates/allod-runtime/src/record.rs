@@ -1,0 +1,211 @@
+//! What is written down about each workload, so that every process can tell the truth about it.
+//!
+//! `record.json` says what it is and never changes; `status.json` says how it is doing and is
+//! replaced as a whole. A status that says "running" while the shim of the record is dead is a lie
+//! that [`crate::root`] corrects. Until there is a record, a lock says that somebody is at work.
+//! No file holds a secret.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FlockOperation;
+use rustix::process::{Pid, PidfdFlags};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::workload::{LayerId, Phase, VolumeName, WorkloadId};
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessId {
+    pub(crate) pid: i32,
+    start_ticks: u64,
+    boot: String,
+}
+
+impl ProcessId {
+    /// The identity of a process that certainly lives now: oneself, or an unreaped child.
+    pub(crate) fn of(pid: i32) -> io::Result<Self> {
+        Ok(Self { pid, start_ticks: start_ticks(pid)?, boot: boot()? })
+    }
+
+    /// A handle to the process, if it is still the same one. A zombie is.
+    pub(crate) fn open(&self) -> Option<OwnedFd> {
+        let pidfd = rustix::process::pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty());
+        let pidfd = pidfd.ok()?;
+        // The number was taken before the check, so it cannot change its meaning after it.
+        let is_same = boot().is_ok_and(|boot| boot == self.boot)
+            && start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks);
+        is_same.then_some(pidfd)
+    }
+
+    /// Whether it still runs; a zombie does not.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.open().is_some_and(|pidfd| {
+            let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+            matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
+        })
+    }
+}
+
+fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold anything, so count from the last one.
+    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
+    fields
+        .and_then(|mut fields| fields.nth(19))
+        .and_then(|ticks| ticks.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/PID/stat"))
+}
+
+fn boot() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// What a workload is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: WorkloadId,
+    pub(crate) app: [u8; 32],
+    pub(crate) service: String,
+    pub(crate) layers: Vec<LayerId>,
+    pub(crate) volumes: Vec<VolumeName>,
+    pub(crate) user_slot: u32,
+    pub(crate) stop_signal: i32,
+    pub(crate) stop_grace_ms: u64,
+    pub(crate) shim: ProcessId,
+}
+
+/// How a workload is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    /// The first process, once there is one.
+    pub(crate) init: Option<ProcessId>,
+}
+
+/// The directory of one workload.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    directory: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new(layout: &Layout, id: &WorkloadId) -> Self {
+        Self { directory: layout.workload(id) }
+    }
+
+    /// Makes the directory. Members of `reader_gid` may walk to the logs, and no further.
+    pub(crate) fn create(&self, reader_gid: u32) -> io::Result<()> {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o750).create(&self.directory)?;
+        for (path, mode, group) in [
+            (self.directory.clone(), 0o750, reader_gid),
+            (self.logs(), 0o750, reader_gid),
+            (self.private(), 0o700, 0),
+        ] {
+            if path != self.directory {
+                std::fs::DirBuilder::new().mode(mode).create(&path)?;
+            }
+            std::os::unix::fs::chown(&path, Some(0), Some(group))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.directory.symlink_metadata().is_ok()
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.directory.join("logs")
+    }
+
+    /// Where the writable layer is.
+    pub(crate) fn private(&self) -> PathBuf {
+        self.directory.join("private")
+    }
+
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.private().join("upper")
+    }
+
+    pub(crate) fn work(&self) -> PathBuf {
+        self.private().join("work")
+    }
+
+    pub(crate) fn record(&self) -> io::Result<Record> {
+        read(&self.directory.join("record.json"))
+    }
+
+    pub(crate) fn write_record(&self, record: &Record) -> io::Result<()> {
+        replace(&self.directory, "record.json", record)
+    }
+
+    pub(crate) fn state(&self) -> io::Result<State> {
+        read(&self.directory.join("status.json"))
+    }
+
+    pub(crate) fn write_state(&self, state: &State) -> io::Result<()> {
+        replace(&self.directory, "status.json", state)
+    }
+
+    /// Notes that its end, whenever it comes, was asked for.
+    pub(crate) fn mark_stopping(&self) -> io::Result<()> {
+        File::create(self.directory.join("stopping")).map(drop)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.directory.join("stopping").exists()
+    }
+
+    /// Takes the lock that says somebody makes this workload; `None` if somebody does.
+    pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
+        let path = self.directory.join("lock");
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The workloads that have a directory, in order.
+pub(crate) fn all(layout: &Layout) -> io::Result<Vec<WorkloadId>> {
+    let mut ids = Vec::new();
+    for entry in std::fs::read_dir(layout.workloads())? {
+        let name = entry?.file_name();
+        ids.extend(name.to_str().and_then(|name| name.parse::<WorkloadId>().ok()));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Milliseconds since 1970, for people; nothing is decided by them.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+}
+
+fn replace<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
+    let partial = directory.join(format!("{name}.{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_data()?;
+    std::fs::rename(&partial, directory.join(name))
+}

@@ -1,0 +1,397 @@
+//! Running one more process inside a workload.
+//!
+//! libcontainer's own way does not join the user namespace, which would run tenants' commands as
+//! the host's root. Here, three processes do it: the *worker* stays outside and talks to the
+//! client; the *gate* joins the control group and all namespaces, and waits; the *command* is the
+//! gate's child, born inside the process namespace, where it gives up what a workload may not
+//! have. None of them can be looked into from inside until the command has been executed.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use caps::{CapSet, Capability};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, WaitOptions};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::thread::ThreadNameSpaceType;
+
+use super::host::{Host, refuse};
+use super::make::PLAN_FILE;
+use super::remove;
+use super::shim::poll_readable;
+use crate::container::rootfs::private;
+use crate::container::spec::{ProcessPlan, open_files};
+use crate::container::user;
+use crate::request::{Answer, ExecEnd, ExecSpec, Refusal};
+use crate::sys::{self, Fork};
+use crate::workload::{EndCause, StartFault};
+use crate::{limits, wire};
+
+/// Runs the process, answers when it runs, and again when it has ended.
+pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<(), Refusal> {
+    check(exec)?;
+    remove::status(host, &exec.id)?;
+    let place = host.place(&exec.id);
+    let record = place.record().map_err(refuse("read the record"))?;
+    let state = place.state().map_err(refuse("read the status"))?;
+    let stopped = || Refusal::Busy {
+        what: format!("workload {}", exec.id),
+        why: "it does not run".to_owned(),
+    };
+    let init = state.init.and_then(|init| init.open()).ok_or_else(stopped)?;
+    let _shim = record.shim.open().ok_or_else(stopped)?;
+    let plan = read_plan(record.shim.pid)?;
+    let pid = record_pid(&state.phase).ok_or_else(stopped)?;
+    let plan = adapt(plan, exec, pid)?;
+    let stdio = Stdio::open(exec.terminal).map_err(refuse("open its standard streams"))?;
+    let joining = host.group(&exec.id).open_for_joining();
+    let gate = Gate {
+        host,
+        exec,
+        plan: &plan,
+        init,
+        joining: joining.map_err(refuse("open its control group"))?,
+    };
+    let running = gate.open(stdio.inner)?;
+    let fds: Vec<_> = stdio.outer.iter().map(AsFd::as_fd).collect();
+    wire::send(stream, &Answer::ExecStarted, &fds).map_err(refuse("answer"))?;
+    drop(fds);
+    drop(stdio.outer);
+    // A client that hangs up does not want it any more.
+    let [has_ended, _has_hung_up] =
+        poll_readable([Some(running.result.as_fd()), Some(stream.as_fd())], None);
+    if !has_ended {
+        let _ = rustix::process::kill_process(running.gate, rustix::process::Signal::KILL);
+    }
+    let end = running.end();
+    let _ = wire::send(stream, &Answer::ExecEnded { end }, &[]);
+    Ok(())
+}
+
+fn check(exec: &ExecSpec) -> Result<(), Refusal> {
+    let invalid = |what: &str| Err(Refusal::Invalid { what: what.to_owned() });
+    let bytes: usize = exec.args.iter().map(|arg| arg.len() + 1).sum();
+    if exec.args.is_empty() || exec.args.len() > limits::ARGS_MAX {
+        return invalid("a command of 1 to 1024 words is needed");
+    }
+    if bytes > limits::ARGS_BYTES_MAX || exec.args.iter().any(|arg| arg.contains('\0')) {
+        return invalid("the command is too long, or holds a NUL byte");
+    }
+    let is_odd = |name: &str| name.is_empty() || name.contains(['=', '\0']);
+    let is_bad = |value: &[u8]| value.contains(&0) || std::str::from_utf8(value).is_err();
+    if exec.env.len() > limits::ENV_MAX
+        || exec.env.iter().any(|var| is_odd(&var.name) || is_bad(var.value.expose()))
+    {
+        return invalid("the variables are too many, or hold what no variable can");
+    }
+    Ok(())
+}
+
+fn record_pid(phase: &crate::workload::Phase) -> Option<i32> {
+    match phase {
+        crate::workload::Phase::Running { pid, .. } => Some(*pid),
+        _ => None,
+    }
+}
+
+/// The plan lies in the shim's private mount namespace, in memory.
+fn read_plan(shim: i32) -> Result<ProcessPlan, Refusal> {
+    let inside = private(PLAN_FILE);
+    let inside = inside.strip_prefix("/").unwrap_or(&inside);
+    let path = PathBuf::from(format!("/proc/{shim}/root")).join(inside);
+    let text = std::fs::read(path).map_err(refuse("read how its first process was started"))?;
+    serde_json::from_slice(&text).map_err(refuse("read how its first process was started"))
+}
+
+/// The plan of the first process, with what is asked for instead.
+fn adapt(mut plan: ProcessPlan, exec: &ExecSpec, init: i32) -> Result<ProcessPlan, Refusal> {
+    if let Some(wanted) = &exec.user {
+        let root = crate::container::mount::open_place(&PathBuf::from(format!("/proc/{init}/root")))
+            .map_err(refuse("open its root"))?;
+        let user = user::resolve(root.as_fd(), wanted).map_err(refuse("read its users"))?;
+        let fault = StartFault::UnknownUser { user: wanted.clone() };
+        plan.user = user
+            .ok_or(Refusal::NotStarted { cause: EndCause::StartFailed { fault } })?;
+        let home = plan.user.home.clone();
+        set_variable(&mut plan.env, "HOME", &home);
+    }
+    if exec.terminal.is_some() && plan.variable("TERM").is_none() {
+        set_variable(&mut plan.env, "TERM", "xterm");
+    }
+    for var in &exec.env {
+        let value = String::from_utf8_lossy(var.value.expose());
+        set_variable(&mut plan.env, &var.name, &value);
+    }
+    if let Some(directory) = &exec.working_dir {
+        plan.working_dir.clone_from(directory);
+    }
+    Ok(plan)
+}
+
+fn set_variable(env: &mut Vec<(String, String)>, name: &str, value: &str) {
+    match env.iter_mut().find(|(known, _)| known == name) {
+        Some((_, known)) => value.clone_into(known),
+        None => env.push((name.to_owned(), value.to_owned())),
+    }
+}
+
+/// Both sides of the standard streams.
+struct Stdio {
+    /// For the client.
+    outer: Vec<OwnedFd>,
+    inner: Inner,
+}
+
+/// What the command gets.
+enum Inner {
+    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Terminal(OwnedFd),
+}
+
+impl Stdio {
+    fn open(terminal: Option<(u16, u16)>) -> io::Result<Self> {
+        let Some((rows, columns)) = terminal else {
+            let (stdin, stdin_writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (stdout_reader, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+            let (stderr_reader, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+            return Ok(Self {
+                outer: vec![stdin_writer, stdout_reader, stderr_reader],
+                inner: Inner::Pipes { stdin, stdout, stderr },
+            });
+        };
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags)?;
+        unlockpt(&master)?;
+        let inner = ioctl_tiocgptpeer(&master, flags)?;
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&master, size)?;
+        Ok(Self { outer: vec![master], inner: Inner::Terminal(inner) })
+    }
+}
+
+/// What is needed to let a command in.
+struct Gate<'a> {
+    host: &'a Host,
+    exec: &'a ExecSpec,
+    plan: &'a ProcessPlan,
+    init: OwnedFd,
+    joining: Vec<File>,
+}
+
+/// A command that runs.
+struct Running {
+    gate: Pid,
+    /// Becomes readable when the command has ended: its raw status.
+    result: OwnedFd,
+}
+
+impl Running {
+    fn end(self) -> ExecEnd {
+        let mut bytes = Vec::new();
+        let read = File::from(self.result).take(4).read_to_end(&mut bytes);
+        let _ = rustix::process::waitpid(Some(self.gate), WaitOptions::empty());
+        let status = read.ok().and_then(|_| <[u8; 4]>::try_from(bytes.as_slice()).ok());
+        // A gate without a word was killed, and the command with it.
+        let raw = status.map_or(libc::SIGKILL, i32::from_ne_bytes);
+        let status = std::process::ExitStatus::from_raw(raw);
+        match status.code() {
+            Some(code) => ExecEnd::Exited { code },
+            None => ExecEnd::Signaled { signal: status.signal().unwrap_or(libc::SIGKILL) },
+        }
+    }
+}
+
+impl Gate<'_> {
+    /// Forks the gate, and waits until the command runs or cannot.
+    fn open(self, inner: Inner) -> Result<Running, Refusal> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(refuse("open a pipe"));
+        let (report, report_writer) = pipe()?;
+        let (result, result_writer) = pipe()?;
+        let gate = match sys::fork().map_err(refuse("fork"))? {
+            Fork::Child => {
+                drop((report, result));
+                self.pass(inner, report_writer, result_writer.as_fd());
+                sys::exit_now(0)
+            }
+            Fork::Parent(pid) => pid,
+        };
+        drop((inner, report_writer, result_writer));
+        let mut text = Vec::new();
+        File::from(report).take(256).read_to_end(&mut text).map_err(refuse("start it"))?;
+        if text.is_empty() {
+            return Ok(Running { gate, result });
+        }
+        let _ = rustix::process::waitpid(Some(gate), WaitOptions::empty());
+        Err(self.explain(&String::from_utf8_lossy(&text)))
+    }
+
+    /// In the gate: goes in, lets the command in, and waits for it.
+    fn pass(
+        self,
+        inner: Inner,
+        report: OwnedFd,
+        result: std::os::fd::BorrowedFd<'_>,
+    ) {
+        let tell = |step: &str, error: &io::Error| {
+            let errno = error.raw_os_error().unwrap_or(0);
+            let _ = rustix::io::write(&report, format!("{errno} {step}").as_bytes());
+        };
+        if let Err(error) = self.enter() {
+            return tell("enter its namespaces", &error);
+        }
+        match sys::fork() {
+            Err(error) => tell("fork inside", &error),
+            Ok(Fork::Child) => {
+                let (step, error) = self.become_command(inner);
+                tell(step, &error);
+                sys::exit_now(127)
+            }
+            Ok(Fork::Parent(pid)) => {
+                drop((inner, report));
+                let status = loop {
+                    match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+                        Ok(Some((_, status))) => break status.as_raw(),
+                        Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                        Err(_) => break libc::SIGKILL,
+                    }
+                };
+                let _ = rustix::io::write(result, &status.to_ne_bytes());
+            }
+        }
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        sys::die_with_parent()?;
+        sys::become_undumpable()?;
+        for group in &self.joining {
+            rustix::io::write(group, b"0")?;
+        }
+        let all = ThreadNameSpaceType::USER
+            | ThreadNameSpaceType::MOUNT
+            | ThreadNameSpaceType::PROCESS_ID
+            | ThreadNameSpaceType::NETWORK
+            | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+            | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+            | ThreadNameSpaceType::CONTROL_GROUP;
+        rustix::thread::move_into_thread_name_spaces(self.init.as_fd(), all)?;
+        Ok(())
+    }
+
+    /// In the command: gives up everything, in an order in which each step is still allowed.
+    /// Comes back only with what went wrong.
+    fn become_command(&self, inner: Inner) -> (&'static str, io::Error) {
+        if let Err(error) = take_stdio(inner) {
+            return ("take over its standard streams", error);
+        }
+        if let Err(error) = std::env::set_current_dir(&self.plan.working_dir) {
+            return ("change to the working directory", error);
+        }
+        if let Err(error) = self.give_up_rights() {
+            return ("give up rights", error);
+        }
+        let mut args = self.exec.args.iter();
+        let Some(program) = args.next() else {
+            return ("run", io::ErrorKind::InvalidInput.into());
+        };
+        // The search for the program follows the variables of the command, not those of ours.
+        let program = match find_program(program, self.plan.variable("PATH")) {
+            Some(program) => program,
+            None => return ("run", io::Error::from_raw_os_error(libc::ENOENT)),
+        };
+        let mut command = std::process::Command::new(program);
+        if let Some(name) = self.exec.args.first() {
+            command.arg0(name);
+        }
+        command.args(args).env_clear().envs(self.plan.env.iter().cloned());
+        if let Err(error) = self.host.filters.install() {
+            return ("install the filters", error);
+        }
+        ("run", command.exec())
+    }
+
+    fn give_up_rights(&self) -> io::Result<()> {
+        use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+        let (soft, hard) = open_files();
+        let files = Rlimit { current: Some(soft), maximum: Some(hard) };
+        setrlimit(Resource::Nofile, files)?;
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+        let kept: Vec<Capability> = self.plan.capabilities.iter().map(String::as_str)
+            .filter_map(|name| Capability::from_str(name).ok())
+            .collect();
+        for capability in caps::all() {
+            if !kept.contains(&capability) {
+                // One that this kernel does not know cannot be held either.
+                let _ = caps::drop(None, CapSet::Bounding, capability);
+            }
+        }
+        let user = &self.plan.user;
+        let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        rustix::thread::set_thread_groups(&groups)?;
+        let gid = Gid::from_raw(user.gid);
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        let uid = Uid::from_raw(user.uid);
+        // From host root to user 0 of the namespace, capabilities stay; to others, they go.
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        let held = if user.uid == 0 { kept.into_iter().collect() } else { caps::CapsHashSet::new() };
+        caps::clear(None, CapSet::Inheritable).map_err(io::Error::other)?;
+        for set in [CapSet::Effective, CapSet::Permitted] {
+            caps::set(None, set, &held).map_err(io::Error::other)?;
+        }
+        rustix::thread::clear_ambient_capability_set()?;
+        rustix::thread::set_no_new_privs(true)?;
+        // Changing the user has cleared it.
+        sys::die_with_parent()
+    }
+
+    fn explain(&self, report: &str) -> Refusal {
+        let (errno, step) = report.split_once(' ').unwrap_or(("0", report));
+        let errno = errno.parse().unwrap_or(0);
+        let why = io::Error::from_raw_os_error(errno).to_string();
+        let command = self.exec.args.first().cloned().unwrap_or_default();
+        let fault = match (step, errno) {
+            ("run", libc::ENOENT) => StartFault::CommandNotFound { command },
+            ("run", _) => StartFault::CommandNotExecutable { command, why },
+            ("change to the working directory", _) => {
+                StartFault::WorkingDirectory { path: self.plan.working_dir.clone(), why }
+            }
+            _ => StartFault::Host { step: step.to_owned(), why },
+        };
+        Refusal::NotStarted { cause: EndCause::StartFailed { fault } }
+    }
+}
+
+fn take_stdio(inner: Inner) -> io::Result<()> {
+    rustix::process::setsid()?;
+    match &inner {
+        Inner::Pipes { stdin, stdout, stderr } => {
+            rustix::stdio::dup2_stdin(stdin)?;
+            rustix::stdio::dup2_stdout(stdout)?;
+            rustix::stdio::dup2_stderr(stderr)?;
+        }
+        Inner::Terminal(terminal) => {
+            sys::take_terminal(terminal.as_fd())?;
+            rustix::stdio::dup2_stdin(terminal)?;
+            rustix::stdio::dup2_stdout(terminal)?;
+            rustix::stdio::dup2_stderr(terminal)?;
+        }
+    }
+    Ok(())
+}
+
+fn find_program(program: &str, path: Option<&str>) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program));
+    }
+    let candidates = path.unwrap_or_default().split(':').filter(|part| !part.is_empty());
+    candidates.map(|part| PathBuf::from(part).join(program)).find(|path| path.is_file())
+}

@@ -1,0 +1,231 @@
+//! Making a workload. The process that made it stays beside it as its shim.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::host::{Host, chain, refuse};
+use super::remove;
+use super::shim::{self, Shim};
+use crate::container::executor::CommandExecutor;
+use crate::container::rootfs::{self, Rootfs, private};
+use crate::container::spec::{ProcessPlan, bundle};
+use crate::container::user::{self, Slot};
+use crate::journal::{self, Intent};
+use crate::network::AppTag;
+use crate::record::{Place, ProcessId, Record, State, now_ms};
+use crate::request::{Answer, Refusal};
+use crate::workload::{EndCause, Phase, StartFault, Status, WorkloadSpec};
+use crate::{limits, signal, wire};
+
+/// Where the shim keeps what later processes of the workload are started with.
+pub(crate) const PLAN_FILE: &str = "plan.json";
+
+/// Makes and starts a workload, answers, and then watches it to its end.
+pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Result<(), Refusal> {
+    spec.check().map_err(|error| Refusal::Invalid { what: error.to_string() })?;
+    let place = host.place(&spec.id);
+    let exists = || Refusal::Exists { what: format!("workload {}", spec.id) };
+    if place.exists() {
+        return Err(exists());
+    }
+    let others = crate::record::all(&host.layout).map_err(refuse("list the workloads"))?;
+    if others.len() >= limits::WORKLOADS_MAX {
+        let what = format!("this machine keeps at most {} workloads", limits::WORKLOADS_MAX);
+        return Err(Refusal::Invalid { what });
+    }
+    let intent = Intent::Create { id: spec.id };
+    let journal = host.layout.journal();
+    journal::begin(&journal, intent).map_err(refuse("write the journal"))?;
+    if let Err(error) = place.create(host.reader_gid) {
+        let _ = journal::finish(&journal, intent);
+        let is_there = error.kind() == io::ErrorKind::AlreadyExists;
+        return Err(if is_there { exists() } else { refuse("make its directory")(error) });
+    }
+    let Some(lock) = place.try_lock().map_err(refuse("lock its directory"))? else {
+        return Err(exists());
+    };
+    let made = make(host, spec, &place);
+    match made {
+        Ok((shim, status)) => {
+            journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
+            // Whoever asked may be gone; the workload is there all the same.
+            let _ = wire::send(&stream, &Answer::Status { status }, &[]);
+            drop(stream);
+            shim.watch();
+            drop(lock);
+            Ok(())
+        }
+        Err(cause) => {
+            remove::purge(host, &spec.id)?;
+            journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
+            Err(Refusal::NotStarted { cause })
+        }
+    }
+}
+
+fn host_fault<E: std::error::Error>(step: &'static str) -> impl FnOnce(E) -> EndCause {
+    move |error| EndCause::StartFailed {
+        fault: StartFault::Host { step: step.to_owned(), why: chain(&error) },
+    }
+}
+
+fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status), EndCause> {
+    if spec.args().is_empty() {
+        return Err(EndCause::StartFailed { fault: StartFault::NoCommand });
+    }
+    shim::detach().map_err(host_fault("detach the shim"))?;
+    let slot = Slot::claim(host.layout.installation, &spec.id)
+        .map_err(host_fault("claim a range of users"))?;
+    let record = record(spec, slot).map_err(host_fault("read its own process"))?;
+    place.write_record(&record).map_err(host_fault("write the record"))?;
+    let created = State { phase: Phase::Created, init: None };
+    place.write_state(&created).map_err(host_fault("write the status"))?;
+
+    // While the host's mount namespace is still the own one: the router is pinned by a mount.
+    let network = host.network().map_err(host_fault("open the private network"))?;
+    network.ensure().map_err(host_fault("prepare the private network"))?;
+    let group = host.group(&spec.id);
+    group.create(&spec.resources).map_err(host_fault("make its control group"))?;
+
+    let plan = prepare(host, spec, place, slot)?;
+    let logs = crate::logs::Writer::open(&place.logs(), spec.logs, host.reader_gid)
+        .map_err(host_fault("open its logs"))?;
+    let bundle = bundle(&host.layout, spec, &plan, slot);
+    let launched = launch(host, spec, &bundle)?;
+
+    let pid = launched.pid;
+    let attachment = network
+        .attach(AppTag(spec.app), spec.id, pid.cast_unsigned())
+        .map_err(host_fault("attach it to the network"))?;
+    rootfs::write_network_files(&spec.hostname, attachment.address, attachment.gateway)
+        .map_err(host_fault("write its resolver configuration"))?;
+    let Launched { container, stdout, stderr, report, .. } = launched;
+    start(container, report, spec)?;
+
+    let init = ProcessId::of(pid).map_err(host_fault("identify its first process"))?;
+    let phase =
+        Phase::Running { pid, address: attachment.address, started_ms: now_ms() };
+    let state = State { phase: phase.clone(), init: Some(init) };
+    place.write_state(&state).map_err(host_fault("write the status"))?;
+    let shim = Shim::new(place.clone(), group, pid, [stdout, stderr], logs)
+        .map_err(host_fault("watch its first process"))?;
+    let status = Status { id: spec.id, app: spec.app, service: spec.service.clone(), phase };
+    Ok((shim, status))
+}
+
+fn record(spec: &WorkloadSpec, slot: Slot) -> io::Result<Record> {
+    let named = [spec.stop_signal.as_deref(), Some(spec.image.stop_signal.as_str())];
+    let stop_signal = named.into_iter().flatten().find_map(signal::parse);
+    Ok(Record {
+        id: spec.id,
+        app: spec.app,
+        service: spec.service.clone(),
+        layers: spec.image.layers.clone(),
+        volumes: spec.volumes.iter().map(|volume| volume.name.clone()).collect(),
+        user_slot: slot.0,
+        stop_signal: stop_signal.unwrap_or(libc::SIGTERM),
+        stop_grace_ms: spec.stop_grace_ms,
+        shim: ProcessId::of(std::process::id().cast_signed())?,
+    })
+}
+
+/// Builds the root file system, and finds out whom and what to run in it.
+fn prepare(
+    host: &Host,
+    spec: &WorkloadSpec,
+    place: &Place,
+    slot: Slot,
+) -> Result<ProcessPlan, EndCause> {
+    let rootfs = Rootfs::mount(&host.layout, place, spec, slot)?;
+    let wanted = spec.user.as_deref().unwrap_or(&spec.image.user);
+    let user = user::resolve(rootfs.root(), wanted)
+        .map_err(host_fault("read the image's users"))?
+        .ok_or_else(|| EndCause::StartFailed {
+            fault: StartFault::UnknownUser { user: wanted.to_owned() },
+        })?;
+    rootfs.furnish(&host.layout, spec, &user)?;
+    let plan = ProcessPlan::new(spec, user);
+    rootfs.ensure_working_dir(&plan.working_dir)?;
+    let args = spec.args();
+    let command = args.first().map_or("", String::as_str);
+    let path = plan.variable("PATH").unwrap_or_default();
+    rootfs.check_command(command, path, &plan.working_dir)?;
+    let text = serde_json::to_vec(&plan).map_err(host_fault("write down how to start it"))?;
+    rootfs::write_private(&private(PLAN_FILE), &text, 0o600)
+        .map_err(host_fault("write down how to start it"))?;
+    Ok(plan)
+}
+
+/// A container whose first process waits for the word to start.
+struct Launched {
+    container: Container,
+    pid: i32,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    report: OwnedFd,
+}
+
+fn launch(
+    host: &Host,
+    spec: &WorkloadSpec,
+    bundle: &serde_json::Value,
+) -> Result<Launched, EndCause> {
+    let step = "make the container";
+    let text = serde_json::to_vec(bundle).map_err(host_fault(step))?;
+    rootfs::write_private(&private("bundle/config.json"), &text, 0o600)
+        .map_err(host_fault(step))?;
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(host_fault(step));
+    let (stdout, stdout_writer) = pipe()?;
+    let (stderr, stderr_writer) = pipe()?;
+    let (report, report_writer) = pipe()?;
+    let null = File::open("/dev/null").map_err(host_fault(step))?;
+    let executor =
+        CommandExecutor { filters: Rc::clone(&host.filters), report: Rc::new(report_writer) };
+    let name = spec.id.tag(host.layout.installation);
+    let container = ContainerBuilder::new(name, SyscallType::Linux)
+        .with_root_path(private("state"))
+        .map_err(host_fault(step))?
+        .with_executor(executor)
+        .with_stdin(null)
+        .with_stdout(stdout_writer)
+        .with_stderr(stderr_writer)
+        .as_init(private("bundle"))
+        .with_systemd(false)
+        .with_detach(true)
+        .build()
+        .map_err(host_fault(step))?;
+    let pid = container.pid().map(|pid| pid.as_raw()).ok_or_else(|| {
+        host_fault(step)(io::Error::other("the container has no first process"))
+    })?;
+    Ok(Launched { container, pid, stdout, stderr, report })
+}
+
+/// Gives the word, and waits until the command really runs.
+fn start(mut container: Container, report: OwnedFd, spec: &WorkloadSpec) -> Result<(), EndCause> {
+    let step = "start the container";
+    container.start().map_err(host_fault(step))?;
+    let mut text = Vec::new();
+    File::from(report).take(4).read_to_end(&mut text).map_err(host_fault(step))?;
+    let Ok(errno) = <[u8; 4]>::try_from(text.as_slice()) else {
+        return Ok(());
+    };
+    let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+    let command = spec.args().into_iter().next().unwrap_or_default();
+    let fault = match error.kind() {
+        // The file was found before: what is missing is its interpreter.
+        io::ErrorKind::NotFound => StartFault::CommandNotExecutable {
+            command,
+            why: "its interpreter or dynamic loader is not in the image".to_owned(),
+        },
+        _ => StartFault::CommandNotExecutable { command, why: error.to_string() },
+    };
+    Err(EndCause::StartFailed { fault })
+}

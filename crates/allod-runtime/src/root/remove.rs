@@ -1,0 +1,268 @@
+//! Ending and removing workloads. Every step may be repeated: whatever was interrupted, doing it
+//! again finishes it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::host::{Host, absent_is_none, not_found, refuse};
+use super::shim::poll_readable;
+use crate::container::user;
+use crate::journal::{self, Intent};
+use crate::limits::KILL_WAIT_MS;
+use crate::record::{self, State, now_ms};
+use crate::request::Refusal;
+use crate::sys;
+use crate::workload::{EndCause, Phase, Status, WorkloadId};
+
+/// How a workload is doing. One whose shim is gone without a word is put right first.
+pub(crate) fn status(host: &Host, id: &WorkloadId) -> Result<Status, Refusal> {
+    settle(host, id)?;
+    read_status(host, id)?.ok_or_else(|| not_found(format!("workload {id}")))
+}
+
+fn read_status(host: &Host, id: &WorkloadId) -> Result<Option<Status>, Refusal> {
+    let place = host.place(id);
+    let record = absent_is_none(place.record()).map_err(refuse("read the record"))?;
+    let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
+    Ok(record.map(|record| Status {
+        id: *id,
+        app: record.app,
+        service: record.service,
+        phase: state.map_or(Phase::Created, |state| state.phase),
+    }))
+}
+
+/// All workloads, each put right first.
+pub(crate) fn list(host: &Host) -> Result<Vec<Status>, Refusal> {
+    let mut statuses = Vec::new();
+    for id in record::all(&host.layout).map_err(refuse("list the workloads"))? {
+        settle(host, &id)?;
+        statuses.extend(read_status(host, &id)?);
+    }
+    Ok(statuses)
+}
+
+/// Puts right what a dead shim has left: a workload that was being made is removed, one that ran
+/// is killed and counts as lost.
+pub(crate) fn settle(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
+    let place = host.place(id);
+    if !place.exists() {
+        return Ok(());
+    }
+    let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
+    if matches!(state, Some(State { phase: Phase::Exited { .. }, .. })) {
+        return Ok(());
+    }
+    if has_shim(host, id)? {
+        return Ok(());
+    }
+    // It may have ended between the two looks.
+    let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
+    match state.map(|state| state.phase) {
+        Some(Phase::Exited { .. }) => Ok(()),
+        Some(Phase::Running { .. }) => {
+            host.group(id).kill().map_err(refuse("kill a workload without shim"))?;
+            let cause = if place.is_stopping() { EndCause::Stopped } else { EndCause::Lost };
+            let phase = Phase::Exited { cause, at_ms: now_ms() };
+            place.write_state(&State { phase, init: None }).map_err(refuse("write the status"))
+        }
+        Some(Phase::Created) | None => {
+            purge(host, id)?;
+            journal::finish(&host.layout.journal(), Intent::Create { id: *id })
+                .map_err(refuse("write the journal"))
+        }
+    }
+}
+
+/// Whether a shim lives, or somebody is about to become it.
+fn has_shim(host: &Host, id: &WorkloadId) -> Result<bool, Refusal> {
+    let place = host.place(id);
+    match absent_is_none(place.record()).map_err(refuse("read the record"))? {
+        Some(record) => Ok(record.shim.is_alive()),
+        None => match absent_is_none(place.try_lock()).map_err(refuse("lock a workload"))? {
+            Some(lock) => Ok(lock.is_none()),
+            None => Ok(false),
+        },
+    }
+}
+
+/// Asks a workload to end, waits for its grace, then kills it.
+pub(crate) fn stop(
+    host: &Host,
+    id: &WorkloadId,
+    signal: Option<i32>,
+    grace_ms: Option<u64>,
+) -> Result<Status, Refusal> {
+    let before = status(host, id)?;
+    if matches!(before.phase, Phase::Exited { .. }) {
+        return Ok(before);
+    }
+    let place = host.place(id);
+    let record = place.record().map_err(refuse("read the record"))?;
+    place.mark_stopping().map_err(refuse("note that it is stopping"))?;
+    let shim = record.shim.open();
+    let state = place.state().map_err(refuse("read the status"))?;
+    if let Some(init) = state.init.and_then(|init| init.open()) {
+        let signal = signal.unwrap_or(record.stop_signal);
+        let sent = sys::signal_process(init.as_fd(), signal);
+        let grace = Duration::from_millis(grace_ms.unwrap_or(record.stop_grace_ms));
+        if sent.is_ok() {
+            poll_readable([Some(init.as_fd())], Some(grace));
+        }
+    }
+    host.group(id).kill().map_err(refuse("kill the workload"))?;
+    if let Some(shim) = shim {
+        let wait = Duration::from_millis(KILL_WAIT_MS);
+        poll_readable([Some(shim.as_fd())], Some(wait));
+    }
+    status(host, id)
+}
+
+/// Sends a signal to the first process.
+pub(crate) fn signal(host: &Host, id: &WorkloadId, signal: i32) -> Result<(), Refusal> {
+    if !(1..=64).contains(&signal) {
+        return Err(Refusal::Invalid { what: format!("{signal} is not a signal") });
+    }
+    status(host, id)?;
+    let state = host.place(id).state().map_err(refuse("read the status"))?;
+    let Some(init) = state.init.and_then(|init| init.open()) else {
+        let what = format!("workload {id}");
+        return Err(Refusal::Busy { what, why: "it does not run".to_owned() });
+    };
+    sys::signal_process(init.as_fd(), signal).map_err(refuse("send the signal"))
+}
+
+/// Removes a workload, whatever state it is in.
+pub(crate) fn delete(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
+    let intent = Intent::Delete { id: *id };
+    let journal = host.layout.journal();
+    journal::begin(&journal, intent).map_err(refuse("write the journal"))?;
+    host.group(id).kill().map_err(refuse("kill the workload"))?;
+    end_shim(host, id)?;
+    purge(host, id)?;
+    journal::finish(&journal, intent).map_err(refuse("write the journal"))
+}
+
+/// Waits until the shim has ended by itself, and ends it if it does not.
+fn end_shim(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
+    let record = absent_is_none(host.place(id).record()).map_err(refuse("read the record"))?;
+    let Some(shim) = record.and_then(|record| record.shim.open()) else {
+        return Ok(());
+    };
+    let wait = Some(Duration::from_millis(KILL_WAIT_MS));
+    if poll_readable([Some(shim.as_fd())], wait) == [true] {
+        return Ok(());
+    }
+    sys::signal_process(shim.as_fd(), libc::SIGKILL).map_err(refuse("end the shim"))?;
+    if poll_readable([Some(shim.as_fd())], wait) == [true] {
+        return Ok(());
+    }
+    let what = format!("workload {id}");
+    Err(Refusal::Busy { what, why: "its shim outlives SIGKILL".to_owned() })
+}
+
+/// Removes everything on the host that belongs to a workload, by name.
+pub(crate) fn purge(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
+    let group = host.group(id);
+    group.kill().map_err(refuse("kill the workload"))?;
+    end_children();
+    host.network()?.detach(id).map_err(refuse("take it off the network"))?;
+    group.remove().map_err(refuse("remove its control group"))?;
+    user::release(host.layout.installation, id).map_err(refuse("give back its users"))?;
+    match std::fs::remove_dir_all(host.place(id).directory()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(refuse("remove its directory")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Kills and reaps what this process has forked and not finished with: a container that was
+/// being made may have processes outside its control group.
+fn end_children() {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let own = std::process::id();
+    while Instant::now() < deadline {
+        let path = format!("/proc/self/task/{own}/children");
+        for pid in std::fs::read_to_string(path).unwrap_or_default().split_ascii_whitespace() {
+            if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+            Err(rustix::io::Errno::CHILD) => return,
+            _ => continue,
+        }
+    }
+}
+
+/// Finishes what was interrupted: deletions go on, half-made workloads go, lost ones are noted.
+pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
+    let intents = journal::unfinished(&host.layout.journal()).map_err(refuse("read the journal"))?;
+    for intent in intents {
+        let id = intent.workload();
+        match intent {
+            Intent::Delete { .. } => delete(host, &id)?,
+            Intent::Create { .. } if !host.place(&id).exists() => {
+                purge(host, &id)?;
+                let journal = host.layout.journal();
+                journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
+            }
+            // Settled below, unless its shim is still at it.
+            Intent::Create { .. } => {}
+        }
+    }
+    list(host)?;
+    Ok(())
+}
+
+/// Removes what is not to be kept, and what belongs to no workload at all.
+pub(crate) fn reap(host: &Host, keep: &[WorkloadId]) -> Result<Vec<WorkloadId>, Refusal> {
+    recover(host)?;
+    let mut found: BTreeSet<WorkloadId> =
+        record::all(&host.layout).map_err(refuse("list the workloads"))?.into_iter().collect();
+    let groups = host.hierarchy.children(&host.layout.cgroup_parent());
+    found.extend(groups.iter().filter_map(|name| name.parse::<WorkloadId>().ok()));
+    let claims = user::claims(host.layout.installation).map_err(refuse("list user ranges"))?;
+    found.extend(claims.iter().filter_map(|(_, holder)| *holder));
+    let mut removed = Vec::new();
+    for id in found.into_iter().filter(|id| !keep.contains(id)) {
+        delete(host, &id)?;
+        removed.push(id);
+    }
+    Ok(removed)
+}
+
+/// Stops all workloads at once, each with its own grace.
+pub(crate) fn stop_all(host: &Host) -> Result<(), Refusal> {
+    for status in list(host)? {
+        if matches!(status.phase, Phase::Exited { .. }) {
+            continue;
+        }
+        // One child each, so that the graces run side by side.
+        match sys::fork().map_err(refuse("fork"))? {
+            sys::Fork::Child => {
+                let is_stopped = stop(host, &status.id, None, None).is_ok();
+                sys::exit_now(i32::from(!is_stopped));
+            }
+            sys::Fork::Parent(_) => {}
+        }
+    }
+    loop {
+        match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+            Err(rustix::io::Errno::CHILD) => break,
+            _ => continue,
+        }
+    }
+    let still = list(host)?;
+    let running = still.iter().filter(|status| !matches!(status.phase, Phase::Exited { .. }));
+    match running.count() {
+        0 => Ok(()),
+        count => Err(Refusal::Busy {
+            what: format!("{count} workloads"),
+            why: "they could not be stopped".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,502 @@
+//! The loop of the root process: accept, fork, reap, tell.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, WaitOptions};
+
+use super::host::Host;
+use super::supervise::Supervised;
+use super::work::{self, Job};
+use super::{Config, Ended, Process, RootError, SOCKET_NAME, remove};
+use crate::container::cgroup::Hierarchy;
+use crate::container::seccomp::Filters;
+use crate::layout::{Layout, SHIM_MOUNT_DIR, USER_CLAIMS_DIR};
+use crate::meter::Meter;
+use crate::request::{Answer, Identity, Refusal, Request};
+use crate::sys::{self, Fork};
+use crate::wire::{self, Frame, FrameReader};
+use crate::workload::WorkloadId;
+use crate::{limits, record};
+
+/// Signals that the loop reads; everybody else gets their default effects back.
+const SIGNALS: &[i32] = &[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// The root process.
+pub struct Root {
+    config: Config,
+    host: Host,
+    _lock: File,
+    listener: UnixListener,
+    signals: OwnedFd,
+    supervised: Vec<Supervised>,
+    pending: Vec<Pending>,
+    workers: BTreeMap<i32, Work>,
+    /// Shims of an earlier root process: no children of ours, so watched by descriptor.
+    adopted: Vec<(WorkloadId, OwnedFd)>,
+    watchers: Vec<UnixStream>,
+    meter: Meter,
+}
+
+/// A connection whose request has not arrived yet.
+struct Pending {
+    stream: UnixStream,
+    reader: FrameReader,
+    deadline: Instant,
+}
+
+/// What a child of the root process is there for.
+enum Work {
+    /// Answers a request; afterwards, this workload may have changed.
+    Request { changed: Option<WorkloadId> },
+    /// Makes a workload, and is its shim after that.
+    Shim { id: WorkloadId },
+    /// Puts right what a shim has left.
+    Settle { id: WorkloadId },
+    /// Stops all workloads, and then the root process ends.
+    StopAll,
+}
+
+fn step(step: &'static str) -> impl FnOnce(io::Error) -> RootError {
+    move |source| RootError::Step { step, source }
+}
+
+impl Root {
+    /// Takes the installation over: directories, lock, socket. Call it in a process with one
+    /// thread, as root, before anything else has started threads.
+    pub fn start(config: Config) -> Result<Self, RootError> {
+        if !rustix::process::geteuid().is_root() {
+            let what = "it must be started as root";
+            return Err(RootError::Unsuitable(what.to_owned()));
+        }
+        let host = prepare(&config)?;
+        let lock = File::create(config.run_dir.join("root.lock")).map_err(step("open its lock"))?;
+        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        if rustix::fs::flock(&lock, exclusive).is_err() {
+            return Err(RootError::AlreadyRunning { directory: config.directory });
+        }
+        sys::mask_signals(SIGNALS).map_err(step("block signals"))?;
+        let signals = sys::signal_fd(SIGNALS).map_err(step("listen for signals"))?;
+        recover(&host)?;
+        let listener = listen(&config).map_err(step("open its socket"))?;
+        let mut root = Self {
+            config,
+            host,
+            _lock: lock,
+            listener,
+            signals,
+            supervised: Vec::new(),
+            pending: Vec::new(),
+            workers: BTreeMap::new(),
+            adopted: Vec::new(),
+            watchers: Vec::new(),
+            meter: Meter::default(),
+        };
+        root.adopt().map_err(step("find its workloads"))?;
+        Ok(root)
+    }
+
+    /// Starts a process, and keeps it running as long as the root process runs.
+    pub fn supervise(&mut self, process: Process) {
+        self.supervised.push(Supervised::new(process));
+    }
+
+    /// Serves until a signal or a request says otherwise. Workloads are not touched by its end.
+    pub fn serve(mut self) -> Result<Ended, RootError> {
+        let ended = loop {
+            for supervised in &mut self.supervised {
+                supervised.tend();
+            }
+            let ready = self.wait().map_err(step("wait for events"))?;
+            if ready.signals
+                && let Some(ended) = self.take_signals().map_err(step("read a signal"))?
+            {
+                break ended;
+            }
+            if ready.listener {
+                self.accept();
+            }
+            self.drop_closed_watchers(&ready.watchers);
+            for (number, is_ready) in ready.adopted.iter().enumerate().rev() {
+                if *is_ready {
+                    let (id, _) = self.adopted.swap_remove(number);
+                    self.settle(id);
+                }
+            }
+            if let Some(ended) = self.read_pending(&ready.pending) {
+                break ended;
+            }
+        };
+        for supervised in &mut self.supervised {
+            supervised.stop(Duration::from_secs(10));
+        }
+        Ok(ended)
+    }
+
+    fn adopt(&mut self) -> io::Result<()> {
+        for id in record::all(&self.host.layout)? {
+            let shim = self.host.place(&id).record().ok().and_then(|record| record.shim.open());
+            if let Some(shim) = shim {
+                self.adopted.push((id, shim));
+            }
+        }
+        if !self.adopted.is_empty() {
+            tracing::info!(workloads = self.adopted.len(), "workloads adopted");
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<Ready> {
+        let is_full = self.pending.len() >= limits::PENDING_CONNECTIONS_MAX
+            || self.requests_running() >= limits::WORKERS_MAX;
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        // A full house leaves the rest in the socket's backlog.
+        let listening = if is_full { PollFlags::empty() } else { PollFlags::IN };
+        fds.push(PollFd::new(&self.listener, listening));
+        fds.extend(self.pending.iter().map(|it| PollFd::new(&it.stream, PollFlags::IN)));
+        fds.extend(self.watchers.iter().map(|it| PollFd::new(it, PollFlags::RDHUP)));
+        fds.extend(self.adopted.iter().map(|(_, shim)| PollFd::new(shim, PollFlags::IN)));
+        let wakes = self.supervised.iter().filter_map(Supervised::wake_at);
+        let wake = wakes.chain(self.pending.iter().map(|it| it.deadline)).min();
+        let wait = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
+        // Rounded up, or the last part of a millisecond would be spent in a busy loop.
+        let wait = wait.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
+        match poll(&mut fds, wait.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut take = |count: usize| ready.by_ref().take(count).collect::<Vec<bool>>();
+        Ok(Ready {
+            signals: take(1) == [true],
+            listener: take(1) == [true],
+            pending: take(self.pending.len()),
+            watchers: take(self.watchers.len()),
+            adopted: take(self.adopted.len()),
+        })
+    }
+
+    fn requests_running(&self) -> usize {
+        self.workers.values().filter(|work| !matches!(work, Work::Shim { .. })).count()
+    }
+
+    fn take_signals(&mut self) -> io::Result<Option<Ended>> {
+        let mut ended = None;
+        while let Some(signal) = sys::next_signal(self.signals.as_fd())? {
+            match signal {
+                libc::SIGTERM | libc::SIGINT => ended = Some(Ended::Signal { signal }),
+                libc::SIGCHLD => {
+                    if self.reap() {
+                        return Ok(Some(Ended::RequestAndStopped));
+                    }
+                }
+                // The terminal went away; the house stays.
+                _ => {}
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Takes note of all children that have ended; whether the root process is to end.
+    fn reap(&mut self) -> bool {
+        let mut is_over = false;
+        while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+            let pid = pid.as_raw_nonzero().get();
+            if let Some(supervised) = self.supervised.iter_mut().find(|it| it.is(pid)) {
+                supervised.ended(status.as_raw());
+                continue;
+            }
+            match self.workers.remove(&pid) {
+                Some(Work::Shim { id }) => self.settle(id),
+                Some(Work::Settle { id }) => self.announce(id),
+                Some(Work::Request { changed: Some(id) }) => self.announce(id),
+                Some(Work::StopAll) => is_over = status.exit_status() == Some(0),
+                Some(Work::Request { changed: None }) | None => {}
+            }
+        }
+        is_over
+    }
+
+    fn accept(&mut self) {
+        let stream = match self.listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    tracing::warn!(%error, "connection not accepted");
+                }
+                return;
+            }
+        };
+        let uid = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid.as_raw());
+        if !uid.is_ok_and(|uid| uid == 0 || uid == self.config.network_uid) {
+            tracing::warn!("connection of a stranger refused");
+            return;
+        }
+        if stream.set_nonblocking(true).is_ok() {
+            let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_TIMEOUT_MS);
+            self.pending.push(Pending { stream, reader: FrameReader::default(), deadline });
+        }
+    }
+
+    fn read_pending(&mut self, ready: &[bool]) -> Option<Ended> {
+        let mut ended = None;
+        let waiting = std::mem::take(&mut self.pending);
+        for (number, mut pending) in waiting.into_iter().enumerate() {
+            let frame = match ready.get(number) {
+                Some(true) => pending.reader.advance(&pending.stream),
+                _ => Ok(None),
+            };
+            match frame {
+                Ok(Some(frame)) => ended = self.dispatch(pending.stream, frame).or(ended),
+                Ok(None) if Instant::now() < pending.deadline => self.pending.push(pending),
+                Ok(None) => {}
+                Err(error) if is_transient(&error) => self.pending.push(pending),
+                Err(error) => tracing::debug!(%error, "connection dropped"),
+            }
+        }
+        ended
+    }
+
+    /// Hands a request to whoever does it.
+    fn dispatch(&mut self, stream: UnixStream, frame: Frame) -> Option<Ended> {
+        let _ = stream.set_nonblocking(false);
+        let _ = stream.set_write_timeout(Some(Duration::from_millis(limits::ANSWER_TIMEOUT_MS)));
+        let request = match frame.parse::<Request>() {
+            Ok(request) => request,
+            Err(error) => {
+                answer(&stream, &Answer::Refused { refusal: invalid(error.to_string()) });
+                return None;
+            }
+        };
+        let work = match &request {
+            Request::Identify => {
+                answer(&stream, &Answer::Identity { identity: self.identity() });
+                return None;
+            }
+            Request::Watch => {
+                self.add_watcher(stream);
+                return None;
+            }
+            Request::Shutdown { stop_workloads: false } => {
+                answer(&stream, &Answer::Done);
+                return Some(Ended::Request);
+            }
+            Request::Shutdown { stop_workloads: true } => Work::StopAll,
+            Request::Create { spec } => Work::Shim { id: spec.id },
+            Request::Stop { id, .. } | Request::Delete { id } => {
+                Work::Request { changed: Some(*id) }
+            }
+            _ => Work::Request { changed: None },
+        };
+        let job = match request {
+            Request::Usage { ids, with_storage } => self.measure(&ids, with_storage),
+            Request::Delete { id } => {
+                self.meter.forget(&id);
+                Job::Request(Request::Delete { id })
+            }
+            other => Job::Request(other),
+        };
+        self.spawn(work, stream, frame.fds, job);
+        None
+    }
+
+    /// Reads the control groups here, where their files are open; the rest is a worker's.
+    fn measure(&mut self, ids: &[WorkloadId], with_storage: bool) -> Job {
+        let mut usages = Vec::new();
+        for id in ids.iter().take(limits::WORKLOADS_MAX) {
+            let (host, version) = (&self.host, self.host.hierarchy.version());
+            let usage = self.meter.sample(*id, version, || host.group(id));
+            usages.extend(usage.map(|usage| (*id, usage)));
+        }
+        Job::Measure { usages, with_storage }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            installation: self.config.installation,
+            pid: std::process::id().cast_signed(),
+            cgroups: self.host.hierarchy.version(),
+            directory: self.config.directory.clone(),
+        }
+    }
+
+    fn add_watcher(&mut self, stream: UnixStream) {
+        if self.watchers.len() >= limits::WATCHERS_MAX {
+            let refusal = Refusal::Busy {
+                what: "the root process".to_owned(),
+                why: format!("it has {} watchers already", limits::WATCHERS_MAX),
+            };
+            answer(&stream, &Answer::Refused { refusal });
+            return;
+        }
+        answer(&stream, &Answer::Done);
+        if stream.set_nonblocking(true).is_ok() {
+            self.watchers.push(stream);
+        }
+    }
+
+    fn drop_closed_watchers(&mut self, is_closed: &[bool]) {
+        let mut is_closed = is_closed.iter();
+        self.watchers.retain(|_| !is_closed.next().copied().unwrap_or(false));
+    }
+
+    /// Tells all watchers; one who does not read is dropped, and finds out by connecting again.
+    fn announce(&mut self, id: WorkloadId) {
+        self.watchers.retain(|stream| wire::send(stream, &Answer::Changed { id }, &[]).is_ok());
+    }
+
+    fn settle(&mut self, id: WorkloadId) {
+        self.fork(Work::Settle { id }, Vec::new(), move |host, _| {
+            if let Err(refusal) = remove::settle(host, &id) {
+                tracing::error!(workload = %id, %refusal, "workload not settled");
+            }
+            0
+        });
+    }
+
+    fn spawn(&mut self, work: Work, stream: UnixStream, fds: Vec<OwnedFd>, job: Job) {
+        let mut kept = vec![OwnedFd::from(stream)];
+        kept.extend(fds);
+        self.fork(work, kept, move |host, kept| {
+            let mut kept = kept.into_iter();
+            let Some(stream) = kept.next().map(UnixStream::from) else {
+                return 70;
+            };
+            let copy = stream.try_clone();
+            match work::run(host, job, stream, kept.collect()) {
+                Ok(()) => 0,
+                Err(refusal) => {
+                    if let Ok(stream) = copy {
+                        answer(&stream, &Answer::Refused { refusal });
+                    }
+                    1
+                }
+            }
+        });
+    }
+
+    /// Lets a child run something, with nothing but `kept` of what the root process has open.
+    fn fork(
+        &mut self,
+        work: Work,
+        kept: Vec<OwnedFd>,
+        run: impl FnOnce(&Host, Vec<OwnedFd>) -> i32,
+    ) {
+        match sys::fork() {
+            Ok(Fork::Parent(pid)) => {
+                self.workers.insert(pid.as_raw_nonzero().get(), work);
+            }
+            Ok(Fork::Child) => {
+                in_child(&self.host, kept, run)
+            }
+            // The connection closes without an answer, and the client says so.
+            Err(error) => tracing::error!(%error, "fork failed"),
+        }
+    }
+}
+
+/// Which descriptors have news, in the order in which they were asked about.
+struct Ready {
+    signals: bool,
+    listener: bool,
+    pending: Vec<bool>,
+    watchers: Vec<bool>,
+    adopted: Vec<bool>,
+}
+
+fn in_child(
+    host: &Host,
+    kept: Vec<OwnedFd>,
+    run: impl FnOnce(&Host, Vec<OwnedFd>) -> i32,
+) -> ! {
+    let code = catch_unwind(AssertUnwindSafe(|| {
+        match sys::mask_signals(&[]).and_then(|()| sys::keep_only(kept)) {
+            Ok(kept) => run(host, kept),
+            Err(_) => 70,
+        }
+    }));
+    sys::exit_now(code.unwrap_or(70))
+}
+
+fn answer(stream: &UnixStream, answer: &Answer) {
+    // Whoever asked may be gone already.
+    let _ = wire::send(stream, answer, &[] as &[BorrowedFd<'_>]);
+}
+
+fn invalid(what: String) -> Refusal {
+    Refusal::Invalid { what }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Makes the directories, and finds out what the host can do.
+fn prepare(config: &Config) -> Result<Host, RootError> {
+    if !config.directory.is_absolute() {
+        let what = format!("{} is not an absolute path", config.directory.display());
+        return Err(RootError::Unsuitable(what));
+    }
+    let layout = Layout::new(config.installation, &config.directory);
+    let make = |path: &std::path::Path, mode: u32| {
+        std::fs::create_dir_all(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    };
+    let directories = [
+        (layout.layers(), 0o700),
+        (layout.volumes(), 0o700),
+        (layout.workloads(), 0o711),
+        (USER_CLAIMS_DIR.into(), 0o755),
+        (SHIM_MOUNT_DIR.into(), 0o755),
+    ];
+    for (path, mode) in directories {
+        make(&path, mode).map_err(step("make its directories"))?;
+    }
+    std::fs::create_dir_all(&config.run_dir).map_err(step("make its run directory"))?;
+    let hierarchy =
+        Hierarchy::detect().map_err(|error| RootError::Unsuitable(error.to_string()))?;
+    let filters = Filters::compile().map_err(step("compile the seccomp filters"))?;
+    raise_open_files();
+    Ok(Host { layout, hierarchy, filters: Rc::new(filters), reader_gid: config.network_gid })
+}
+
+/// Metering keeps files open; without room for that it opens them again each time.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+fn listen(config: &Config) -> io::Result<UnixListener> {
+    let listener = wire::listen(&config.run_dir, SOCKET_NAME)?;
+    let path = config.run_dir.join(SOCKET_NAME);
+    std::os::unix::fs::chown(&path, Some(0), Some(config.network_gid))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Finishes interrupted work before the first request, in a child: it enters namespaces.
+fn recover(host: &Host) -> Result<(), RootError> {
+    let pid: Pid = match sys::fork().map_err(step("fork"))? {
+        Fork::Parent(pid) => pid,
+        Fork::Child => in_child(host, Vec::new(), |host, _| match remove::recover(host) {
+            Ok(()) => 0,
+            Err(refusal) => {
+                tracing::error!(%refusal, "interrupted work not finished");
+                1
+            }
+        }),
+    };
+    rustix::process::waitpid(Some(pid), WaitOptions::empty())
+        .map_err(|error| step("finish interrupted work")(error.into()))?;
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The shim: the process beside a workload. It writes the logs, and records the end.
+//!
+//! It is the parent of the workload's first process, in a session of its own, and needs nobody:
+//! root and network process may come and go. When it has recorded the end, it ends, and its
+//! mount namespace with all private files ends with it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, WaitOptions};
+
+use crate::container::cgroup::Group;
+use crate::limits::{LOG_DRAIN_MS, LOG_IDLE_MS};
+use crate::logs::{Stream, Writer};
+use crate::record::{Place, State, now_ms};
+use crate::sys;
+use crate::workload::{EndCause, Phase};
+
+/// Leaves the session of the root process, and everything it could be ended by.
+pub(super) fn detach() -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::thread::set_name(c"allod-shim")?;
+    sys::become_subreaper()?;
+    // Its terminal may go away; what the shim has to say goes to files.
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    std::env::set_current_dir("/")
+}
+
+/// A workload that runs, seen from its shim.
+pub(super) struct Shim {
+    place: Place,
+    group: Group,
+    pid: Pid,
+    pidfd: OwnedFd,
+    outputs: [Option<OwnedFd>; 2],
+    logs: Writer,
+}
+
+impl Shim {
+    pub(super) fn new(
+        place: Place,
+        group: Group,
+        pid: i32,
+        outputs: [OwnedFd; 2],
+        logs: Writer,
+    ) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(Self { place, group, pid, pidfd, outputs: outputs.map(Some), logs })
+    }
+
+    /// Writes logs until the first process has ended, then records the end.
+    pub(super) fn watch(mut self) {
+        if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+            let _ = rustix::stdio::dup2_stderr(&null);
+        }
+        let mut drain_until = None;
+        loop {
+            let has_ended = drain_until.is_some();
+            let is_silent = self.outputs.iter().all(Option::is_none);
+            if has_ended && is_silent {
+                break;
+            }
+            let mut wait = self.logs.has_unfinished().then_some(Duration::from_millis(LOG_IDLE_MS));
+            if let Some(until) = drain_until {
+                let left = Instant::saturating_duration_since(&until, Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                wait = Some(wait.map_or(left, |wait| wait.min(left)));
+            }
+            let ready = self.wait_for_news(has_ended, wait);
+            // A full disk loses log lines, and never the workload.
+            if !ready.contains(&true) {
+                let _ = self.logs.flush(now_ms());
+            }
+            for (slot, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+                if ready[slot] {
+                    self.read(slot, stream);
+                }
+            }
+            if ready[2] && !has_ended {
+                drain_until = Some(Instant::now() + Duration::from_millis(LOG_DRAIN_MS));
+            }
+        }
+        let _ = self.logs.flush(now_ms());
+        self.record_end();
+    }
+
+    /// Which of output, error and end have news.
+    fn wait_for_news(&self, has_ended: bool, wait: Option<Duration>) -> [bool; 3] {
+        let sources = [
+            self.outputs[0].as_ref().map(AsFd::as_fd),
+            self.outputs[1].as_ref().map(AsFd::as_fd),
+            (!has_ended).then(|| self.pidfd.as_fd()),
+        ];
+        poll_readable(sources, wait)
+    }
+
+    fn read(&mut self, slot: usize, stream: Stream) {
+        let Some(output) = &self.outputs[slot] else {
+            return;
+        };
+        let mut buffer = [0u8; 16 * 1024];
+        match rustix::io::read(output, &mut buffer) {
+            Ok(0) => self.outputs[slot] = None,
+            Ok(read) => {
+                let _ = self.logs.put(stream, &buffer[..read], now_ms());
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(_) => self.outputs[slot] = None,
+        }
+    }
+
+    fn record_end(&self) {
+        let status = loop {
+            match rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => break Some(status),
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break None,
+            }
+        };
+        // What the first process left behind died with its process namespace; what joined from
+        // outside dies here.
+        let _ = self.group.kill();
+        let code = status.and_then(|status| status.exit_status());
+        let signal = status.and_then(|status| status.terminating_signal());
+        let cause = self.end_cause(code, signal);
+        let state = State { phase: Phase::Exited { cause, at_ms: now_ms() }, init: None };
+        // Without room for it, the end is found out later, as lost.
+        let _ = self.place.write_state(&state);
+    }
+
+    fn end_cause(&self, code: Option<i32>, signal: Option<i32>) -> EndCause {
+        if self.place.is_stopping() {
+            return EndCause::Stopped;
+        }
+        let is_killed = signal == Some(libc::SIGKILL) || code == Some(128 + libc::SIGKILL);
+        if is_killed && self.group.memory_events().kills > 0 {
+            return EndCause::OutOfMemory;
+        }
+        match (code, signal) {
+            (Some(code), _) => EndCause::Exited { code },
+            (None, Some(signal)) => EndCause::Signaled { signal },
+            (None, None) => EndCause::Lost,
+        }
+    }
+}
+
+/// Waits until one of the sources is readable or hung up, or the time is over.
+pub(super) fn poll_readable<const N: usize>(
+    sources: [Option<BorrowedFd<'_>>; N],
+    wait: Option<Duration>,
+) -> [bool; N] {
+    let mut fds = Vec::with_capacity(N);
+    for source in sources.iter().flatten() {
+        fds.push(PollFd::from_borrowed_fd(*source, PollFlags::IN));
+    }
+    let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+    let is_ready = poll(&mut fds, wait.as_ref()).is_ok_and(|count| count > 0);
+    let mut answers = fds.iter().map(|fd| is_ready && !fd.revents().is_empty());
+    sources.map(|source| source.is_some() && answers.next().unwrap_or(false))
+}

@@ -1,0 +1,200 @@
+//! What a worker does for its one request.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
+
+use super::audit;
+use super::exec;
+use super::host::{Host, absent_is_none, not_found, refuse};
+use super::make;
+use super::remove;
+use crate::meter;
+use crate::network::AppTag;
+use crate::record;
+use crate::request::{Answer, Refusal, Request};
+use crate::wire;
+use crate::workload::{LayerId, StorageUsage, Usage, VolumeName, WorkloadId};
+
+/// A request, as far as the root process has done it already.
+pub(super) enum Job {
+    Request(Request),
+    /// The control groups were read; network and storage are missing.
+    Measure { usages: Vec<(WorkloadId, Usage)>, with_storage: bool },
+}
+
+/// Does the work and answers. An error is the answer that is still to be given.
+pub(super) fn run(
+    host: &Host,
+    job: Job,
+    stream: UnixStream,
+    fds: Vec<OwnedFd>,
+) -> Result<(), Refusal> {
+    let answer = match job {
+        Job::Request(Request::Create { spec }) => return make::create(host, &spec, stream),
+        Job::Request(Request::Exec { exec }) => return exec::exec(host, &exec, &stream),
+        Job::Request(Request::ResolverSockets { app }) => {
+            return resolver_sockets(host, app, &stream);
+        }
+        Job::Request(request) => perform(host, request, fds)?,
+        Job::Measure { usages, with_storage } => measure(host, usages, with_storage)?,
+    };
+    wire::send(&stream, &answer, &[]).map_err(refuse("answer"))
+}
+
+fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal> {
+    let done = |()| Answer::Done;
+    match request {
+        Request::List => Ok(Answer::Statuses { statuses: remove::list(host)? }),
+        Request::Status { id } => Ok(Answer::Status { status: remove::status(host, &id)? }),
+        Request::Signal { id, signal } => remove::signal(host, &id, signal).map(done),
+        Request::Stop { id, signal, grace_ms } => {
+            Ok(Answer::Status { status: remove::stop(host, &id, signal, grace_ms)? })
+        }
+        Request::Resize { id, resources } => {
+            remove::status(host, &id)?;
+            host.group(&id).limit(&resources).map_err(refuse("change its limits")).map(done)
+        }
+        Request::Delete { id } => remove::delete(host, &id).map(done),
+        Request::UnpackLayer { layer, media_type } => {
+            let blob = fds.into_iter().next().map(File::from);
+            let blob = blob.ok_or_else(|| invalid("no blob came with the request"))?;
+            unpack(host, layer, &media_type, blob).map(done)
+        }
+        Request::ListLayers => Ok(Answer::Layers { layers: layers(host)? }),
+        Request::RemoveLayer { layer } => remove_layer(host, layer).map(done),
+        Request::EnsureVolume { name } => ensure_volume(host, &name).map(done),
+        Request::ListVolumes => Ok(Answer::Volumes { volumes: volumes(host)? }),
+        Request::RemoveVolume { name } => remove_volume(host, &name).map(done),
+        Request::Audit => Ok(Answer::HostObjects { objects: audit::audit(host)? }),
+        Request::Reap { keep } => Ok(Answer::Reaped { removed: remove::reap(host, &keep)? }),
+        Request::Shutdown { .. } => remove::stop_all(host).map(done),
+        Request::Identify
+        | Request::Watch
+        | Request::Create { .. }
+        | Request::Exec { .. }
+        | Request::Usage { .. }
+        | Request::ResolverSockets { .. } => Err(invalid("the request went to the wrong place")),
+    }
+}
+
+fn invalid(what: &str) -> Refusal {
+    Refusal::Invalid { what: what.to_owned() }
+}
+
+fn measure(
+    host: &Host,
+    mut usages: Vec<(WorkloadId, Usage)>,
+    with_storage: bool,
+) -> Result<Answer, Refusal> {
+    // Without a router there is no traffic to count.
+    let traffic = host.network()?.counters().unwrap_or_default();
+    for (id, usage) in &mut usages {
+        if let Some(traffic) = traffic.get(id) {
+            usage.net_rx_bytes = traffic.received_bytes;
+            usage.net_tx_bytes = traffic.sent_bytes;
+        }
+        if with_storage {
+            let place = host.place(id);
+            let record = absent_is_none(place.record()).map_err(refuse("read the record"))?;
+            let volumes = record.map(|record| record.volumes).unwrap_or_default();
+            let volume_bytes =
+                volumes.iter().map(|name| meter::disk_bytes(&host.layout.volume(name))).sum();
+            let upper_bytes = meter::disk_bytes(&place.upper());
+            usage.storage = Some(StorageUsage { upper_bytes, volume_bytes });
+        }
+    }
+    Ok(Answer::Usages { usages })
+}
+
+fn resolver_sockets(host: &Host, app: [u8; 32], stream: &UnixStream) -> Result<(), Refusal> {
+    let sockets = host
+        .network()?
+        .resolver_sockets(&AppTag(app))
+        .map_err(refuse("open sockets in the app's network"))?;
+    let fds = [sockets.udp.as_fd(), sockets.tcp.as_fd()];
+    wire::send(stream, &Answer::Sockets { gateway: *sockets.address.ip() }, &fds)
+        .map_err(refuse("answer"))
+}
+
+fn layers(host: &Host) -> Result<Vec<LayerId>, Refusal> {
+    let entries = std::fs::read_dir(host.layout.layers()).map_err(refuse("list the layers"))?;
+    let mut found: Vec<LayerId> = entries
+        .flatten()
+        .filter_map(|entry| format!("sha256:{}", entry.file_name().to_str()?).parse().ok())
+        .filter(|layer| host.layout.is_unpacked(layer))
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// A layer that a record names is in use: mounted views of a removed one would go stale.
+fn remove_layer(host: &Host, layer: LayerId) -> Result<(), Refusal> {
+    let path = host.layout.layer(&layer);
+    if !path.exists() {
+        return Err(not_found(layer));
+    }
+    if let Some(id) = find_user(host, |record| record.layers.contains(&layer))? {
+        return Err(Refusal::Busy { what: layer.to_string(), why: format!("workload {id} uses it") });
+    }
+    // First what says that it is whole, so that half of a layer never counts as one.
+    match std::fs::remove_file(path.join("layer.json")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(refuse("remove the layer")(error));
+        }
+        _ => {}
+    }
+    std::fs::remove_dir_all(path).map_err(refuse("remove the layer"))
+}
+
+fn ensure_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
+    match std::fs::DirBuilder::new().mode(0o755).create(host.layout.volume(name)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(refuse("make the volume")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn volumes(host: &Host) -> Result<Vec<VolumeName>, Refusal> {
+    let entries = std::fs::read_dir(host.layout.volumes()).map_err(refuse("list the volumes"))?;
+    let mut found: Vec<VolumeName> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn remove_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
+    let path = host.layout.volume(name);
+    if !path.exists() {
+        return Err(not_found(format!("volume {name}")));
+    }
+    if let Some(id) = find_user(host, |record| record.volumes.contains(name))? {
+        let what = format!("volume {name}");
+        return Err(Refusal::Busy { what, why: format!("workload {id} has it") });
+    }
+    std::fs::remove_dir_all(path).map_err(refuse("remove the volume"))
+}
+
+/// A workload whose record says that it uses something, whatever its phase.
+fn find_user(
+    host: &Host,
+    uses: impl Fn(&record::Record) -> bool,
+) -> Result<Option<WorkloadId>, Refusal> {
+    for id in record::all(&host.layout).map_err(refuse("list the workloads"))? {
+        let record = absent_is_none(host.place(&id).record()).map_err(refuse("read a record"))?;
+        if record.as_ref().is_some_and(&uses) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn unpack(host: &Host, layer: LayerId, media_type: &str, blob: File) -> Result<(), Refusal> {
+    let _ = (host, layer, media_type, blob);
+    Err(invalid("layers cannot be unpacked yet"))
+}

@@ -1,0 +1,205 @@
+//! A house for one test: directories, a layer, a root process, a client.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use allod_runtime::logs::{self, Cursor};
+use allod_runtime::{
+    Client, EndCause, HostObject, HostObjectKind, Image, LayerId, LogLimits, Phase, Resources,
+    Status, WorkloadId, WorkloadSpec,
+};
+
+/// The user of the network process in tests; nobody else's.
+const NETWORK_UID: u32 = 64_999;
+const LAYER: LayerId = LayerId([0xbb; 32]);
+
+/// One installation, gone when dropped.
+pub struct House {
+    directory: tempfile::TempDir,
+    root: Option<Child>,
+    pub client: Client,
+}
+
+impl House {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("allod-house-").tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
+            .unwrap();
+        lay_layer(&directory.path().join("layers").join(LAYER.hex()));
+        let client = Client::new(&directory.path().join("run"));
+        let mut house = Self { directory, root: None, client };
+        house.start_root();
+        house
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn start_root(&mut self) {
+        // This test is `target/<profile>/deps/it-<hash>`.
+        let test = std::env::current_exe().unwrap();
+        let program = test.parent().unwrap().parent().unwrap().join("examples/root_process");
+        let child = Command::new(program)
+            .arg(self.path())
+            .arg(NETWORK_UID.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.root = Some(child);
+        until("the root process answers", || self.client.identify().is_ok());
+    }
+
+    /// As the kernel would end it: without a word.
+    pub fn kill_root(&mut self) {
+        let mut root = self.root.take().unwrap();
+        root.kill().unwrap();
+        root.wait().unwrap();
+    }
+
+    /// Waits for the root process, and says how it ended.
+    pub fn root_exit_code(&mut self) -> i32 {
+        self.root.take().unwrap().wait().unwrap().code().unwrap()
+    }
+
+    pub fn spec(&self, number: u8, script: &str) -> WorkloadSpec {
+        WorkloadSpec {
+            id: WorkloadId { lease: [number; 32], epoch: 1 },
+            app: [number; 32],
+            hostname: "box".into(),
+            service: "test".into(),
+            image: Image {
+                manifest: "sha256:test".into(),
+                layers: vec![LAYER],
+                command: vec!["/bin/sh".into()],
+                ..Image::default()
+            },
+            entrypoint: None,
+            command: Some(vec!["/bin/sh".into(), "-c".into(), script.into()]),
+            env: Vec::new(),
+            user: None,
+            working_dir: None,
+            resources: Resources { cpu_milli: 1_000, memory_bytes: 64 << 20, pids: 64 },
+            volumes: Vec::new(),
+            files: Vec::new(),
+            tmpfs: Vec::new(),
+            cap_add: Vec::new(),
+            read_only_root: false,
+            stop_signal: None,
+            stop_grace_ms: 2_000,
+            logs: LogLimits::default(),
+        }
+    }
+
+    /// Runs a script to its end.
+    pub fn run(&self, spec: WorkloadSpec) -> (EndCause, String) {
+        let id = spec.id;
+        self.client.create(spec).unwrap();
+        let cause = self.end(id);
+        (cause, self.output(id))
+    }
+
+    /// Waits for the end of a workload.
+    pub fn end(&self, id: WorkloadId) -> EndCause {
+        let mut cause = None;
+        until("the workload ends", || {
+            let Status { phase, .. } = self.client.status(id).unwrap();
+            if let Phase::Exited { cause: found, .. } = phase {
+                cause = Some(found);
+            }
+            cause.is_some()
+        });
+        cause.unwrap()
+    }
+
+    pub fn output(&self, id: WorkloadId) -> String {
+        let directory = logs::directory(self.path(), &id);
+        let (lines, _) = logs::read(&directory, Cursor::default(), 16 << 20).unwrap();
+        let text = lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned());
+        text.collect::<Vec<_>>().join("\n")
+    }
+
+    /// What is on the host for workloads; the network of the installation itself stays.
+    pub fn leftovers(&self) -> Vec<HostObject> {
+        let objects = self.client.audit().unwrap();
+        let is_base = |object: &HostObject| {
+            object.kind == HostObjectKind::Network && object.workload.is_none()
+        };
+        objects.into_iter().filter(|object| !is_base(object)).collect()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if self.root.is_none() && !std::thread::panicking() {
+            self.start_root();
+        }
+        let _ = self.client.reap(&[]);
+        let _ = self.client.shutdown(true);
+        if let Some(mut root) = self.root.take() {
+            let _ = root.wait();
+        }
+        let id = allod_runtime::InstallationId::derive(self.path().as_os_str().as_encoded_bytes());
+        let directories = allod_runtime::network::Directories {
+            state: self.path().join("network"),
+            run: PathBuf::from(format!("/run/allod/network-{id}")),
+        };
+        let run = directories.run.clone();
+        if let Ok(network) = allod_runtime::network::Network::open(id, directories) {
+            let _ = network.destroy();
+        }
+        let _ = std::fs::remove_dir_all(run);
+        remove_parent_groups(&format!("allod-{id}"));
+    }
+}
+
+fn remove_parent_groups(name: &str) {
+    let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(name));
+    for entry in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _ = std::fs::remove_dir(entry.path().join(name));
+    }
+}
+
+/// Waits for a condition, and says which one never came.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A layer with busybox under the names that the scripts use.
+fn lay_layer(layer: &Path) {
+    let root = layer.join("fs");
+    for directory in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/app", "data"] {
+        std::fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", root.join("bin/busybox"))
+        .expect("busybox-static is installed: apt-get install busybox-static");
+    let names = [
+        "awk", "cat", "chmod", "cp", "cut", "date", "dd", "echo", "env", "false", "grep", "head",
+        "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod", "mount", "nslookup", "ping",
+        "printf", "ps", "pwd", "rm", "sed", "seq", "sh", "sleep", "stat", "stty", "tail", "touch",
+        "tr", "true", "tty", "umount", "unshare", "wc", "wget", "yes",
+    ];
+    for name in names {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    std::fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
+    )
+    .unwrap();
+    std::fs::write(root.join("etc/group"), "root:x:0:\napp:x:1000:\nextra:x:44:app\n").unwrap();
+    std::fs::write(root.join("bin/not-executable"), "text").unwrap();
+    std::fs::write(root.join("bin/bad-interpreter"), "#!/no/such/interpreter\n").unwrap();
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(root.join("bin/bad-interpreter"), executable).unwrap();
+    std::os::unix::fs::chown(root.join("home/app"), Some(1000), Some(1000)).unwrap();
+    std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    std::fs::write(layer.join("layer.json"), "{}").unwrap();
+}
