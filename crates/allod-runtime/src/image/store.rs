@@ -407,6 +407,3 @@ impl LayerStore {
         File::open(&self.directory)?.sync_all()
     }
 }
-
-#[cfg(test)]
-mod tests;
