@@ -2,4 +2,5 @@
 //!
 //! It never reaches the ledger, the network or the runtime but through the node's handle.
 
+pub mod compose;
 pub mod signature;

@@ -19,8 +19,9 @@ mod tests;
 /// The version that [`Manifest::to_bytes`] writes, as the first byte of the encoding.
 pub const VERSION: u8 = 1;
 
-/// The longest encoding that [`Manifest::from_bytes`] accepts.
-pub const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The longest encoding that [`Manifest::from_bytes`] accepts: sealed, it must fit into what the law
+/// keeps beside the ledger.
+pub const BYTES_MAX: usize = 1024 * 1024 - 4096;
 
 /// Why bytes are not a manifest.
 #[derive(Debug, thiserror::Error)]

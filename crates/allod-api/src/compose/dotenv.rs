@@ -1,0 +1,153 @@
+//! Files of `NAME=value` lines: `.env` beside a deploy file, and `env_file` of a service.
+
+use super::diagnostic::{Problem, Report, Severity, Span};
+use super::interpolate::{Variables, replace};
+
+#[cfg(test)]
+mod tests;
+
+/// Reads the report's file of that index. Values may use `known` variables and those before them.
+/// A name without `=` has no value of its own.
+pub(crate) fn parse(
+    file: usize,
+    known: &Variables,
+    report: &mut Report,
+) -> Vec<(String, Option<String>)> {
+    let text = report
+        .sources
+        .get(file)
+        .map(|source| source.text.clone())
+        .unwrap_or_default();
+    let mut variables = known.clone();
+    let mut pairs = Vec::new();
+    let mut lines = text.lines().zip(1_u32..);
+    while let Some((line, number)) = lines.next() {
+        let trimmed = line.trim().trim_start_matches('\u{feff}');
+        if trimmed.is_empty() || trimmed.starts_with('#') {
+            continue;
+        }
+        let mut fail = |message: String, help: &str| {
+            let span = Span {
+                file,
+                line: number,
+                column: 1,
+                length: u32::MAX,
+            };
+            let key = String::new();
+            let help = Some(help.to_string());
+            report.push(Problem {
+                severity: Severity::Error,
+                span,
+                key,
+                message,
+                help,
+            });
+        };
+        let statement = trimmed.strip_prefix("export ").unwrap_or(trimmed);
+        let (name, written) = match statement.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim())),
+            None => (statement, None),
+        };
+        if !is_name(name) {
+            fail(
+                format!("`{name}` is not a variable's name"),
+                "write the line as NAME=value",
+            );
+            continue;
+        }
+        let Some(written) = written else {
+            pairs.push((name.to_string(), known.get(name).cloned()));
+            continue;
+        };
+        let Some(raw) = value(written, &mut lines) else {
+            fail(
+                "a quote is not closed".into(),
+                "close it on this line or a later one",
+            );
+            break;
+        };
+        let read = match raw {
+            Raw::Literal(text) => Ok(text),
+            Raw::Template(text) => replace(&text, &variables).map(|replaced| replaced.text),
+        };
+        match read {
+            Ok(text) => {
+                variables.insert(name.to_string(), text.clone());
+                pairs.push((name.to_string(), Some(text)));
+            }
+            Err(refused) => fail(refused.message, refused.help),
+        }
+    }
+    pairs
+}
+
+enum Raw {
+    /// In single quotes: as it is.
+    Literal(String),
+    /// With variables to replace.
+    Template(String),
+}
+
+fn is_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(is_part)
+}
+
+/// The value that starts with `written`; a quoted one may go on over further lines.
+fn value<'a>(written: &str, lines: &mut impl Iterator<Item = (&'a str, u32)>) -> Option<Raw> {
+    let quote = written
+        .chars()
+        .next()
+        .filter(|first| matches!(first, '"' | '\''));
+    let Some(quote) = quote else {
+        let comment = written.find(" #").unwrap_or(written.len());
+        let (text, _) = written.split_at(comment);
+        return Some(Raw::Template(text.trim_end().to_string()));
+    };
+    let mut rest = written[1..].to_string();
+    loop {
+        if let Some(end) = closing(&rest, quote) {
+            let inside = &rest[..end];
+            return Some(match quote {
+                '\'' => Raw::Literal(inside.to_string()),
+                _ => Raw::Template(unescape(inside)),
+            });
+        }
+        let (line, _) = lines.next()?;
+        rest.push('\n');
+        rest.push_str(line);
+    }
+}
+
+fn closing(text: &str, quote: char) -> Option<usize> {
+    let mut is_escaped = false;
+    for (index, character) in text.char_indices() {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if quote == '"' => is_escaped = true,
+            other if other == quote => return Some(index),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character != '\\' {
+            out.push(character);
+            continue;
+        }
+        match characters.next() {
+            Some('n') => out.push('\n'),
+            Some('t') => out.push('\t'),
+            Some('r') => out.push('\r'),
+            Some('$') => out.push_str("$$"),
+            Some(other) => out.push(other),
+            None => out.push('\\'),
+        }
+    }
+    out
+}

@@ -1,0 +1,35 @@
+//! Every bound on a deploy file, in one place: what a foreign text can make this module hold or do.
+//! The law's own bounds (services, replicas, ports, volumes) are those of `allod_state::limits`.
+
+/// Largest deploy file, extended file or env file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Largest secret or config, in bytes.
+pub const CONTENT_BYTES_MAX: u64 = 512 * 1024;
+/// Deepest nesting of lists and maps.
+pub const DEPTH_MAX: usize = 32;
+/// Most nodes of a document after its aliases are expanded.
+pub const NODES_MAX: usize = 50_000;
+/// Most bytes of text of a document after its aliases are expanded.
+pub const TEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest value after its variables are replaced, in bytes.
+pub const VALUE_BYTES_MAX: usize = 512 * 1024;
+/// Most bytes that replacing variables may add to one document.
+pub const REPLACED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Deepest nesting of `${A:-${B}}`.
+pub const VARIABLE_DEPTH_MAX: usize = 8;
+/// Longest chain of `extends`.
+pub const EXTENDS_DEPTH_MAX: usize = 16;
+/// Most files that one deploy file may draw in through `extends`.
+pub const FILES_MAX: usize = 32;
+/// Most problems reported for one deploy file.
+pub const DIAGNOSTICS_MAX: usize = 200;
+/// Most characters of a source line that a diagnostic shows.
+pub const SHOWN_CHARS_MAX: usize = 160;
+/// Most CPU of one replica, in thousandths, as the law has it.
+pub const CPU_MILLI_MAX: u64 = 1_000_000;
+/// Most memory of one replica, as the law has it.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 44;
+/// Most storage of one replica or volume, as the law has it.
+pub const STORAGE_BYTES_MAX: u64 = 1 << 50;
+/// Longest duration, in milliseconds: ten years.
+pub const DURATION_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
