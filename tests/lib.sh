@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What every test script shares: where fixtures lie, how to fail, how to unpack a Debian package.
 # Sourced, never run.
 

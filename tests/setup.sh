@@ -2,7 +2,7 @@
 # Installs what the tests need from Debian's own archive, and nothing when all of it is there.
 #
 #   tests/setup.sh          what `make test` needs
-#   tests/setup.sh bench    also the peers that `make bench` measures against: dockerd and etcd
+#   tests/setup.sh bench    also etcd, which `make bench` measures against
 #
 # Two ways, so that no service is ever enabled or started on a developer's machine:
 # small tools are installed with apt (services held down by a policy-rc.d that says no); whatever
@@ -26,12 +26,12 @@ wanted_commands=(
     zstd=zstd
     curl=curl
     mkfs.ext4=e2fsprogs
+    iptables=iptables
     qemu-system-x86_64=qemu-system-x86
 )
-wanted_unpacked=(docker-registry linux-image-cloud-amd64)
+wanted_unpacked=(docker-registry linux-image-cloud-amd64 docker.io containerd runc tini)
 if [ "${1:-}" = bench ]; then
-    wanted_commands+=(iptables=iptables)
-    wanted_unpacked+=(docker.io containerd runc tini etcd-server etcd-client)
+    wanted_unpacked+=(etcd-server etcd-client)
 elif [ -n "${1:-}" ]; then
     die "usage: tests/setup.sh [bench]"
 fi

@@ -79,7 +79,7 @@ check_libraries() {
 base_layer() {
     local root=$work/base applet applets
     unpack "$root" busybox-static
-    rm -rf "$root/usr/share" "$root/etc"
+    rm -rf "${root:?}/usr/share" "${root:?}/etc"
     mkdir -p "$root"/{dev,etc,proc,run,srv,sys,tmp,var/log,root,usr/share/doc/busybox}
     chmod 1777 "$root/tmp"
     applets=$("$root/usr/bin/busybox" --list)

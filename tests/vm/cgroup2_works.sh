@@ -4,7 +4,7 @@ set -eu
 step() { echo "ok   $*"; }
 
 grep 'cgroup2' /proc/mounts
-! grep -q ' cgroup ' /proc/mounts
+if grep ' cgroup ' /proc/mounts; then echo "FAIL cgroup v1 is mounted"; exit 1; fi
 echo "controllers: $(cat /sys/fs/cgroup/cgroup.controllers)"
 step "pure cgroup v2 on $(uname -r)"
 

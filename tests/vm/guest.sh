@@ -1,3 +1,4 @@
+#!/bin/busybox sh
 # Stage two, on the disk: what an init system does before it starts anything, then the script.
 b=/bin/busybox
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
