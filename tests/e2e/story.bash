@@ -40,7 +40,7 @@ step() {
     [ -z "$evidence" ] || echo "$evidence"
     if [ $rc != 0 ]; then
         failures=$((failures + 1))
-        grep -av '^evidence: ' "$work/step.out" | tail -n 15 | sed 's/^/     | /'
+        sed -e '/^evidence: /d' -e 's/^/     | /' "$work/step.out" | tail -n 15
     fi
 }
 
