@@ -13,14 +13,14 @@ use crate::tar::Tar;
 
 /// An image in memory, and the honest answer to every request for it.
 #[derive(Clone)]
-struct Image {
+pub(crate) struct Image {
     manifest: Vec<u8>,
     config: Vec<u8>,
-    layer: Vec<u8>,
+    pub(crate) layer: Vec<u8>,
 }
 
 impl Image {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let noise: Vec<u8> = (0..200_000_u32)
             .map(|number| (number.wrapping_mul(40_503) >> 7) as u8)
             .collect();
@@ -34,11 +34,11 @@ impl Image {
         }
     }
 
-    fn layer_path(&self) -> String {
+    pub(crate) fn layer_path(&self) -> String {
         format!("/v2/test/blobs/{}", Digest::of(&self.layer))
     }
 
-    fn answer(&self, request: &Request) -> Answer {
+    pub(crate) fn answer(&self, request: &Request) -> Answer {
         let blob = |bytes: &[u8]| format!("/v2/test/blobs/{}", Digest::of(bytes));
         let manifest = format!("/v2/test/manifests/{}", Digest::of(&self.manifest));
         match &request.path {
@@ -66,7 +66,7 @@ impl Image {
 
 fn pull_with(server: &Server, limits: Limits) -> Result<ImageRecord, PullError> {
     let stores = Stores::new();
-    let puller = Puller::new(stores.blobs.clone(), limits).unwrap();
+    let puller = Puller::new(stores.blobs.clone(), limits);
     block_on(puller.pull(&server.reference(), None, None))
 }
 
@@ -244,7 +244,7 @@ fn redirects_within_the_registry_are_followed_to_an_end() {
 fn registries_at_private_addresses_need_permission() {
     let stores = Stores::new();
     let resolve = |reference: &str, limits: Limits| {
-        let puller = Puller::new(stores.blobs.clone(), limits).unwrap();
+        let puller = Puller::new(stores.blobs.clone(), limits);
         block_on(puller.resolve(&reference.parse().unwrap(), None)).unwrap_err()
     };
     for reference in [

@@ -37,7 +37,7 @@ impl Stores {
     }
 
     pub(crate) fn puller(&self) -> Puller {
-        Puller::new(self.blobs.clone(), limits()).unwrap()
+        Puller::new(self.blobs.clone(), limits())
     }
 
     /// Stores `blob` as a layer whose archive is `archive`, and unpacks it.

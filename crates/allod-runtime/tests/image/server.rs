@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 /// What came in: the request line and the headers.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -79,7 +81,16 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1", None, answer)
+    }
+
+    /// A server at an address of this machine, over TLS if there is a configuration for it.
+    pub(crate) fn start_at(
+        ip: &str,
+        tls: Option<Arc<ServerConfig>>,
+        answer: impl Fn(&Request) -> Answer + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -90,18 +101,26 @@ impl Server {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                let mut stream = stream.unwrap();
-                let Some(request) = read(&stream) else {
+                let socket = stream.unwrap();
+                let mut stream: Box<dyn Stream> = match &tls {
+                    None => Box::new(socket.try_clone().unwrap()),
+                    Some(tls) => {
+                        let tls = ServerConnection::new(Arc::clone(tls)).unwrap();
+                        Box::new(StreamOwned::new(tls, socket.try_clone().unwrap()))
+                    }
+                };
+                let Some(request) = read(&mut stream) else {
                     continue;
                 };
                 seen.lock().unwrap().push(request.clone());
                 let answer = answer(&request);
                 // The client may have hung up already: that is its right.
                 let _ = stream.write_all(&answer.bytes);
+                let _ = stream.flush();
                 if answer.hangs {
                     hanging.push(stream);
                 } else {
-                    finish(stream);
+                    finish(&socket, stream);
                 }
             }
         });
@@ -136,7 +155,10 @@ impl Drop for Server {
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+trait Stream: Read + Write {}
+impl<T: Read + Write> Stream for T {}
+
+fn read(stream: &mut dyn Stream) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -149,7 +171,7 @@ fn read(stream: &TcpStream) -> Option<Request> {
 }
 
 /// Closes without losing what was just sent.
-fn finish(mut stream: TcpStream) {
-    let _ = stream.shutdown(Shutdown::Write);
+fn finish(socket: &TcpStream, mut stream: Box<dyn Stream>) {
+    let _ = socket.shutdown(Shutdown::Write);
     let _ = stream.read_to_end(&mut Vec::new());
 }

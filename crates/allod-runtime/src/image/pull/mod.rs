@@ -87,8 +87,18 @@ pub struct Puller {
 
 impl Puller {
     /// A puller that trusts the certificate authorities of this machine.
-    pub fn new(store: BlobStore, limits: Limits) -> Result<Self, PullError> {
-        let wire = Arc::new(Wire::new(&limits)?);
+    #[must_use]
+    pub fn new(store: BlobStore, limits: Limits) -> Self {
+        Self::with_authorities(store, limits, b"").expect("no authorities are no bad authorities")
+    }
+
+    /// A puller that also trusts the authorities in `pem`: those of a company's own registry.
+    pub fn with_authorities(
+        store: BlobStore,
+        limits: Limits,
+        pem: &[u8],
+    ) -> Result<Self, PullError> {
+        let wire = Arc::new(Wire::new(&limits, pem)?);
         Ok(Self {
             store,
             limits,

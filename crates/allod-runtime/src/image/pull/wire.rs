@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use url::Url;
 
@@ -25,7 +26,8 @@ use crate::image::limits::{ADDRESSES_MAX, Limits};
 
 /// What every request of this process shares.
 pub(super) struct Wire {
-    tls: Arc<ClientConfig>,
+    /// Or why there is no authority to trust; a loopback registry needs none.
+    tls: Result<Arc<ClientConfig>, String>,
     connect_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -50,25 +52,32 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Wire {
-    pub(super) fn new(limits: &Limits) -> Result<Self, PullError> {
-        let no_authorities = |why: String| PullError::NoAuthorities { why };
+    /// Trusts the certificate authorities of this machine, and those in `pem`.
+    pub(super) fn new(limits: &Limits, pem: &[u8]) -> Result<Self, PullError> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
-        if added == 0 {
-            let why = found
-                .errors
-                .first()
-                .map_or("none found".to_owned(), ToString::to_string);
-            return Err(no_authorities(why));
+        roots.add_parsable_certificates(found.certs);
+        for given in CertificateDer::pem_slice_iter(pem) {
+            let refused = |why: String| PullError::NoAuthorities { why };
+            let given = given.map_err(|error| refused(error.to_string()))?;
+            roots
+                .add(given)
+                .map_err(|error| refused(error.to_string()))?;
         }
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| no_authorities(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = if roots.is_empty() {
+            let why = found.errors.first().map(ToString::to_string);
+            Err(why.unwrap_or_else(|| "none found".to_owned()))
+        } else {
+            let provider = Arc::new(ring::default_provider());
+            let tls = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .expect("ring has the default versions")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            Ok(Arc::new(tls))
+        };
         Ok(Self {
-            tls: Arc::new(tls),
+            tls,
             connect_timeout: limits.connect_timeout,
             idle_timeout: limits.idle_timeout,
         })
@@ -176,6 +185,8 @@ impl Wire {
         if url.scheme() == "http" {
             return Ok(Box::new(stream));
         }
+        let no_authorities = |why: &String| PullError::NoAuthorities { why: why.clone() };
+        let tls = self.tls.as_ref().map_err(no_authorities)?;
         let name = match url.host() {
             Some(url::Host::Domain(name)) => ServerName::try_from(name.to_owned())
                 .map_err(|_| unreachable("its name cannot be in a certificate".to_owned()))?,
@@ -183,7 +194,7 @@ impl Wire {
             Some(url::Host::Ipv6(ip)) => ServerName::from(IpAddr::V6(ip)),
             None => return Err(unreachable("it has no name".to_owned())),
         };
-        let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
+        let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
         match timeout(self.connect_timeout, handshake).await {
             Ok(Ok(stream)) => Ok(Box::new(stream)),
             Ok(Err(error)) => Err(unreachable(format!("no secure connection ({error})"))),
