@@ -110,10 +110,13 @@ impl Ingress {
     ///
     /// Nothing is missed between sending the new table and calling this: a request is counted
     /// while the table it was routed by is still in place.
-    pub async fn drained(&self, backend: &BackendId, grace: Duration) -> bool {
-        timeout(grace, self.proxy.loads.drained(backend))
-            .await
-            .is_ok()
+    pub fn drained(
+        &self,
+        backend: &BackendId,
+        grace: Duration,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let (loads, backend) = (Arc::clone(&self.proxy.loads), backend.clone());
+        async move { timeout(grace, loads.drained(&backend)).await.is_ok() }
     }
 
     /// Accepts nothing more, lets open requests end within `grace`, then closes what is left;

@@ -129,7 +129,10 @@ impl Pools {
                     ..
                 }) => request = unsent,
                 Err(unsent) => match (unsent.error, spare) {
-                    (SendError::Broken(..), Some(spare)) => request = spare,
+                    (SendError::Broken(..), Some(spare)) => {
+                        request = spare;
+                        break;
+                    }
                     (error, _) => {
                         return Err(Unsent {
                             error,

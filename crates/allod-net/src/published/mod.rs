@@ -271,8 +271,13 @@ impl Ports {
     }
 
     /// Waits until a replica that is no longer ready has no connection left, or `grace` is over.
-    pub async fn drained(&self, backend: &BackendId, grace: Duration) -> bool {
-        timeout(grace, self.loads.drained(backend)).await.is_ok()
+    pub fn drained(
+        &self,
+        backend: &BackendId,
+        grace: Duration,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let (loads, backend) = (Arc::clone(&self.loads), backend.clone());
+        async move { timeout(grace, loads.drained(&backend)).await.is_ok() }
     }
 
     fn ensure(&mut self, entry: &Published) -> Result<SocketAddr, PortError> {

@@ -158,6 +158,34 @@ async fn a_kept_connection_that_the_replica_closed_loses_no_request() {
 }
 
 #[tokio::test]
+async fn only_what_is_safe_is_sent_again_when_a_kept_connection_breaks() {
+    // Answers the first request of a connection, and closes it upon the second.
+    let moody = Replica::raw(|mut stream| async move {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await;
+        let _ = stream.read(&mut head).await;
+    })
+    .await;
+    let stage = Stage::serving(vec![moody.ready("web-0")]);
+    for _ in 0..5 {
+        assert_eq!(status(&stage.get(HOST, "").await), 200);
+    }
+    let post = "POST / HTTP/1.1\r\nHost: web.shop.localhost\r\nConnection: close\r\n\
+                Content-Length: 0\r\n\r\n";
+    let mut broken = 0;
+    for _ in 0..10 {
+        broken += usize::from(status(&stage.say(post.as_bytes()).await) == 502);
+    }
+    assert!(
+        broken > 0,
+        "a POST that may have been acted on is not sent again"
+    );
+}
+
+#[tokio::test]
 async fn connections_to_a_replica_are_used_again() {
     let opened = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let seen = std::sync::Arc::clone(&opened);
