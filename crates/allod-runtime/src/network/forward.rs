@@ -273,7 +273,7 @@ impl Rule {
 }
 
 /// Whether the older filter table exists; asking its tool would make it.
-fn has_legacy_filter() -> bool {
+pub(super) fn has_legacy_filter() -> bool {
     fs::read_to_string(LEGACY_TABLES)
         .is_ok_and(|names| names.lines().any(|name| name.trim() == "filter"))
 }

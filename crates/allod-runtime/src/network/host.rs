@@ -1,19 +1,19 @@
 //! The host's side: the choice of a block, the link, the table, forwarding.
 
-use super::allocation::{Allocations, Durable};
+use super::allocation::{Allocations, Durable, Lock};
 use super::block::{Block, LINK_PREFIX_LENGTH, Prefix};
 use super::element::Element;
 use super::error::NetworkError;
 use super::forward::{self, Obstacle};
-use super::link::Links;
+use super::link::{Links, Route};
 use super::rules::{self, Facts};
 use super::tool::Tool;
-use super::{Network, inside, router, sysctl};
+use super::{Network, inside, router, seal, sysctl};
 use crate::workload::InstallationId;
 
 /// How the names of all installations' links begin.
 pub(super) const LINK_PREFIX: &str = "allod-";
-const FORWARDING: &str = "ipv4/ip_forward";
+pub(super) const FORWARDING: &str = "ipv4/ip_forward";
 
 /// The name of an installation's link on the host.
 pub(super) fn link_name(installation: InstallationId) -> String {
@@ -22,15 +22,35 @@ pub(super) fn link_name(installation: InstallationId) -> String {
 
 impl Network {
     /// Makes or repairs everything that is not one workload's: router, rules, link, forwarding,
-    /// the bridges of the apps that have workloads; removes what nobody owns any more. Safe to
-    /// repeat, and cheap enough to repeat every minute: it also undoes what others did to us, such
-    /// as a flushed firewall, and follows the host's addresses. The result says what on this host
-    /// will keep packets from flowing.
+    /// the bridges of the apps that have workloads; removes what nobody owns any more. It undoes
+    /// what others did to us, such as a flushed firewall, and follows the host's addresses.
+    /// Where nothing on the host has changed since the last time, it only finds that out. The
+    /// result says what on this host will keep packets from flowing.
+    ///
+    /// The caller must be in the host's mount namespace, where the router is pinned.
     pub fn ensure(&self) -> Result<Vec<Obstacle>, NetworkError> {
         let lock = &self.lock()?;
-        let allocations = self.allocations()?;
         let neighbours = self.neighbours()?;
-        let (durable, obstacle) = self.settle(&allocations, &neighbours)?;
+        if self.is_as_left(&neighbours)? {
+            return Ok(Vec::new());
+        }
+        self.write_all(lock, &neighbours)
+    }
+
+    /// The same, without trusting that what looks unchanged is unchanged.
+    pub fn repair(&self) -> Result<Vec<Obstacle>, NetworkError> {
+        let lock = &self.lock()?;
+        self.write_all(lock, &self.neighbours()?)
+    }
+
+    fn write_all(
+        &self,
+        lock: &Lock,
+        neighbours: &Neighbours,
+    ) -> Result<Vec<Obstacle>, NetworkError> {
+        self.forget_seal()?;
+        let allocations = self.allocations()?;
+        let (durable, obstacle) = self.settle(&allocations, neighbours)?;
         let block = durable.block;
         let elements = self.elements(block, &allocations);
         let host_link = self.host_link();
@@ -42,13 +62,9 @@ impl Network {
         };
         let router = router::ensure_namespace(&self.router_path())?;
         router::ensure_rules(lock, &router, &facts)?;
-        let table = rules::host_table(self.installation);
-        Tool::Nft.run(
-            lock,
-            "write the host's rules",
-            &["-f", "-"],
-            &facts.host_ruleset(&table),
-        )?;
+        let generation = seal::generation()?;
+        let ruleset = facts.host_ruleset(&rules::host_table(self.installation));
+        Tool::Nft.run(lock, "write the host's rules", &["-f", "-"], &ruleset)?;
         router::ensure_uplink(&router, &host_link, &facts)?;
         ensure_link(&host_link, block)?;
         let mut obstacles = forward::ensure(lock, &host_link, self.installation)?;
@@ -60,6 +76,9 @@ impl Network {
             self.reap(block, &allocations)
         })?;
         obstacles.extend(obstacle);
+        if obstacles.is_empty() {
+            self.seal(neighbours, generation)?;
+        }
         Ok(obstacles)
     }
 
@@ -72,26 +91,27 @@ impl Network {
             .collect()
     }
 
-    /// Addresses and routes of the host that are not this installation's.
-    fn neighbours(&self) -> Result<Neighbours, NetworkError> {
+    /// Addresses and routes of the host, this installation's told apart.
+    pub(super) fn neighbours(&self) -> Result<Neighbours, NetworkError> {
         let failed = || NetworkError::kernel("read the addresses and routes of this host");
         let mut links = Links::open().map_err(failed())?;
         let own = links
             .find(&self.host_link())
             .map_err(failed())?
             .map(|link| link.index);
-        let addresses: Vec<Prefix> = links
+        let (own_addresses, addresses): (Vec<_>, Vec<_>) = links
             .addresses()
             .map_err(failed())?
             .into_iter()
-            .filter(|(index, _)| Some(*index) != own)
-            .map(|(_, prefix)| prefix)
-            .collect();
-        let taken = links
+            .partition(|(index, _)| Some(*index) == own);
+        let (own_routes, routes): (Vec<_>, Vec<_>) = links
             .routes()
             .map_err(failed())?
             .into_iter()
-            .filter(|route| route.link.is_none() || route.link != own)
+            .partition(|route| route.link.is_some() && route.link == own);
+        let addresses: Vec<Prefix> = addresses.into_iter().map(|(_, prefix)| prefix).collect();
+        let taken = routes
+            .into_iter()
             .map(|route| Taken {
                 prefix: route.destination,
                 yields: route.is_main,
@@ -102,7 +122,14 @@ impl Network {
             }))
             .filter(|taken| taken.prefix.length > 0)
             .collect();
-        Ok(Neighbours { addresses, taken })
+        Ok(Neighbours {
+            addresses,
+            taken,
+            own: Own {
+                addresses: own_addresses,
+                routes: own_routes,
+            },
+        })
     }
 
     /// The block decided on earlier, or a new choice when there is none yet, or when it collides
@@ -198,14 +225,27 @@ fn ensure_link(host_link: &str, block: Block) -> Result<(), NetworkError> {
         .map_err(NetworkError::kernel(format!("set up `{host_link}`")))
 }
 
-/// What the host has beside this installation.
-struct Neighbours {
-    addresses: Vec<Prefix>,
-    taken: Vec<Taken>,
+/// What the host has beside this installation, and of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Neighbours {
+    /// The host's own addresses, each with the length of the network around it.
+    pub(super) addresses: Vec<Prefix>,
+    /// Every range in use.
+    pub(super) taken: Vec<Taken>,
+    /// What this installation's link has.
+    pub(super) own: Own,
+}
+
+/// Addresses and routes of this installation's link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    addresses: Vec<(u32, Prefix)>,
+    routes: Vec<Route>,
 }
 
 /// A range that is in use on the host.
-struct Taken {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Taken {
     prefix: Prefix,
     /// Whether a longer prefix inside it wins.
     yields: bool,

@@ -172,6 +172,7 @@ impl Network {
     /// still live lose their `eth0`.
     pub fn destroy(&self) -> Result<(), NetworkError> {
         let lock = &self.lock()?;
+        self.forget_seal()?;
         delete_link(&self.host_link())?;
         if let Ok(router) = self.router() {
             // Somebody's private mounts may keep the namespace alive; it shall be empty at least.

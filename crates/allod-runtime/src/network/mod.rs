@@ -47,6 +47,7 @@ mod netlink;
 mod resolver;
 mod router;
 mod rules;
+mod seal;
 mod sysctl;
 mod tool;
 

@@ -65,8 +65,13 @@ impl Namespace {
 
     /// Whether both are the same namespace.
     pub(super) fn is(&self, other: &Self) -> io::Result<bool> {
-        let (a, b) = (self.0.metadata()?, other.0.metadata()?);
-        Ok((a.dev(), a.ino()) == (b.dev(), b.ino()))
+        Ok(self.identity()? == other.identity()?)
+    }
+
+    /// What tells it from all others that exist at the same time.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.0.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
     }
 
     /// Runs `visit` with the calling thread inside this namespace.

@@ -44,6 +44,11 @@ impl Message {
         Self::with_flags(kind, FLAG_REQUEST)
     }
 
+    /// A request that the kernel answers with one object.
+    pub(super) fn question(kind: u16) -> Self {
+        Self::with_flags(kind, FLAG_REQUEST)
+    }
+
     /// A request for all objects of a kind.
     pub(super) fn dump(kind: u16) -> Self {
         Self::with_flags(kind, FLAG_REQUEST | FLAG_DUMP)
@@ -162,6 +167,25 @@ impl Socket {
             }
         }
         refusal.map_or(Ok(()), Err)
+    }
+
+    /// The object that answers a question.
+    pub(super) fn ask(&mut self, mut message: Message) -> io::Result<Vec<u8>> {
+        self.sequence += 1;
+        let wanted = self.sequence;
+        send(&self.descriptor, message.finish(wanted), SendFlags::empty())?;
+        let mut object = None;
+        while object.is_none() {
+            self.receive(|kind, sequence, payload| {
+                match kind {
+                    _ if sequence != wanted => {}
+                    TYPE_ERROR => return answer(payload),
+                    _ => object = Some(payload.to_vec()),
+                }
+                Ok(())
+            })?;
+        }
+        object.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
     }
 
     /// All objects that answer a dump request, each as its payload.

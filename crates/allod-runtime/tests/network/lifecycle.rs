@@ -7,7 +7,7 @@ use allod_runtime::network::{Network, NetworkError, Object};
 
 use super::world::{
     INTERNET, Sleeper, Tenant, app, connect_from_host, eventually, in_a_world, in_router,
-    installation, ip, nft, workload,
+    installation, ip, nft, run, workload,
 };
 
 #[test]
@@ -38,7 +38,8 @@ fn destroying_leaves_nothing() {
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
         let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
-        assert!(!mounts.contains("nsfs"), "{mounts}");
+        let own = world.directory().to_str().unwrap();
+        assert!(!mounts.contains(own), "{mounts}");
         network.destroy().unwrap();
     });
 }
@@ -213,6 +214,43 @@ fn ensuring_repairs_link_bridge_and_leftovers() {
         network.ensure().unwrap();
         assert_eq!(network.list().unwrap(), whole);
         assert!(tenant.connect(&listener).is_connected());
+    });
+}
+
+#[test]
+fn rules_are_not_written_again_while_nothing_changes() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let _tenant = Tenant::start(&network, app(1), 1);
+        // Handles are numbers that each writing gives anew.
+        let table = format!("-a list table inet allod_{}", installation("a"));
+        let written = || run("nft", &table);
+        let before = written();
+        network.ensure().unwrap();
+        assert_eq!(written(), before);
+        ip("addr add 198.51.101.9/32 dev lo");
+        network.ensure().unwrap();
+        let with_address = written();
+        assert_ne!(with_address, before);
+        assert!(with_address.contains("198.51.101.9"));
+        network.ensure().unwrap();
+        assert_eq!(written(), with_address);
+        network.repair().unwrap();
+        assert_ne!(written(), with_address);
+
+        nft("add table inet foreign");
+        let before = written();
+        network.ensure().unwrap();
+        assert_ne!(written(), before, "who knows what else was changed");
+        let before = written();
+        let [a, b, ..] = network.host_address().unwrap().octets();
+        ip(&format!("route del {a}.{b}.0.0/16"));
+        network.ensure().unwrap();
+        assert_ne!(written(), before);
+        let before = written();
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        network.ensure().unwrap();
+        assert_ne!(written(), before);
     });
 }
 

@@ -358,17 +358,22 @@ fn questions_to_the_resolver_leave_no_trace_among_the_connections() {
         let network = world.network("a");
         let tenant = Tenant::start(&network, app(1), 1);
         let resolver = network.resolver_sockets(&app(1)).unwrap();
-        let count = || {
-            in_router(&network, || {
-                let path = "/proc/sys/net/netfilter/nf_conntrack_count";
-                std::fs::read_to_string(path).unwrap()
-            })
+        let count = || -> usize {
+            let path = "/proc/sys/net/netfilter/nf_conntrack_count";
+            let text = in_router(&network, || std::fs::read_to_string(path).unwrap());
+            text.trim().parse().unwrap()
         };
-        let before = count();
-        assert!(is_answered(&tenant, &resolver.udp));
-        assert_eq!(count(), before);
-        assert!(tenant.connect(&resolver.tcp).is_connected());
-        assert_ne!(count(), before);
+        let grown = || {
+            let before = count();
+            for _ in 0..20 {
+                assert!(is_answered(&tenant, &resolver.udp));
+            }
+            count() - before
+        };
+        // The kernel says a thing or two by itself meanwhile.
+        assert!(grown() < 10);
+        in_router(&network, || nft("flush chain inet allod untracked_in"));
+        assert!(grown() >= 20);
     });
 }
 

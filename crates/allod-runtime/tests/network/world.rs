@@ -66,6 +66,8 @@ impl World {
         };
         let (lan, internet) = (world.lan.pid(), world.internet.pid());
         ip("link set lo up");
+        // What a new namespace begins with depends on the machine.
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         ip(&format!(
             "link add h-lan type veth peer name eth0 netns {lan}"
         ));
