@@ -4,7 +4,8 @@
 //! <blobs root>/                 the network process' own
 //!   blobs/sha256/<hex>          manifests, configurations, compressed layers
 //!   partial/<hex>               downloads that may be resumed
-//!   images/<manifest hex>.json  one ImageRecord each; its mtime is when it was last used
+//!   images/<digest hex>.json    one ImageRecord each, by manifest and, where the reference was
+//!                               pinned to an index, by that; mtime is when it was last used
 //!   lock                        shared while a pull runs, exclusive while collecting
 //! <layers root>/layers/         root's own, mode 0700
 //!   <diff id hex>/fs/           the unpacked tree: an overlayfs lower directory
@@ -119,7 +120,8 @@ impl BlobStore {
     /// Opens the store below `root`, creating what is missing.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         for directory in ["blobs/sha256", "partial", "images"] {
-            make_dir(&root.join(directory), 0o755)?;
+            // Private images are nobody else's business; root can read them all the same.
+            make_dir(&root.join(directory), 0o700)?;
         }
         Ok(Self {
             root: root.to_owned(),
@@ -263,19 +265,28 @@ impl BlobStore {
 
     /// Remembers an image whose blobs are all here.
     pub fn save_record(&self, record: &ImageRecord) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(record).expect("a record is plain data");
-        self.write_atomically(&self.record_path(record.manifest_digest), &bytes)
+        self.save_record_as(record.manifest_digest, record)
     }
 
-    /// The image with this manifest, if it was pulled, and marks it as just used.
+    /// Remembers it under another name too: the digest of the index that led to it.
+    pub(super) fn save_record_as(
+        &self,
+        name: Digest,
+        record: &ImageRecord,
+    ) -> Result<(), StoreError> {
+        let bytes = serde_json::to_vec(record).expect("a record is plain data");
+        self.write_atomically(&self.record_path(name), &bytes)
+    }
+
+    /// The image with this manifest or index, if it was pulled; marks it as just used.
     ///
     /// This is the network process' own note; root uses [`BlobStore::verified_record`].
-    pub fn record(&self, manifest: Digest) -> Result<Option<ImageRecord>, StoreError> {
-        let path = self.record_path(manifest);
+    pub fn record(&self, name: Digest) -> Result<Option<ImageRecord>, StoreError> {
+        let path = self.record_path(name);
         let Some(record) = read_record(&path)? else {
             return Ok(None);
         };
-        if record.manifest_digest != manifest || !record.blobs().all(|blob| self.has_blob(blob)) {
+        if !record.blobs().all(|blob| self.has_blob(blob)) {
             return Ok(None);
         }
         let now = rustix::fs::Timespec {

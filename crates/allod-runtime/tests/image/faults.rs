@@ -499,11 +499,28 @@ fn an_index_leads_to_the_image_for_this_machine() {
         serde_json::to_vec(&index).unwrap()
     };
     let (both, one) = (index(&[&theirs, &ours]), index(&[&theirs]));
+    let index_digest = Digest::of(&both);
+    let index_path = format!("/v2/test/manifests/{index_digest}");
     let server = Server::start(move |request| match request.path.as_str() {
         "/v2/test/manifests/v1" => Answer::ok(&both),
+        path if path == index_path => Answer::ok(&both),
         _ => image.answer(request),
     });
     assert_eq!(pull(&server).unwrap().manifest_digest, digest);
+
+    // Pinned to the index, the image is found again when the registry is gone.
+    let pinned: Reference = format!("{}/test:v1@{index_digest}", server.address)
+        .parse()
+        .unwrap();
+    let stores = Stores::new();
+    let record = block_on(stores.puller().pull(&pinned, None, None)).unwrap();
+    assert_eq!(record.manifest_digest, digest);
+    drop(server);
+    assert_eq!(
+        block_on(stores.puller().pull(&pinned, None, None)).unwrap(),
+        record
+    );
+
     let server = Server::start(move |_| Answer::ok(&one));
     let failed = pull(&server).unwrap_err();
     let PullError::Unusable {

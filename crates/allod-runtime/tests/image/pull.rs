@@ -92,11 +92,14 @@ fn an_image_comes_from_a_registry_onto_the_disk() {
     // Root's half, from the manifest digest alone.
     let verified = stores.blobs.verified_record(digest).unwrap();
     assert_eq!(verified, record);
-    for layer in &verified.layers {
-        let blob = stores.blobs.open_blob(layer.digest).unwrap();
-        unpack::layer(blob, layer, &stores.layers, &Limits::default()).unwrap();
-        assert!(stores.layers.has(layer.diff_id));
-    }
+    let unpacked = unpack::image(digest, &stores.blobs, &stores.layers, &Limits::default());
+    assert_eq!(unpacked.unwrap(), record);
+    assert!(
+        record
+            .layers
+            .iter()
+            .all(|layer| stores.layers.has(layer.diff_id))
+    );
     let tree = |number: usize| stores.layers.tree(record.layers[number].diff_id);
     let ran = std::process::Command::new(tree(0).join("bin/busybox"))
         .arg("true")

@@ -125,7 +125,9 @@ impl Puller {
 
     /// Fetches an image; what is in the store already is not fetched again.
     ///
-    /// A reference pinned to the manifest of an image that is here is answered without network.
+    /// A reference pinned to an image that is here, by the digest of its manifest or of the index
+    /// that leads to it, is answered without network. Blobs that are here are not hashed again:
+    /// root does that before it unpacks, and names the one to [`BlobStore::discard`].
     pub async fn pull(
         &self,
         reference: &Reference,
@@ -191,6 +193,11 @@ impl Puller {
         self.fetch_layers(session, &manifest, watcher).await?;
         self.store.put(&bytes)?;
         self.store.save_record(&record)?;
+        if let Some(index) = session.reference.digest()
+            && index != record.manifest_digest
+        {
+            self.store.save_record_as(index, &record)?;
+        }
         Ok(record)
     }
 

@@ -69,8 +69,8 @@ pub enum UnpackError {
         /// What the system said.
         source: io::Error,
     },
-    /// The layer store refused.
-    #[error("the layer store cannot take a layer")]
+    /// The image store refused.
+    #[error("the image store cannot give or take a layer")]
     Store(#[from] StoreError),
 }
 

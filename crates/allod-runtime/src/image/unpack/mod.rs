@@ -15,9 +15,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
 use super::limits::Limits;
-use super::record::LayerRecord;
-use super::store::LayerStore;
+use super::record::{ImageRecord, LayerRecord};
+use super::store::{BlobStore, LayerStore};
 
 pub(super) mod decompress;
 mod error;
@@ -66,6 +67,27 @@ pub struct LayerStats {
     pub archive_bytes: u64,
     /// Bytes of the blob.
     pub blob_bytes: u64,
+}
+
+/// Unpacks every layer of an image that is not here yet, trusting only the manifest's digest.
+///
+/// This is what root is asked for: the documents and the layers come from `blobs`, which the
+/// network process fills, and every one of them is hashed again on the way.
+pub fn image(
+    manifest: Digest,
+    blobs: &BlobStore,
+    layers: &LayerStore,
+    limits: &Limits,
+) -> Result<ImageRecord, UnpackError> {
+    let record = blobs.verified_record(manifest)?;
+    for wanted in record
+        .layers
+        .iter()
+        .filter(|layer| !layers.has(layer.diff_id))
+    {
+        layer(blobs.open_blob(wanted.digest)?, wanted, layers, limits)?;
+    }
+    Ok(record)
 }
 
 /// Unpacks one layer from its blob, unless it is in `store` already.

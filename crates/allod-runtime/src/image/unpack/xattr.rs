@@ -3,7 +3,9 @@
 //! * `user.*` is kept, but for `user.overlay.*`.
 //! * `security.capability` is kept in its second version, which names no user: on an idmapped
 //!   layer it counts for the root of the container's own user namespace and for nobody else
-//!   (nobody else can reach the file, see the store). The third version carries a user id of the
+//!   (overlayfs shows it there as version three with that root's id; seen on Linux 6.18). On the
+//!   host it would count for everybody, which is why nobody else can reach the file: see the
+//!   store. The third version carries a user id of the
 //!   machine that built the image: id 0 means the same as version two and is kept as that; any
 //!   other id means nothing here, and the attribute is dropped, as is the obsolete first version.
 //! * What overlayfs itself obeys (`trusted.*`, `user.overlay.*`) is refused: a layer that carries
