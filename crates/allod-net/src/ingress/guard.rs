@@ -1,13 +1,13 @@
 //! A strict second reading of how requests are framed, in front of the lenient first one.
 //!
 //! Requests are smuggled where two programs disagree on where one ends. hyper reads leniently, as
-//! RFC 9112 permits: it takes a bare line feed for a line end, and lets `Transfer-Encoding` win over
-//! `Content-Length`. It also writes a fresh, plain head to the backend, so nothing ambiguous is ever
-//! passed on. This guard goes further and refuses the ambiguous: it follows the bytes as they are
+//! RFC 9112 permits: it takes a bare line feed for a line end, and lets `Transfer-Encoding` win
+//! over `Content-Length`. It also writes a fresh, plain head to the backend, so nothing ambiguous
+//! is ever passed on. This guard goes further and refuses the ambiguous: it follows the bytes as they are
 //! read, and puts a NUL in place of the offending byte, which hyper answers with 400 and a close.
 //!
 //! Why this is safe: the guard only ever ends a stream, it never changes what stays in it. If it
-//! and hyper disagree on where a body ends, the guard sees body bytes as a head and ends the stream.
+//! and hyper disagree on where a body ends, the guard takes body bytes for a head and ends it.
 
 use std::io;
 use std::pin::Pin;

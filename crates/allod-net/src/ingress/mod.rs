@@ -4,7 +4,7 @@
 //! - The routes are a value that is replaced as a whole. A route is intent, readiness is state: a
 //!   route without a ready replica is answered 503 with the cause, never dropped.
 //! - A backend that leaves the table gets no new request; those it has are finished.
-//! - A request goes to one backend. It goes to a second only when the first cannot have acted on it.
+//! - A request goes to one backend, and to a second only when the first cannot have acted on it.
 //! - Bodies stream; nothing is held in memory but a few buffers per connection.
 //! - Only the ingress says where a request came from.
 

@@ -2,7 +2,7 @@
 //!
 //! The same facts come as problem+json (RFC 9457), as a self-contained HTML page or as plain text,
 //! whichever the client prefers. Everything that a workload or a client wrote is capped, escaped in
-//! HTML and freed of control characters, so that it reaches neither a browser nor a terminal as code.
+//! HTML and freed of control characters: it reaches neither a browser nor a terminal as code.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -282,17 +282,24 @@ fn per_mille(weight: &str) -> u16 {
 
 /// Text from outside, on one line, without control characters, no longer than `chars_max`.
 fn clean(text: &str, chars_max: usize) -> String {
-    let is_unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut cleaned: String = text
         .chars()
         .take(chars_max)
-        .filter(|c| !is_unseen(*c))
+        .filter(|c| !is_invisible(*c))
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     if text.chars().nth(chars_max).is_some() {
         cleaned.push('…');
     }
     cleaned
+}
+
+/// Characters that have no width or turn the direction of what follows.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 fn escape(text: &str) -> String {

@@ -1,4 +1,4 @@
-//! One request: find its route, take a ready backend, pass it on, and answer honestly when that fails.
+//! One request: find its route, take a ready backend, pass it on, answer honestly when that fails.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The routes table: which host name means which service, and what is known when it cannot answer.
 //!
 //! A route is intent and stays until its owner revokes it; readiness is state and comes and goes.
-//! So a service without a ready replica keeps its route, and its visitors are told why it is silent.
+//! So a service without a ready replica keeps its route, and visitors are told why it is silent.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Published ports lead to ready replicas, are free again when withdrawn, and say when they are not.
+//! Published ports lead to ready replicas, are free when withdrawn, and say when they are not.
 
 use std::io;
 use std::net::SocketAddr;

@@ -11,7 +11,7 @@ fn offence(bytes: &[u8]) -> Option<usize> {
 const PLAIN: [&str; 5] = [
     "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\na\nb\rc",
-    "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n4;x=\"y\"\r\n\n\n\n\n\r\n0\r\nT: 1\r\n\r\n",
+    "P / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n4;x=\"y\"\r\n\n\n\n\n\r\n0\r\nT: 1\r\n\r\n",
     "POST / HTTP/1.1\r\nContent-Length:0\r\n\r\n",
     "\r\nGET /x HTTP/1.0\r\n\r\n",
 ];
