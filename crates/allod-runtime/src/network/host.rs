@@ -1,5 +1,8 @@
 //! The host's side: the choice of a block, the link, the table, forwarding.
 
+use std::fs;
+use std::path::Path;
+
 use super::allocation::{Allocations, Durable, Lock};
 use super::block::{Block, LINK_PREFIX_LENGTH, Prefix};
 use super::element::Element;
@@ -14,6 +17,9 @@ use crate::workload::InstallationId;
 /// How the names of all installations' links begin.
 pub(super) const LINK_PREFIX: &str = "allod-";
 pub(super) const FORWARDING: &str = "ipv4/ip_forward";
+
+/// All installations of a host share this file, and nothing else.
+const CHOICE_LOCK: &str = "/run/allod/block.lock";
 
 /// The name of an installation's link on the host.
 pub(super) fn link_name(installation: InstallationId) -> String {
@@ -30,26 +36,25 @@ impl Network {
     /// The caller must be in the host's mount namespace, where the router is pinned.
     pub fn ensure(&self) -> Result<Vec<Obstacle>, NetworkError> {
         let lock = &self.lock()?;
-        let neighbours = self.neighbours()?;
-        if self.is_as_left(&neighbours)? {
+        if self.is_as_left(&self.neighbours()?)? {
             return Ok(Vec::new());
         }
-        self.write_all(lock, &neighbours)
+        self.write_all(lock)
     }
 
     /// The same, without trusting that what looks unchanged is unchanged.
     pub fn repair(&self) -> Result<Vec<Obstacle>, NetworkError> {
         let lock = &self.lock()?;
-        self.write_all(lock, &self.neighbours()?)
+        self.write_all(lock)
     }
 
-    fn write_all(
-        &self,
-        lock: &Lock,
-        neighbours: &Neighbours,
-    ) -> Result<Vec<Obstacle>, NetworkError> {
+    fn write_all(&self, lock: &Lock) -> Result<Vec<Obstacle>, NetworkError> {
         self.forget_seal()?;
         let allocations = self.allocations()?;
+        // From the choice of a block until its route is there: two installations that choose at
+        // the same time must not choose the same.
+        let _choice = Self::lock_choice()?;
+        let neighbours = &self.neighbours()?;
         let (durable, obstacle) = self.settle(&allocations, neighbours)?;
         let block = durable.block;
         let elements = self.elements(block, &allocations);
@@ -80,6 +85,18 @@ impl Network {
             self.seal(neighbours, generation)?;
         }
         Ok(obstacles)
+    }
+
+    /// Held by one installation of this host at a time.
+    fn lock_choice() -> Result<Lock, NetworkError> {
+        let path = Path::new(CHOICE_LOCK);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(|source| NetworkError::StateFile {
+                path: directory.to_owned(),
+                source,
+            })?;
+        }
+        Lock::take(path)
     }
 
     /// The elements of the router's sets that follow from who has which address.

@@ -11,7 +11,7 @@ use super::world::{
 
 const DIRECTORY: &str = "ALLOD_TEST_NETWORK_DIRECTORY";
 const CONTAINERS: &str = "ALLOD_TEST_NETWORK_CONTAINERS";
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 20;
 
 #[test]
 fn whatever_a_killed_process_left_is_finished_or_removed() {
@@ -20,7 +20,7 @@ fn whatever_a_killed_process_left_is_finished_or_removed() {
         let listener = world.internet.listen(INTERNET);
         for round in 0..ROUNDS {
             // The moment moves through everything that the worker does.
-            kill_a_worker(world, &containers, Duration::from_micros(5_300 * round));
+            kill_a_worker(world, &containers, Duration::from_micros(10_700 * round));
             let network = world.network("a");
             for (number, container) in (0..).zip(&containers) {
                 let app = app(number % 2);

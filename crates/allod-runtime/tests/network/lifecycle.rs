@@ -373,17 +373,12 @@ fn counters_are_the_containers_own_view() {
 fn workloads_that_come_at_once_get_addresses_of_their_own() {
     in_a_world(|world| {
         let network = world.network("a");
-        let host = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
         let sleepers: Vec<Sleeper> = (0..8).map(|_| Sleeper::container()).collect();
         let addresses: BTreeSet<Ipv4Addr> = std::thread::scope(|scope| {
             let attach = |(number, sleeper): (u8, &Sleeper)| {
-                let (network, host, pid) = (&network, &host, sleeper.pid());
-                scope.spawn(move || {
-                    super::world::visit_namespace(host, || {
-                        let app = app(number % 2);
-                        network.attach(app, workload(number), pid).unwrap().address
-                    })
-                })
+                let (network, pid) = (&network, sleeper.pid());
+                let app = app(number % 2);
+                scope.spawn(move || network.attach(app, workload(number), pid).unwrap().address)
             };
             let running: Vec<_> = (0..).zip(&sleepers).map(attach).collect();
             running

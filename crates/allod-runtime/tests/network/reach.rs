@@ -222,6 +222,36 @@ fn installations_do_not_reach_each_other_and_leave_each_other_alone() {
 }
 
 #[test]
+fn installations_that_begin_at_once_do_not_share_addresses() {
+    in_a_world(|world| {
+        // Names of installations that would all choose the same block.
+        let mut seeds = (0..).map(|number| format!("i{number}"));
+        let natural = |seed: &str| {
+            let network = world.network(seed);
+            let block = network.host_address().unwrap();
+            network.destroy().unwrap();
+            block
+        };
+        let first = seeds.next().unwrap();
+        let wanted = natural(&first);
+        let second = seeds.find(|seed| natural(seed) == wanted).unwrap();
+        let start = std::sync::Barrier::new(2);
+        let begin = |seed: &str| {
+            let network = world.open(seed);
+            start.wait();
+            network.ensure().unwrap();
+            network.host_address().unwrap()
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let one = scope.spawn(|| begin(&first));
+            (begin(&second), one.join().unwrap())
+        });
+        assert_ne!(one, other);
+        assert!(one == wanted || other == wanted);
+    });
+}
+
+#[test]
 fn a_workload_sends_only_from_its_own_address() {
     in_a_world(|world| {
         let network = world.network("a");
