@@ -4,7 +4,17 @@
 #![forbid(unsafe_code)]
 
 pub mod bft;
+pub mod chain;
 pub mod disk;
+mod law;
 pub mod limits;
+pub mod mempool;
+pub mod replica;
 pub mod sign_state;
+pub mod signer;
+pub mod store;
 pub mod wal;
+
+pub use chain::Chain;
+pub use law::ApplyError;
+pub use signer::LocalSigner;

@@ -32,3 +32,56 @@ pub const STATUS_EVERY_MS: u64 = 2_000;
 pub const WAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// How much of a log segment is prepared with zeros.
 pub const WAL_PREPARED_BYTES: u64 = 4 * 1024 * 1024;
+/// How far a proposed block's time may run ahead of this node's clock, in milliseconds.
+pub const CLOCK_AHEAD_MS_MAX: u64 = 5_000;
+/// Executed proposals kept at one height.
+pub const EXECUTED_MAX: usize = 8;
+/// Transactions waiting in one lane of the mempool.
+pub const MEMPOOL_PER_LANE_MAX: usize = 50_000;
+/// Bytes of transactions waiting in one lane of the mempool.
+pub const MEMPOOL_BYTES_PER_LANE_MAX: usize = 64 * 1024 * 1024;
+/// Transactions of one key waiting in the mempool.
+pub const MEMPOOL_PER_KEY_MAX: usize = 20_000;
+/// Transactions of a key that may be missing before one that waits.
+pub const NONCE_GAP_MAX: u64 = 64;
+/// When a refused sender should come again, in milliseconds.
+pub const RETRY_AFTER_MS: u64 = 1_000;
+/// Memory that the store may use as a cache.
+pub const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Blocks removed by one call of prune.
+pub const PRUNED_PER_CALL_MAX: usize = 256;
+/// Rows collected into one snapshot chunk, in bytes; the last row may exceed it.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
+/// Chunks in one snapshot.
+pub const SNAPSHOT_CHUNKS_MAX: usize = 65_536;
+/// Blocks after which the store is synced and the log cut.
+pub const CHECKPOINT_BLOCKS: u64 = 64;
+/// Bytes of log after which the store is synced and the log cut.
+pub const CHECKPOINT_LOG_BYTES: u64 = 3 * 1024 * 1024;
+/// The number of the first log segment.
+pub const WAL_FIRST_SEGMENT: u64 = 1;
+/// A block ends a quarantine when its time is this much after the quarantine's start, so that no
+/// difference between honest clocks can make an older block look younger.
+pub const QUARANTINE_MARGIN_MS: u64 = 30_000;
+/// Disk space kept for the moment when there is none.
+pub const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+/// How often free disk space is asked for, in milliseconds.
+pub const SPACE_CHECK_EVERY_MS: u64 = 1_000;
+/// The soonest that the law's own next step makes a block, in milliseconds.
+pub const WAKE_MS_MIN: u64 = 100;
+/// Inputs waiting for the ledger thread.
+pub const INBOX_MAX: usize = 4_096;
+/// Inputs that the ledger thread takes before it offers the transactions among them.
+pub const STEP_INPUTS_MAX: usize = 256;
+/// Messages waiting to be carried away.
+pub const OUTBOX_MAX: usize = 4_096;
+/// Commits that a subscriber may lag behind before it misses some.
+pub const COMMITS_BEHIND_MAX: usize = 256;
+/// Transactions waiting for their signature to be checked.
+pub const VERIFY_QUEUE_MAX: usize = 32_768;
+/// Signatures checked together.
+pub const VERIFY_BATCH_MAX: usize = 256;
+/// Transactions told to other ledgers in one message, in bytes.
+pub const GOSSIP_BYTES_MAX: usize = 256 * 1024;
+/// Senders waiting for the fate of one transaction.
+pub const ANSWERS_PER_TRANSACTION_MAX: usize = 64;

@@ -28,6 +28,9 @@ pub struct SignState {
     pub floor: u64,
     /// The first log segment that holds signatures at or above the floor.
     pub segment: u64,
+    /// Since when nothing is signed because something may have been rolled back, in milliseconds
+    /// since 1970.
+    pub quarantined_since_ms: Option<u64>,
 }
 
 /// Why the sign-state cannot be used.
@@ -75,6 +78,7 @@ impl SignState {
             key,
             floor,
             segment,
+            quarantined_since_ms: None,
         }
     }
 

@@ -435,7 +435,7 @@ fn name_of(segment: u64) -> String {
     format!("wal-{segment:016x}")
 }
 
-fn segment_of(name: &str) -> Option<u64> {
+pub(crate) fn segment_of(name: &str) -> Option<u64> {
     u64::from_str_radix(name.strip_prefix("wal-")?, 16).ok()
 }
 

@@ -145,12 +145,10 @@ impl<S: Signer> Core<S> {
     #[must_use]
     pub fn deadline_ms(&self) -> u64 {
         let timers = self.shell.timers.iter().map(|timer| timer.at_ms).min();
-        let idle = (self.phase == Phase::Idle).then(|| self.tick_at_ms());
-        let wake = if self.phase == Phase::Idle {
-            self.wake_at_ms
-        } else {
-            None
-        };
+        // Only a voter begins a height by itself; to anyone else these times mean nothing.
+        let begins = self.phase == Phase::Idle && self.is_voting();
+        let idle = begins.then(|| self.tick_at_ms());
+        let wake = self.wake_at_ms.filter(|_| begins);
         [timers, idle, wake, self.catch_up.deadline_ms()]
             .into_iter()
             .flatten()

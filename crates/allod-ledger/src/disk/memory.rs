@@ -26,6 +26,7 @@ struct Inner {
     syncs_until_failure: Option<u64>,
     syncs_ignored: bool,
     syncs: u64,
+    changes_until_death: Option<u64>,
     lock: Arc<AtomicBool>,
 }
 
@@ -51,6 +52,7 @@ impl Default for Inner {
             syncs_until_failure: None,
             syncs_ignored: false,
             syncs: 0,
+            changes_until_death: None,
             lock: Arc::default(),
         }
     }
@@ -69,6 +71,7 @@ impl MemoryDisk {
         let mut inner = self.inner();
         inner.generation = inner.generation.wrapping_add(1);
         inner.lock = Arc::default();
+        inner.changes_until_death = None;
         for content in inner.files.values_mut() {
             for change in std::mem::take(&mut content.pending) {
                 survive(&mut content.durable, change, &mut draw);
@@ -91,6 +94,12 @@ impl MemoryDisk {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.inner().syncs
+    }
+
+    /// The machine dies after `count` more changes: everything after that fails until
+    /// [`MemoryDisk::crash`].
+    pub fn die_after(&self, count: u64) {
+        self.inner().changes_until_death = Some(count);
     }
 
     /// From now on the files together may not exceed so many bytes.
@@ -168,6 +177,18 @@ impl Inner {
             .sum()
     }
 
+    /// Counts one change; an error where the machine has died.
+    fn change(&mut self) -> io::Result<()> {
+        match self.changes_until_death.as_mut() {
+            Some(0) => Err(io::Error::other("the machine has died")),
+            Some(left) => {
+                *left = left.saturating_sub(1);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn grow(&self, name: &str, len: usize) -> io::Result<()> {
         let now = self
             .files
@@ -184,6 +205,9 @@ impl Inner {
 impl Disk for MemoryDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.inner();
+        if !inner.files.contains_key(name) {
+            inner.change()?;
+        }
         inner.files.entry(name.to_owned()).or_default();
         let generation = inner.generation;
         Ok(Box::new(MemoryFile {
@@ -199,13 +223,16 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = self.inner();
+        inner.change()?;
         let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         inner.files.insert(to.to_owned(), content);
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.inner().files.remove(name);
+        let mut inner = self.inner();
+        inner.change()?;
+        inner.files.remove(name);
         Ok(())
     }
 
@@ -275,6 +302,7 @@ impl DiskFile for MemoryFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.inner()?;
+        inner.change()?;
         let at = to_usize(offset)?;
         inner.grow(&self.name, at.saturating_add(bytes.len()))?;
         let content = content(&mut inner, &self.name)?;
@@ -288,6 +316,7 @@ impl DiskFile for MemoryFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut inner = self.inner()?;
+        inner.change()?;
         let len = to_usize(len)?;
         inner.grow(&self.name, len)?;
         let content = content(&mut inner, &self.name)?;
@@ -298,6 +327,7 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut inner = self.inner()?;
+        inner.change()?;
         match inner.syncs_until_failure.as_mut() {
             Some(0) => return Err(io::Error::other("input/output error (injected)")),
             Some(left) => *left = left.saturating_sub(1),

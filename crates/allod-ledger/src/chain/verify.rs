@@ -1,0 +1,97 @@
+//! Threads that check signatures, in batches, before the replica sees a transaction.
+
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use allod_state::Transaction;
+use allod_state::transaction::Verified;
+use tokio::sync::oneshot;
+
+use super::driver::{Inbound, Offer};
+use super::{Committed, SubmitError};
+use crate::limits::VERIFY_BATCH_MAX;
+
+/// A transaction whose signature is to be checked.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) transaction: Transaction,
+    /// Who waits for it; nobody where it came by gossip.
+    pub(super) answer: Option<oneshot::Sender<Result<Committed, SubmitError>>>,
+}
+
+impl Job {
+    /// Tells the sender no. Whoever has stopped waiting does not mind.
+    pub(super) fn refuse(self, error: SubmitError) {
+        if let Some(answer) = self.answer {
+            let _ = answer.send(Err(error));
+        }
+    }
+}
+
+pub(super) struct Verifiers;
+
+impl Verifiers {
+    pub(super) fn start(
+        jobs: Receiver<Job>,
+        inbox: SyncSender<Inbound>,
+        count: usize,
+    ) -> std::io::Result<Vec<JoinHandle<()>>> {
+        let jobs = Arc::new(Mutex::new(jobs));
+        (0..count.max(1))
+            .map(|index| {
+                let (jobs, inbox) = (Arc::clone(&jobs), inbox.clone());
+                let thread = std::thread::Builder::new().name(format!("verify-{index}"));
+                thread.spawn(move || run(&jobs, &inbox))
+            })
+            .collect()
+    }
+}
+
+fn run(jobs: &Mutex<Receiver<Job>>, inbox: &SyncSender<Inbound>) {
+    while let Some(batch) = next_batch(jobs) {
+        let offers = verify(batch);
+        if !offers.is_empty() && inbox.send(Inbound::Offers(offers)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for one job and takes what else is there; nothing when all handles are gone.
+fn next_batch(jobs: &Mutex<Receiver<Job>>) -> Option<Vec<Job>> {
+    let jobs = jobs
+        .lock()
+        .expect("no code panics while it holds the queue");
+    let mut batch = vec![jobs.recv().ok()?];
+    while batch.len() < VERIFY_BATCH_MAX {
+        match jobs.try_recv() {
+            Ok(job) => batch.push(job),
+            Err(_) => break,
+        }
+    }
+    Some(batch)
+}
+
+/// Checks a batch together, and one by one where it fails, to find the false ones.
+fn verify(batch: Vec<Job>) -> Vec<Offer> {
+    let transactions = batch.iter().map(|job| job.transaction.clone()).collect();
+    if let Ok(verified) = Verified::batch(transactions) {
+        let answers = batch.into_iter().map(|job| job.answer);
+        return verified
+            .into_iter()
+            .zip(answers)
+            .map(|(verified, answer)| Offer { verified, answer })
+            .collect();
+    }
+    let mut offers = Vec::new();
+    for job in batch {
+        match job.transaction.clone().verify() {
+            Ok(verified) => offers.push(Offer {
+                verified,
+                answer: job.answer,
+            }),
+            Err(_) => job.refuse(SubmitError::BadSignature),
+        }
+    }
+    offers
+}

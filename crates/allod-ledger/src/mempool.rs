@@ -1,0 +1,335 @@
+//! Transactions waiting for a block, in bounded lanes.
+//!
+//! Three lanes, served in this order: what keeps the network true (evidence and reports), what
+//! pays, the rest. A lane never takes another's room, so a flood in one does not touch the others.
+//! Within a lane the order is that of arrival, and a key's transactions go in the order of their
+//! nonces. A transaction is known by its id: offering it twice changes nothing. A few transactions
+//! of a key may wait for one that is still missing before them; a key never has two for one nonce,
+//! and nothing is pushed out to make room: who comes late is told when to come again.
+
+use std::collections::BTreeMap;
+
+use allod_state::transaction::Verified;
+use allod_state::{
+    AccountId, Action, Credits, PublicKey, Rejection, State, Transaction, TransactionId, precheck,
+};
+
+use crate::law::Known;
+use crate::limits::{
+    MEMPOOL_BYTES_PER_LANE_MAX, MEMPOOL_PER_KEY_MAX, MEMPOOL_PER_LANE_MAX, NONCE_GAP_MAX,
+    RETRY_AFTER_MS,
+};
+
+/// Who goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Evidence and reports.
+    Evidence,
+    /// Transactions that pay a fee.
+    Paying,
+    /// The rest.
+    Free,
+}
+
+/// Why a transaction is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The law would never take it.
+    #[error("{0}")]
+    Rejected(Rejection),
+    /// The lane is full.
+    #[error("too many transactions are waiting; try again in {retry_after_ms} ms")]
+    Full {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// The key has too many waiting.
+    #[error(
+        "this key has {waiting} transactions waiting; wait for one of them before sending more"
+    )]
+    KeyFull {
+        /// How many.
+        waiting: usize,
+    },
+    /// Too many transactions are missing before this one.
+    #[error("the nonce {found} is too far ahead: the next one is {next}")]
+    Gap {
+        /// The transaction's nonce.
+        found: u64,
+        /// The key's next.
+        next: u64,
+    },
+    /// The disk is nearly full: the node only reads until there is room again.
+    #[error("this node's disk is nearly full, so it takes no transactions; free some space there")]
+    ReadOnly,
+    /// Another transaction of this key has the nonce.
+    #[error("the transaction {other} of the same key already waits with this nonce")]
+    NonceTaken {
+        /// The other.
+        other: TransactionId,
+    },
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// It waits now.
+    New,
+    /// It was waiting already.
+    Known,
+}
+
+type Signer = (AccountId, PublicKey);
+
+#[derive(Debug)]
+struct Entry {
+    verified: Verified,
+    place: (Lane, u64),
+    bytes: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    count: usize,
+    bytes: usize,
+}
+
+/// The waiting transactions.
+#[derive(Debug, Default)]
+pub struct Mempool {
+    entries: BTreeMap<TransactionId, Entry>,
+    queue: BTreeMap<(Lane, u64), TransactionId>,
+    by_signer: BTreeMap<Signer, BTreeMap<u64, TransactionId>>,
+    by_expiry: BTreeMap<(u64, TransactionId), ()>,
+    loads: BTreeMap<Lane, Load>,
+    arrivals: u64,
+}
+
+impl Mempool {
+    /// Offers a transaction; the caller has verified its signature.
+    ///
+    /// # Errors
+    /// Where it is not taken.
+    pub fn offer(
+        &mut self,
+        state: &State,
+        now_ms: u64,
+        verified: Verified,
+    ) -> Result<Admitted, Refusal> {
+        let id = verified.id();
+        if self.entries.contains_key(&id) {
+            return Ok(Admitted::Known);
+        }
+        let body = &verified.transaction().body;
+        let admission = precheck(state, body, now_ms).map_err(Refusal::Rejected)?;
+        let (signer, nonce) = ((body.account, body.key), body.nonce);
+        self.check_nonce(&signer, nonce, admission.nonce)?;
+        let lane = lane_of(body.actions.as_slice(), admission.fee);
+        let bytes = verified.transaction().to_bytes().len();
+        let load = self.loads.entry(lane).or_default();
+        let is_full = load.count >= MEMPOOL_PER_LANE_MAX
+            || load.bytes.saturating_add(bytes) > MEMPOOL_BYTES_PER_LANE_MAX;
+        if is_full {
+            return Err(Refusal::Full {
+                retry_after_ms: RETRY_AFTER_MS,
+            });
+        }
+        load.count = load.count.saturating_add(1);
+        load.bytes = load.bytes.saturating_add(bytes);
+        self.arrivals = self.arrivals.saturating_add(1);
+        let place = (lane, self.arrivals);
+        self.queue.insert(place, id);
+        self.by_signer.entry(signer).or_default().insert(nonce, id);
+        self.by_expiry.insert((body.expires_ms, id), ());
+        self.entries.insert(
+            id,
+            Entry {
+                verified,
+                place,
+                bytes,
+            },
+        );
+        Ok(Admitted::New)
+    }
+
+    fn check_nonce(&self, signer: &Signer, nonce: u64, next: u64) -> Result<(), Refusal> {
+        let waiting = self.by_signer.get(signer);
+        let count = waiting.map_or(0, BTreeMap::len);
+        if let Some(other) = waiting.and_then(|waiting| waiting.get(&nonce)) {
+            return Err(Refusal::NonceTaken { other: *other });
+        }
+        if count >= MEMPOOL_PER_KEY_MAX {
+            return Err(Refusal::KeyFull { waiting: count });
+        }
+        let ahead = nonce.saturating_sub(next);
+        let missing = ahead.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+        if missing > NONCE_GAP_MAX {
+            return Err(Refusal::Gap { found: nonce, next });
+        }
+        Ok(())
+    }
+
+    /// What a proposer should try, in order: at most so many transactions and bytes.
+    #[must_use]
+    pub fn candidates(&self, state: &State, count_max: usize, bytes_max: usize) -> Vec<Verified> {
+        let mut next: BTreeMap<Signer, u64> = BTreeMap::new();
+        let mut chosen: Vec<Verified> = Vec::new();
+        let mut bytes: usize = 0;
+        for (place, id) in &self.queue {
+            let Some(entry) = self.entries.get(id) else {
+                continue;
+            };
+            let signer = signer_of(&entry.verified);
+            let expected = next
+                .entry(signer)
+                .or_insert_with(|| nonce_of(state, &signer));
+            if nonce_in(&entry.verified) != *expected {
+                continue;
+            }
+            // After this one, those of the same key that came too early are ready too.
+            let mut ready = Some(entry);
+            while let Some(entry) = ready {
+                bytes = bytes.saturating_add(entry.bytes);
+                if chosen.len() >= count_max || bytes > bytes_max {
+                    return chosen;
+                }
+                chosen.push(entry.verified.clone());
+                *expected = expected.saturating_add(1);
+                let following = self
+                    .by_signer
+                    .get(&signer)
+                    .and_then(|waiting| waiting.get(expected));
+                ready = following
+                    .and_then(|id| self.entries.get(id))
+                    .filter(|following| following.place < *place);
+            }
+        }
+        chosen
+    }
+
+    /// Forgets what a block has settled, and what can no longer enter one.
+    pub fn settle(&mut self, state: &State, settled: &[TransactionId]) {
+        let mut signers = Vec::new();
+        for id in settled {
+            if let Some(entry) = self.remove(id) {
+                signers.push(signer_of(&entry.verified));
+            }
+        }
+        signers.sort_unstable();
+        signers.dedup();
+        for signer in signers {
+            let next = nonce_of(state, &signer);
+            let stale = self.by_signer.get(&signer).map(|waiting| {
+                waiting
+                    .range(..next)
+                    .map(|(_, id)| *id)
+                    .collect::<Vec<TransactionId>>()
+            });
+            for id in stale.unwrap_or_default() {
+                self.remove(&id);
+            }
+        }
+    }
+
+    /// Forgets one transaction.
+    pub fn forget(&mut self, id: &TransactionId) {
+        self.remove(id);
+    }
+
+    /// Forgets what has expired, and says what that was and when it expired.
+    pub fn drop_expired(&mut self, now_ms: u64) -> Vec<(TransactionId, u64)> {
+        let mut expired = Vec::new();
+        while let Some(((expires_ms, id), ())) = self.by_expiry.first_key_value() {
+            if *expires_ms > now_ms {
+                break;
+            }
+            let (expires_ms, id) = (*expires_ms, *id);
+            self.remove(&id);
+            expired.push((id, expires_ms));
+        }
+        expired
+    }
+
+    /// Whether a block could be made of something that waits.
+    #[must_use]
+    pub fn is_ready(&self, state: &State) -> bool {
+        !self.candidates(state, 1, usize::MAX).is_empty()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether the transaction waits.
+    #[must_use]
+    pub fn contains(&self, id: &TransactionId) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    fn remove(&mut self, id: &TransactionId) -> Option<Entry> {
+        let entry = self.entries.remove(id)?;
+        self.queue.remove(&entry.place);
+        let body = &entry.verified.transaction().body;
+        self.by_expiry.remove(&(body.expires_ms, *id));
+        let signer = signer_of(&entry.verified);
+        if let Some(waiting) = self.by_signer.get_mut(&signer) {
+            waiting.remove(&body.nonce);
+            if waiting.is_empty() {
+                self.by_signer.remove(&signer);
+            }
+        }
+        if let Some(load) = self.loads.get_mut(&entry.place.0) {
+            load.count = load.count.saturating_sub(1);
+            load.bytes = load.bytes.saturating_sub(entry.bytes);
+        }
+        Some(entry)
+    }
+}
+
+impl Known for Mempool {
+    fn verified(&self, id: &TransactionId, transaction: &Transaction) -> Option<Verified> {
+        let entry = self.entries.get(id)?;
+        let is_same = entry.verified.transaction().signature == transaction.signature;
+        is_same.then(|| entry.verified.clone())
+    }
+}
+
+fn signer_of(verified: &Verified) -> Signer {
+    let body = &verified.transaction().body;
+    (body.account, body.key)
+}
+
+fn nonce_in(verified: &Verified) -> u64 {
+    verified.transaction().body.nonce
+}
+
+fn nonce_of(state: &State, (account, key): &Signer) -> u64 {
+    state.key(account, key).map_or(0, |record| record.nonce)
+}
+
+fn lane_of(actions: &[Action], fee: Credits) -> Lane {
+    let is_evidence = |action: &Action| {
+        matches!(
+            action,
+            Action::SubmitEvidence(_) | Action::ReportLease(_) | Action::ReportVolume(_)
+        )
+    };
+    if actions.iter().all(is_evidence) {
+        Lane::Evidence
+    } else if fee > Credits::ZERO {
+        Lane::Paying
+    } else {
+        Lane::Free
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Starting: what the disk holds becomes a running replica.
+//!
+//! 1. Claim the folder, so that two processes never sign with one key.
+//! 2. Read the sign-state; open the store and the log.
+//! 3. Apply the decisions that the log holds and the store does not.
+//! 4. Hand the rest of the log to the core, which replays the height that was under way.
+//!
+//! Where the sign-state or its log segment is missing, something was rolled back, and the key may
+//! have signed what nobody here remembers. Then the replica follows without voting until a block
+//! is decided that is certainly younger than this start. A network of one validator has nobody to
+//! wait for: it goes on above its store's tip.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use allod_state::transaction::Verified;
+use allod_state::{BlockId, Transaction, TransactionId};
+
+use super::{Clock, Replica, ReplicaError, Settings};
+use crate::bft::{Config, Core, Record, SignGuard, Signer, Start, decode_frame};
+use crate::disk::Disk;
+use crate::law::{Known, Law};
+use crate::limits::{CHECKPOINT_BLOCKS, WAL_FIRST_SEGMENT};
+use crate::mempool::Mempool;
+use crate::sign_state::{Found, SignState};
+use crate::store::Store;
+use crate::wal::Wal;
+
+/// Knows no transaction: every signature is checked.
+struct Nothing;
+
+impl Known for Nothing {
+    fn verified(&self, _: &TransactionId, _: &Transaction) -> Option<Verified> {
+        None
+    }
+}
+
+impl<S: Signer> Replica<S> {
+    /// Opens the replica that lives on `disk`, or founds it.
+    ///
+    /// # Errors
+    /// Where the folder is in use, damaged, or belongs to another key or network.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        signer: S,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<Self, ReplicaError> {
+        let lock = claim(&*disk)?;
+        let (network, key) = (settings.genesis.network(), signer.public_key());
+        let found = SignState::load(&*disk, network, key)?;
+        let store = Store::open(&*disk, &settings.genesis)?;
+        let (state, _) = store.load()?;
+        let first = match &found {
+            Found::Whole(state) => state.segment,
+            Found::Missing | Found::Damaged => oldest_segment(&*disk)?,
+        };
+        let (wal, recovered) = Wal::open(
+            Arc::clone(&disk),
+            network,
+            first,
+            settings.wal_prepared_bytes,
+        )?;
+        let mut records = Vec::new();
+        for frame in &recovered.frames {
+            records.extend(decode_frame(frame)?);
+        }
+        let mut law = Law::new(state);
+        let redone = redo(&mut law, &store, &records)?;
+        let tip = law.state().tip();
+        records.retain(|record| record.height() > tip.height);
+
+        let validators = law.state().validators();
+        let is_lost = recovered.is_missing || !matches!(found, Found::Whole(_));
+        let is_fresh = settings.is_new_key && found == Found::Missing;
+        let must_wait = is_lost && !is_fresh && validators.count() > 1;
+        let sign_state = match found {
+            Found::Whole(state) if !is_lost => state,
+            _ => {
+                let floor = tip.height.saturating_add(1);
+                let state = SignState::new(network, key, floor, wal.segment());
+                begin_anew(&*disk, state, must_wait.then_some(clock.wall_ms))?
+            }
+        };
+        let start = Start {
+            height: tip.height,
+            validators,
+            guard: SignGuard::from_floor(sign_state.floor),
+            records,
+            is_quarantined: sign_state.quarantined_since_ms.is_some(),
+        };
+        let config = Config {
+            network,
+            timing: settings.timing,
+            block_bytes_max: settings.block_bytes_max,
+        };
+        let core = Core::new(config, signer, start);
+        let mut replica = Self {
+            core,
+            key,
+            law,
+            mempool: Mempool::default(),
+            wal,
+            store,
+            disk,
+            sign_state,
+            settings,
+            // The next block makes a checkpoint, so that what was redone is not redone again.
+            blocks_since_checkpoint: if redone > 0 { CHECKPOINT_BLOCKS } else { 0 },
+            queue: VecDeque::new(),
+            is_read_only: false,
+            space_checked_ms: None,
+            reserve: None,
+            _lock: lock,
+        };
+        replica.take_reserve_if_room()?;
+        Ok(replica)
+    }
+
+    fn take_reserve_if_room(&mut self) -> Result<(), ReplicaError> {
+        let io = |source| ReplicaError::Io {
+            what: "asking for free disk space",
+            source,
+        };
+        let free = self.disk.free_bytes().map_err(io)?;
+        if free >= self.settings.space_low_bytes.saturating_mul(2) {
+            self.take_reserve()?;
+        }
+        Ok(())
+    }
+}
+
+/// Claims the folder for this process.
+fn claim(disk: &dyn Disk) -> Result<Box<dyn Any + Send + Sync>, ReplicaError> {
+    disk.lock().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => ReplicaError::InUse,
+        _ => ReplicaError::Io {
+            what: "claiming the data folder",
+            source: error,
+        },
+    })
+}
+
+/// Writes a new sign-state, quarantined where something may have been lost.
+fn begin_anew(
+    disk: &dyn Disk,
+    mut state: SignState,
+    quarantined_since_ms: Option<u64>,
+) -> Result<SignState, ReplicaError> {
+    if quarantined_since_ms.is_some() {
+        tracing::warn!(
+            "the log or sign-state is missing; this node's key does not vote for a while"
+        );
+    }
+    state.quarantined_since_ms = quarantined_since_ms;
+    state.save(disk)?;
+    Ok(state)
+}
+
+/// Applies the decisions in the log that the store does not hold, and says how many there were.
+fn redo(law: &mut Law, store: &Store, records: &[Record]) -> Result<usize, ReplicaError> {
+    let mut bytes_of: BTreeMap<BlockId, &[u8]> = BTreeMap::new();
+    let mut redone: usize = 0;
+    for record in records {
+        match record {
+            Record::Value { block, bytes, .. } => {
+                bytes_of.insert(*block, bytes);
+            }
+            Record::Decided(certificate)
+                if certificate.height == law.state().tip().height.saturating_add(1) =>
+            {
+                let height = certificate.height;
+                let bytes = bytes_of
+                    .get(&certificate.block)
+                    .ok_or(ReplicaError::NoBlock { height })?;
+                let executed = law.commit(certificate.block, bytes, &Nothing)?;
+                store.commit(&executed, bytes, certificate)?;
+                redone = redone.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
+    if redone > 0 {
+        tracing::info!(blocks = redone, "applied decided blocks from the log");
+    }
+    Ok(redone)
+}
+
+/// Where the sign-state does not say where the log begins: the oldest segment there is.
+fn oldest_segment(disk: &dyn Disk) -> Result<u64, ReplicaError> {
+    let io = |source| ReplicaError::Io {
+        what: "listing the data folder",
+        source,
+    };
+    let names = disk.list().map_err(io)?;
+    let segments = names.iter().filter_map(|name| crate::wal::segment_of(name));
+    Ok(segments.min().unwrap_or(WAL_FIRST_SEGMENT))
+}

@@ -1,0 +1,337 @@
+//! Whole replicas: the law, the log and the store under crashes at every change of the disk.
+
+pub(crate) mod world;
+
+use std::sync::Arc;
+
+use allod_state::Rejection;
+
+use super::*;
+use crate::disk::MemoryDisk;
+use world::{START_MS, World, genesis, settings, transfer, validator};
+
+const CLOCK: Clock = Clock {
+    steady_ms: 1,
+    wall_ms: START_MS + 1,
+};
+
+fn open(disk: &MemoryDisk, validators: usize) -> Result<Replica<world::Key>, ReplicaError> {
+    let disk = Arc::new(disk.clone());
+    Replica::open(disk, validator(0), settings(genesis(validators, 0)), CLOCK)
+}
+
+fn offer(replica: &mut Replica<world::Key>, at_ms: u64, nonce: u64) -> Output {
+    let transaction = transfer(&replica.settings.genesis, 0, nonce, 5)
+        .verify()
+        .unwrap();
+    let clock = Clock {
+        steady_ms: at_ms,
+        wall_ms: START_MS + at_ms,
+    };
+    let mut output = Output::default();
+    replica
+        .step(clock, Input::Offer(vec![transaction]), &mut output)
+        .unwrap();
+    output
+}
+
+#[test]
+fn one_validator_commits_a_transfer_in_one_step_and_one_sync() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    let syncs = disk.syncs();
+    let output = offer(&mut replica, 2, 0);
+    assert_eq!(output.commits.len(), 1);
+    assert_eq!(output.commits[0].receipts[0].outcome, Ok(()));
+    assert_eq!(replica.state().tip().height, 1);
+    assert_eq!(disk.syncs() - syncs, 1);
+}
+
+#[test]
+fn offering_twice_changes_nothing() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 4).unwrap();
+    assert_eq!(offer(&mut replica, 2, 0).offers, [Ok(Admitted::New)]);
+    assert_eq!(offer(&mut replica, 3, 0).offers, [Ok(Admitted::Known)]);
+    assert_eq!(replica.waiting(), 1);
+}
+
+#[test]
+fn a_restart_gives_the_same_state_whatever_was_flushed() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    for nonce in 0..150 {
+        offer(&mut replica, 2 + nonce, nonce);
+    }
+    let (root, tip) = (replica.state().root(), replica.state().tip());
+    drop(replica);
+    disk.crash(|_| 0);
+    let replica = open(&disk, 1).unwrap();
+    assert_eq!((replica.state().root(), replica.state().tip()), (root, tip));
+    assert_eq!(tip.height, 150);
+    assert!(disk.list().unwrap().len() <= 5, "{:?}", disk.list());
+}
+
+#[test]
+fn a_closed_replica_opens_without_its_log() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    offer(&mut replica, 2, 0);
+    let root = replica.state().root();
+    replica.close().unwrap();
+    let store = Store::open(&disk, &genesis(1, 0)).unwrap();
+    assert_eq!(store.load().unwrap().0.root(), root);
+}
+
+#[test]
+fn two_processes_never_share_a_folder() {
+    let disk = MemoryDisk::default();
+    let first = open(&disk, 1).unwrap();
+    assert!(matches!(open(&disk, 1), Err(ReplicaError::InUse)));
+    drop(first);
+    open(&disk, 1).unwrap();
+}
+
+#[test]
+fn an_idle_network_of_one_ticks_slowly() {
+    let mut world = World::new(1, 1);
+    world.run_for_ms(40_000);
+    assert_eq!(world.heights(), [2]);
+}
+
+#[test]
+fn a_transaction_that_waits_for_a_missing_one_makes_no_blocks() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    offer(&mut replica, 2, 1);
+    let after_first = replica.state().tip().height;
+    for at_ms in 3..100 {
+        let clock = Clock {
+            steady_ms: at_ms,
+            wall_ms: START_MS + at_ms,
+        };
+        replica
+            .step(clock, Input::Tick, &mut Output::default())
+            .unwrap();
+    }
+    assert!(after_first <= 1);
+    assert_eq!(replica.state().tip().height, after_first);
+    let output = offer(&mut replica, 200, 0);
+    assert_eq!(output.commits.last().unwrap().ids.len(), 2);
+}
+
+#[test]
+fn a_transaction_that_can_no_longer_be_applied_is_told() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 4).unwrap();
+    offer(&mut replica, 2, 0);
+    let late = Clock {
+        steady_ms: 5,
+        wall_ms: START_MS + 3_000_001,
+    };
+    let mut output = Output::default();
+    replica.step(late, Input::Tick, &mut output).unwrap();
+    assert!(matches!(
+        output.dropped[..],
+        [(_, Rejection::Expired { .. })]
+    ));
+    assert_eq!(replica.waiting(), 0);
+}
+
+#[test]
+fn four_replicas_commit_the_same_blocks() {
+    let mut world = World::new(4, 9);
+    for _ in 0..20 {
+        world.offer();
+        world.run_for_ms(200);
+    }
+    world.heal();
+    world.assert_nothing_lost();
+    let committed: usize = world
+        .acknowledged
+        .values()
+        .map(|(_, _, ids)| ids.len())
+        .sum();
+    assert_eq!(committed, 20);
+}
+
+#[test]
+fn a_crash_at_any_change_of_the_disk_loses_nothing_acknowledged() {
+    let mut crashes = 0;
+    for seed in 0..20 {
+        for validators in [1, 4] {
+            let mut world = World::new(validators, seed);
+            world.lost_percent = 5;
+            world.storm(25);
+            world.heal();
+            world.assert_nothing_lost();
+            world.assert_signed_once();
+            assert_eq!(world.evidence, 0, "a validator was seen signing twice");
+            crashes += world.crashes;
+        }
+    }
+    assert!(crashes > 100, "only {crashes} crashes");
+}
+
+fn crash_one_after(changes: impl Iterator<Item = u64>) {
+    for changes in changes {
+        let mut world = World::new(1, 1);
+        for _ in 0..3 {
+            world.offer();
+            world.run_for_ms(20);
+        }
+        world.disk(0).die_after(changes);
+        for _ in 0..70 {
+            world.offer();
+            world.run_for_ms(20);
+            world.start(0);
+        }
+        world.assert_nothing_lost();
+        world.assert_signed_once();
+    }
+}
+
+#[test]
+fn one_validator_survives_a_crash_after_many_a_change() {
+    crash_one_after((0..400).step_by(17));
+}
+
+#[test]
+fn one_validator_survives_a_crash_after_every_single_change_slow() {
+    crash_one_after(0..400);
+}
+
+/// Plants a bug in many worlds; gives the first complaint of the checks.
+fn complaint(plant: impl Fn(&mut World)) -> Option<String> {
+    (0..30).find_map(|seed| {
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut world = World::new(if seed % 2 == 0 { 1 } else { 4 }, seed);
+            plant(&mut world);
+            world.storm(25);
+            world.heal();
+            world.assert_nothing_lost();
+            world.assert_signed_once();
+        }));
+        let panic = caught.err()?;
+        panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| Some(String::from("?")))
+    })
+}
+
+/// The checks that a loss or a double signature can trip.
+fn is_safety(complaint: &str) -> bool {
+    [
+        "lost height",
+        "signed twice",
+        "replicas disagree",
+        "opening the store",
+        "damaged",
+    ]
+    .iter()
+    .any(|part| complaint.contains(part))
+}
+
+#[test]
+fn planted_syncs_that_do_nothing_are_caught() {
+    let complaint = complaint(|world| {
+        for at in 0..world.heights().len() {
+            world.disk(at).ignore_syncs();
+        }
+    });
+    assert!(complaint.as_deref().is_some_and(is_safety), "{complaint:?}");
+}
+
+#[test]
+fn planted_a_log_removed_behind_an_old_key_is_caught_without_quarantine() {
+    // The test's settings say that the key is new, which is the lie that lifts the quarantine.
+    let complaint = complaint(|world| world.loses_log = true);
+    assert!(complaint.as_deref().is_some_and(is_safety), "{complaint:?}");
+}
+
+#[test]
+fn a_failed_sync_ends_the_replica() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    disk.fail_sync_after(0);
+    let transaction = transfer(&genesis(1, 0), 0, 0, 5).verify().unwrap();
+    let mut output = Output::default();
+    let failed = replica.step(CLOCK, Input::Offer(vec![transaction]), &mut output);
+    assert!(matches!(failed, Err(ReplicaError::Wal(_))));
+    let is_signed = |message: &Message| matches!(message, Message::Vote(_) | Message::Proposal(..));
+    assert!(output.commits.is_empty());
+    assert!(
+        !output
+            .messages
+            .iter()
+            .any(|(_, message)| is_signed(message))
+    );
+}
+
+#[test]
+fn a_missing_log_stops_a_validator_from_voting_until_a_younger_block() {
+    let mut world = World::new(4, 3);
+    for _ in 0..5 {
+        world.offer();
+        world.run_for_ms(500);
+    }
+    world.heal();
+    for name in world.disk(3).list().unwrap() {
+        if name.starts_with("wal-") {
+            world.crash(3);
+            world.disk(3).remove(&name).unwrap();
+        }
+    }
+    world.start(3);
+    assert!(!world.replica(3).is_voting());
+    world.run_for_ms(10_000);
+    assert!(!world.replica(3).is_voting());
+    world.run_for_ms(120_000);
+    assert!(world.replica(3).is_voting());
+    world.heal();
+    world.assert_nothing_lost();
+    world.assert_signed_once();
+}
+
+#[test]
+fn a_nearly_full_disk_only_reads_and_comes_back() {
+    let disk = MemoryDisk::default();
+    let mut low = settings(genesis(1, 0));
+    low.space_low_bytes = 1_000_000;
+    let mut replica = Replica::open(Arc::new(disk.clone()), validator(0), low, CLOCK).unwrap();
+    assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
+    let used = (1u64 << 40) - disk_free_of(&disk);
+    disk.set_capacity(used + 500_000);
+    let refused = offer(&mut replica, 2_000, 1);
+    assert_eq!(refused.offers, [Err(Refusal::ReadOnly)]);
+    assert!(replica.is_read_only());
+    disk.set_capacity(used + 100_000_000);
+    let output = offer(&mut replica, 4_000, 1);
+    assert_eq!(output.commits.len(), 1);
+}
+
+fn disk_free_of(disk: &MemoryDisk) -> u64 {
+    disk.set_capacity(1 << 40);
+    disk.free_bytes().unwrap()
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_step_finishes_it_later() {
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
+    let used = (1u64 << 40) - disk_free_of(&disk);
+    disk.set_capacity(used);
+    let stalled = offer(&mut replica, 3, 1);
+    assert!(stalled.commits.is_empty() && replica.is_read_only());
+    assert_eq!(offer(&mut replica, 4, 2).offers, [Err(Refusal::ReadOnly)]);
+    disk.set_capacity(u64::MAX);
+    let mut output = Output::default();
+    let later = Clock {
+        steady_ms: 2_000,
+        wall_ms: START_MS + 2_000,
+    };
+    replica.step(later, Input::Tick, &mut output).unwrap();
+    assert_eq!(output.commits.len(), 1);
+}

@@ -1,0 +1,455 @@
+//! The decided chain and its state's rows, in one redb file.
+//!
+//! One transaction writes everything a block leaves: its rows, itself, its certificate, its
+//! receipts, where its transactions are, and the tip. So the file is always at exactly one height.
+//! It is a cache of the log: a block is safe once the log holds it, so its transaction here need not
+//! be synced, and [`Store::flush`] does that for many blocks at once before the log is cut.
+//!
+//! Reading trusts nothing: on opening, the rows must have the root of the tip's header, and every
+//! block that is read is checked against the id in its certificate.
+
+mod backend;
+mod history;
+mod snapshot;
+
+use std::sync::Arc;
+
+use allod_state::block::{Block, Header};
+use allod_state::certificate::Certificate;
+use allod_state::event::Event;
+use allod_state::genesis::Genesis;
+use allod_state::receipt::Receipt;
+use allod_state::state::{RestoreError, Write};
+use allod_state::{BlockId, Executed, NetworkId, State, TransactionId, codec};
+use borsh::{BorshDeserialize, BorshSerialize};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
+
+use crate::disk::Disk;
+use crate::limits::STORE_CACHE_BYTES;
+use backend::Backend;
+
+pub use snapshot::{Manifest, SnapshotError};
+
+const FILE: &str = "store.redb";
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+const CERTIFICATES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("certificates");
+const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
+const TRANSACTIONS: TableDefinition<'_, &[u8; 32], (u64, u32)> =
+    TableDefinition::new("transactions");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const GENESIS: &str = "genesis";
+const TIP: &str = "tip";
+const READ_MAX: usize = 256 * 1024 * 1024;
+
+/// Why the store cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// redb or the file system refused.
+    #[error("{what} the store: {source}")]
+    Database {
+        /// What was attempted.
+        what: &'static str,
+        /// What redb said.
+        source: Box<redb::Error>,
+    },
+    /// Something read is not what was written.
+    #[error(
+        "the store holds a damaged {what} at height {height}; check the drive, then remove this node's data \
+         folder and let it catch up from its peers"
+    )]
+    Damaged {
+        /// What.
+        what: &'static str,
+        /// At which height.
+        height: u64,
+    },
+    /// The rows do not make up the tip's state.
+    #[error("opening the store: {0}")]
+    Restore(#[from] RestoreError),
+    /// It belongs to another network.
+    #[error("the store in this folder is of network {found}, not {wanted}")]
+    Foreign {
+        /// The store's.
+        found: NetworkId,
+        /// This node's.
+        wanted: NetworkId,
+    },
+    /// A block that does not follow the tip.
+    #[error("a block of height {height} cannot follow the store's tip of height {tip}")]
+    OutOfOrder {
+        /// The block's height.
+        height: u64,
+        /// The tip's.
+        tip: u64,
+    },
+}
+
+impl StoreError {
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => matches!(
+                &**source,
+                redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// Turns any of redb's errors into ours.
+trait During<T> {
+    fn during(self, what: &'static str) -> Result<T, StoreError>;
+}
+
+impl<T, E: Into<redb::Error>> During<T> for Result<T, E> {
+    fn during(self, what: &'static str) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Database {
+            what,
+            source: Box::new(source.into()),
+        })
+    }
+}
+
+/// The last decided block.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Tip {
+    /// Its header.
+    pub header: Header,
+    /// The proof that it was decided.
+    pub certificate: Certificate,
+}
+
+/// What a block's transactions and last steps did.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Outcome {
+    /// One receipt for each transaction.
+    pub receipts: Vec<Receipt>,
+    /// What the block's last steps did.
+    pub events: Vec<Event>,
+}
+
+/// A decided block as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// The block.
+    pub block: Block,
+    /// The proof that it was decided.
+    pub certificate: Certificate,
+}
+
+/// The open store. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Arc<Database>,
+    network: NetworkId,
+}
+
+impl Store {
+    /// Opens the store of `genesis`'s network; founds it where it is new.
+    ///
+    /// # Errors
+    /// Where it is damaged, of another network, or the file system refuses.
+    pub fn open(disk: &dyn Disk, genesis: &Genesis) -> Result<Self, StoreError> {
+        let file = disk.open(FILE).map_err(redb::Error::Io).during("opening")?;
+        let database = redb::Builder::new()
+            .set_cache_size(STORE_CACHE_BYTES)
+            .create_with_backend(Backend::new(file))
+            .during("opening")?;
+        let network = genesis.network();
+        let store = Self {
+            database: Arc::new(database),
+            network,
+        };
+        match store.meta(GENESIS)? {
+            Some(bytes) => store.check_network(&bytes)?,
+            None => store.found(genesis)?,
+        }
+        Ok(store)
+    }
+
+    fn check_network(&self, genesis: &[u8]) -> Result<(), StoreError> {
+        let damaged = StoreError::Damaged {
+            what: "genesis",
+            height: 0,
+        };
+        let genesis: Genesis = codec::decode("genesis", READ_MAX, genesis).map_err(|_| damaged)?;
+        let (found, wanted) = (genesis.network(), self.network);
+        if found == wanted {
+            Ok(())
+        } else {
+            Err(StoreError::Foreign { found, wanted })
+        }
+    }
+
+    fn found(&self, genesis: &Genesis) -> Result<(), StoreError> {
+        let (_, rows) = genesis.state();
+        let change = self.begin(Durability::Immediate)?;
+        write_rows(&change, &rows)?;
+        for table in [BLOCKS, CERTIFICATES, OUTCOMES] {
+            change.open_table(table).during("founding")?;
+        }
+        change.open_table(TRANSACTIONS).during("founding")?;
+        put_meta(&change, GENESIS, &codec::encode(genesis))?;
+        change.commit().during("founding")
+    }
+
+    /// The state at the tip, rebuilt from its rows, and the tip; no tip means genesis.
+    ///
+    /// # Errors
+    /// Where what is stored is not what a quorum decided.
+    pub fn load(&self) -> Result<(State, Option<Tip>), StoreError> {
+        let Some(tip) = self.tip()? else {
+            let bytes = self.meta(GENESIS)?.unwrap_or_default();
+            let damaged = StoreError::Damaged {
+                what: "genesis",
+                height: 0,
+            };
+            let genesis: Genesis =
+                codec::decode("genesis", READ_MAX, &bytes).map_err(|_| damaged)?;
+            return Ok((genesis.state().0, None));
+        };
+        let read = self.database.begin_read().during("reading")?;
+        let rows = read.open_table(ROWS).during("reading")?;
+        let mut failed = None;
+        let state = State::restore(
+            &tip.header,
+            rows.iter().during("reading")?.map_while(|row| match row {
+                Ok((key, value)) => Some((key.value().to_vec(), value.value().to_vec())),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            }),
+        );
+        if let Some(error) = failed {
+            return Err(error).during("reading");
+        }
+        Ok((state?, Some(tip)))
+    }
+
+    /// The last decided block's header and certificate.
+    ///
+    /// # Errors
+    /// Where it is damaged or cannot be read.
+    pub fn tip(&self) -> Result<Option<Tip>, StoreError> {
+        let Some(bytes) = self.meta(TIP)? else {
+            return Ok(None);
+        };
+        let damaged = || StoreError::Damaged {
+            what: "tip",
+            height: 0,
+        };
+        let tip: Tip = codec::decode("tip", READ_MAX, &bytes).map_err(|_| damaged())?;
+        if tip.header.id() == tip.certificate.block {
+            Ok(Some(tip))
+        } else {
+            Err(damaged())
+        }
+    }
+
+    /// Writes everything a decided block leaves, in one transaction. It survives a crash after the
+    /// next [`Store::flush`].
+    ///
+    /// # Errors
+    /// Where it does not follow the tip, or the file system refuses.
+    pub fn commit(
+        &self,
+        executed: &Executed,
+        bytes: &[u8],
+        certificate: &Certificate,
+    ) -> Result<(), StoreError> {
+        let header = &executed.block.header;
+        let tip = self.tip()?.map_or(0, |tip| tip.header.height);
+        if header.height != tip.saturating_add(1) {
+            return Err(StoreError::OutOfOrder {
+                height: header.height,
+                tip,
+            });
+        }
+        let change = self.begin(Durability::None)?;
+        write_rows(&change, &executed.writes)?;
+        put(&change, BLOCKS, header.height, bytes)?;
+        put(
+            &change,
+            CERTIFICATES,
+            header.height,
+            &codec::encode(certificate),
+        )?;
+        let outcome = codec::encode(&(&executed.receipts, &executed.events));
+        put(&change, OUTCOMES, header.height, &outcome)?;
+        {
+            let mut table = change.open_table(TRANSACTIONS).during("writing")?;
+            for (index, id) in (0u32..).zip(&executed.ids) {
+                table
+                    .insert(id.as_bytes(), (header.height, index))
+                    .during("writing")?;
+            }
+        }
+        let tip = Tip {
+            header: header.clone(),
+            certificate: certificate.clone(),
+        };
+        put_meta(&change, TIP, &codec::encode(&tip))?;
+        change.commit().during("writing")
+    }
+
+    /// Puts everything committed on the disk.
+    ///
+    /// # Errors
+    /// After an error nothing is known about the file: end the process.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let mut change = self.begin(Durability::Immediate)?;
+        // Two phases: half a commit can never pass for a whole one; and reopening needs no full walk.
+        change.set_two_phase_commit(true);
+        change.set_quick_repair(true);
+        change.commit().during("syncing")
+    }
+
+    /// The decided block of a height, where it is kept.
+    ///
+    /// # Errors
+    /// Where it is damaged or cannot be read.
+    pub fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
+        let Some((bytes, certificate)) = self.block_bytes(height)? else {
+            return Ok(None);
+        };
+        let damaged = || StoreError::Damaged {
+            what: "block",
+            height,
+        };
+        let block = Block::from_bytes(&bytes).map_err(|_| damaged())?;
+        if block.header.id() != certificate.block {
+            return Err(damaged());
+        }
+        Ok(Some(StoredBlock { block, certificate }))
+    }
+
+    /// The decided block of a height as its canonical bytes.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn block_bytes(&self, height: u64) -> Result<Option<(Vec<u8>, Certificate)>, StoreError> {
+        let read = self.database.begin_read().during("reading")?;
+        let blocks = read.open_table(BLOCKS).during("reading")?;
+        let certificates = read.open_table(CERTIFICATES).during("reading")?;
+        let block = blocks.get(height).during("reading")?;
+        let certificate = certificates.get(height).during("reading")?;
+        let (Some(block), Some(certificate)) = (block, certificate) else {
+            return Ok(None);
+        };
+        let damaged = |_| StoreError::Damaged {
+            what: "certificate",
+            height,
+        };
+        let certificate =
+            codec::decode("certificate", READ_MAX, certificate.value()).map_err(damaged)?;
+        Ok(Some((block.value().to_vec(), certificate)))
+    }
+
+    /// What the block of a height did, where it is kept.
+    ///
+    /// # Errors
+    /// Where it is damaged or cannot be read.
+    pub fn outcome(&self, height: u64) -> Result<Option<Outcome>, StoreError> {
+        let read = self.database.begin_read().during("reading")?;
+        let outcomes = read.open_table(OUTCOMES).during("reading")?;
+        let Some(bytes) = outcomes.get(height).during("reading")? else {
+            return Ok(None);
+        };
+        let damaged = |_| StoreError::Damaged {
+            what: "outcome",
+            height,
+        };
+        codec::decode("outcome", READ_MAX, bytes.value())
+            .map(Some)
+            .map_err(damaged)
+    }
+
+    /// The height, place and receipt of a committed transaction, where it is kept.
+    ///
+    /// # Errors
+    /// Where it is damaged or cannot be read.
+    pub fn receipt(&self, id: &TransactionId) -> Result<Option<(u64, u32, Receipt)>, StoreError> {
+        let read = self.database.begin_read().during("reading")?;
+        let places = read.open_table(TRANSACTIONS).during("reading")?;
+        let place = places
+            .get(id.as_bytes())
+            .during("reading")?
+            .map(|place| place.value());
+        let Some((height, index)) = place else {
+            return Ok(None);
+        };
+        let damaged = || StoreError::Damaged {
+            what: "receipt",
+            height,
+        };
+        let outcome = self.outcome(height)?.ok_or_else(damaged)?;
+        let receipt = usize::try_from(index)
+            .ok()
+            .and_then(|at| outcome.receipts.get(at).cloned());
+        let receipt = receipt
+            .filter(|receipt| receipt.transaction == *id)
+            .ok_or_else(damaged)?;
+        Ok(Some((height, index, receipt)))
+    }
+
+    fn begin(&self, durability: Durability) -> Result<WriteTransaction, StoreError> {
+        let mut change = self.database.begin_write().during("writing")?;
+        change.set_durability(durability).during("writing")?;
+        Ok(change)
+    }
+
+    fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = self.database.begin_read().during("reading")?;
+        let table = match read.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            other => other.during("reading")?,
+        };
+        Ok(table
+            .get(name)
+            .during("reading")?
+            .map(|bytes| bytes.value().to_vec()))
+    }
+}
+
+fn write_rows(change: &WriteTransaction, rows: &[Write]) -> Result<(), StoreError> {
+    let mut table = change.open_table(ROWS).during("writing")?;
+    for (key, value) in rows {
+        match value {
+            Some(value) => drop(table.insert(&key[..], &value[..]).during("writing")?),
+            None => drop(table.remove(&key[..]).during("writing")?),
+        }
+    }
+    Ok(())
+}
+
+fn put(
+    change: &WriteTransaction,
+    table: TableDefinition<'_, u64, &[u8]>,
+    height: u64,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    let mut table = change.open_table(table).during("writing")?;
+    table.insert(height, bytes).during("writing")?;
+    Ok(())
+}
+
+fn put_meta(change: &WriteTransaction, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut table = change.open_table(META).during("writing")?;
+    table.insert(name, bytes).during("writing")?;
+    Ok(())
+}
+
+/// The id of the block a tip stands for; genesis has its network's.
+#[must_use]
+pub fn tip_block(tip: Option<&Tip>, network: NetworkId) -> BlockId {
+    tip.map_or(BlockId(network.0), |tip| tip.certificate.block)
+}
+
+#[cfg(test)]
+mod tests;

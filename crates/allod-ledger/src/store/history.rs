@@ -1,0 +1,75 @@
+//! Letting go of old blocks.
+
+use allod_state::block::Block;
+use redb::{Durability, ReadableTable};
+
+use super::{BLOCKS, CERTIFICATES, During, OUTCOMES, Store, StoreError, TRANSACTIONS};
+use crate::limits::PRUNED_PER_CALL_MAX;
+
+impl Store {
+    /// Removes blocks with a time before `before_ms`, oldest first and never the tip's; at most a
+    /// bounded number per call. Says how many went. It survives a crash after the next flush.
+    ///
+    /// # Errors
+    /// Where a block is damaged or the file system refuses.
+    pub fn prune(&self, before_ms: u64) -> Result<usize, StoreError> {
+        let tip = self.tip()?.map_or(0, |tip| tip.header.height);
+        let change = self.begin(Durability::None)?;
+        let mut pruned = 0;
+        {
+            let mut blocks = change.open_table(BLOCKS).during("pruning")?;
+            let mut certificates = change.open_table(CERTIFICATES).during("pruning")?;
+            let mut outcomes = change.open_table(OUTCOMES).during("pruning")?;
+            let mut places = change.open_table(TRANSACTIONS).during("pruning")?;
+            while pruned < PRUNED_PER_CALL_MAX {
+                let Some((height, block)) = first(&blocks)? else {
+                    break;
+                };
+                if height >= tip || block.header.time_ms >= before_ms {
+                    break;
+                }
+                for transaction in &block.transactions {
+                    let id = transaction.body.id();
+                    places.remove(id.as_bytes()).during("pruning")?;
+                }
+                blocks.remove(height).during("pruning")?;
+                certificates.remove(height).during("pruning")?;
+                outcomes.remove(height).during("pruning")?;
+                pruned = pruned.saturating_add(1);
+            }
+        }
+        change.commit().during("pruning")?;
+        Ok(pruned)
+    }
+
+    /// The lowest height whose block is kept.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn oldest_height(&self) -> Result<Option<u64>, StoreError> {
+        use redb::ReadableDatabase;
+        let read = self.database.begin_read().during("reading")?;
+        let blocks = read.open_table(BLOCKS).during("reading")?;
+        Ok(blocks
+            .first()
+            .during("reading")?
+            .map(|(height, _)| height.value()))
+    }
+}
+
+fn first(
+    blocks: &impl ReadableTable<u64, &'static [u8]>,
+) -> Result<Option<(u64, Block)>, StoreError> {
+    let Some((height, bytes)) = blocks.first().during("pruning")? else {
+        return Ok(None);
+    };
+    let height = height.value();
+    let damaged = |_| StoreError::Damaged {
+        what: "block",
+        height,
+    };
+    Ok(Some((
+        height,
+        Block::from_bytes(bytes.value()).map_err(damaged)?,
+    )))
+}

@@ -1,0 +1,232 @@
+//! The store: reopening, reading back, pruning, snapshots, damage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use allod_state::{Digest, Rejection};
+
+use super::*;
+use crate::disk::MemoryDisk;
+use crate::replica::tests::world::{START_MS, genesis, settings, transfer, validator};
+use crate::replica::{Clock, Input, Output, Replica};
+
+/// A disk with a closed chain of `blocks` blocks, one minute apart.
+fn chain(blocks: u64) -> (MemoryDisk, State) {
+    let disk = MemoryDisk::default();
+    let clock = |minute: u64| Clock {
+        steady_ms: minute,
+        wall_ms: START_MS + 60_000 * minute,
+    };
+    let genesis = genesis(1, 0);
+    let mut replica = Replica::open(
+        Arc::new(disk.clone()),
+        validator(0),
+        settings(genesis.clone()),
+        clock(0),
+    )
+    .unwrap();
+    for nonce in 0..blocks {
+        let mut transaction = transfer(&genesis, 0, nonce, 1);
+        transaction.body.expires_ms = START_MS + 60_000 * nonce + 600_000;
+        let key = crate::replica::tests::world::owner(0);
+        transaction.signature = crate::bft::Signer::sign(&key, &transaction.body.sign_bytes());
+        let input = Input::Offer(vec![transaction.verify().unwrap()]);
+        replica
+            .step(clock(nonce + 1), input, &mut Output::default())
+            .unwrap();
+    }
+    let state = replica.state().clone();
+    replica.close().unwrap();
+    (disk, state)
+}
+
+fn open(disk: &MemoryDisk) -> Store {
+    Store::open(disk, &genesis(1, 0)).unwrap()
+}
+
+#[test]
+fn reopening_rebuilds_the_state_with_the_tips_root() {
+    let (disk, state) = chain(5);
+    let (loaded, tip) = open(&disk).load().unwrap();
+    assert_eq!(loaded.root(), state.root());
+    assert_eq!(loaded.tip(), state.tip());
+    assert_eq!(tip.unwrap().header.height, 5);
+}
+
+#[test]
+fn a_new_store_holds_genesis() {
+    let disk = MemoryDisk::default();
+    let (state, tip) = open(&disk).load().unwrap();
+    assert_eq!(state.root(), genesis(1, 0).state().0.root());
+    assert_eq!(tip, None);
+}
+
+#[test]
+fn another_networks_store_is_refused() {
+    let (disk, _) = chain(1);
+    let refused = Store::open(&disk, &genesis(1, 7));
+    assert!(matches!(refused, Err(StoreError::Foreign { .. })));
+}
+
+#[test]
+fn blocks_outcomes_and_receipts_are_read_back_by_height_and_id() {
+    let (disk, _) = chain(3);
+    let store = open(&disk);
+    for height in 1..=3 {
+        let stored = store.block(height).unwrap().unwrap();
+        let id = stored.block.transactions[0].body.id();
+        let (found, index, receipt) = store.receipt(&id).unwrap().unwrap();
+        assert_eq!((found, index), (height, 0));
+        assert_eq!(receipt.outcome, Ok::<(), Rejection>(()));
+        assert_eq!(store.outcome(height).unwrap().unwrap().receipts, [receipt]);
+    }
+    assert_eq!(store.block(4).unwrap(), None);
+    assert_eq!(store.receipt(&TransactionId([9; 32])).unwrap(), None);
+}
+
+#[test]
+fn pruning_removes_old_blocks_but_never_the_tip() {
+    let (disk, state) = chain(6);
+    let store = open(&disk);
+    let first = store.block(1).unwrap().unwrap().block.transactions[0]
+        .body
+        .id();
+    assert_eq!(store.prune(START_MS + 60_000 * 4).unwrap(), 3);
+    assert_eq!(store.oldest_height().unwrap(), Some(4));
+    assert_eq!(store.block(3).unwrap(), None);
+    assert_eq!(store.receipt(&first).unwrap(), None);
+    assert_eq!(store.prune(u64::MAX).unwrap(), 2);
+    assert_eq!(store.oldest_height().unwrap(), Some(6));
+    assert_eq!(store.load().unwrap().0.root(), state.root());
+}
+
+#[test]
+fn a_snapshot_founds_an_equal_store() {
+    let (disk, state) = chain(4);
+    let mut chunks = BTreeMap::new();
+    let manifest = open(&disk)
+        .snapshot(|digest, bytes| {
+            chunks.insert(digest, bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    let fresh = MemoryDisk::default();
+    let genesis = genesis(1, 0);
+    let trusted = genesis.state().0.validators();
+    let fetch = |digest: &Digest| Ok(chunks[digest].clone());
+    let store = Store::import(&fresh, &genesis, &manifest, &trusted, fetch).unwrap();
+    assert_eq!(store.load().unwrap().0.root(), state.root());
+    drop(store);
+    fresh.crash(|_| 0);
+    assert_eq!(open(&fresh).load().unwrap().0.tip(), state.tip());
+}
+
+#[test]
+fn a_snapshot_from_a_liar_is_refused() {
+    let (disk, _) = chain(4);
+    let mut chunks = BTreeMap::new();
+    let manifest = open(&disk)
+        .snapshot(|digest, bytes| {
+            chunks.insert(digest, bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    let genesis = genesis(1, 0);
+    let trusted = genesis.state().0.validators();
+    let import = |manifest: &Manifest, fetch: &dyn Fn(&Digest) -> Vec<u8>| {
+        let disk = MemoryDisk::default();
+        Store::import(&disk, &genesis, manifest, &trusted, |digest| {
+            Ok(fetch(digest))
+        })
+    };
+    let honest = |digest: &Digest| chunks[digest].clone();
+
+    let flipped = |digest: &Digest| {
+        let mut bytes = chunks[digest].clone();
+        bytes[10] ^= 1;
+        bytes
+    };
+    assert!(matches!(
+        import(&manifest, &flipped),
+        Err(SnapshotError::BadChunk(_))
+    ));
+
+    let mut short = manifest.clone();
+    short.chunks.clear();
+    assert!(matches!(
+        import(&short, &honest),
+        Err(SnapshotError::Rows(_))
+    ));
+
+    let mut forged = manifest.clone();
+    forged.header.root.0[0] ^= 1;
+    assert!(matches!(
+        import(&forged, &honest),
+        Err(SnapshotError::Certificate(_))
+    ));
+
+    let mut unsigned = manifest;
+    unsigned.certificate.signatures.clear();
+    assert!(matches!(
+        import(&unsigned, &honest),
+        Err(SnapshotError::Certificate(_))
+    ));
+}
+
+#[test]
+fn a_changed_row_is_noticed_on_opening() {
+    let (disk, _) = chain(2);
+    let store = open(&disk);
+    let change = store.begin(Durability::Immediate).unwrap();
+    {
+        let mut table = change.open_table(ROWS).unwrap();
+        let (key, value) = {
+            let (key, value) = table.last().unwrap().unwrap();
+            (key.value().to_vec(), value.value().to_vec())
+        };
+        let mut changed = value;
+        *changed.last_mut().unwrap() ^= 1;
+        table.insert(&key[..], &changed[..]).unwrap();
+    }
+    change.commit().unwrap();
+    assert!(matches!(store.load(), Err(StoreError::Restore(_))));
+}
+
+#[test]
+fn a_changed_block_is_never_served() {
+    let (disk, _) = chain(2);
+    let store = open(&disk);
+    let (mut bytes, _) = store.block_bytes(1).unwrap().unwrap();
+    bytes[20] ^= 1;
+    let change = store.begin(Durability::Immediate).unwrap();
+    put(&change, BLOCKS, 1, &bytes).unwrap();
+    change.commit().unwrap();
+    let refused = store.block(1);
+    assert!(matches!(
+        refused,
+        Err(StoreError::Damaged {
+            what: "block",
+            height: 1
+        })
+    ));
+}
+
+#[test]
+fn a_block_out_of_order_is_refused() {
+    let (disk, _) = chain(1);
+    let store = open(&disk);
+    let genesis = genesis(1, 0);
+    let (state, _) = genesis.state();
+    let proposal = allod_state::Proposal {
+        time_ms: START_MS + 5,
+        proposer: crate::bft::Signer::public_key(&validator(0)),
+        transactions: &[],
+    };
+    let executed = allod_state::execute(&state, &proposal).unwrap();
+    let certificate = store.block(1).unwrap().unwrap().certificate;
+    let refused = store.commit(&executed, b"", &certificate);
+    assert!(matches!(
+        refused,
+        Err(StoreError::OutOfOrder { height: 1, tip: 1 })
+    ));
+}
