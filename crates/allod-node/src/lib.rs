@@ -1,8 +1,32 @@
 //! Makes this machine match the replicated state, and reports what happened.
 //!
 //! It never holds a rule of the economy: those are the law's.
+#![forbid(unsafe_code)]
 
+mod agent;
+mod archive;
+mod details;
+mod doors;
 pub mod home;
 pub mod identity;
+mod images;
+mod inner;
+mod ledger;
+pub mod limits;
+mod lines;
 pub mod manifest;
+mod manifests;
+pub mod node;
+mod registries;
 pub mod seal;
+mod signer;
+pub mod time;
+pub mod view;
+
+pub use agent::{service_label, unsupported, volume_label};
+pub use allod_ledger::chain::SubmitError;
+pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
+pub use images::ImageError;
+pub use manifests::KeepManifestError;
+pub use node::{ImageView, LogReader, Node, Which, WorkloadError};
+pub use registries::LoginError;

@@ -103,9 +103,9 @@ pub struct Service {
     pub stop_signal: Option<String>,
     /// How long it may take to stop before it is killed.
     pub stop_grace_ms: u64,
-    /// Capabilities added to the default set, as `CAP_NET_RAW`.
+    /// Capabilities added to those that every container has, as `CAP_NET_RAW`.
     pub cap_add: BTreeSet<String>,
-    /// Capabilities taken from the default set, as `CAP_CHOWN`, or `ALL`.
+    /// Capabilities taken from those that every container has, each by its name, as `CAP_CHOWN`.
     pub cap_drop: BTreeSet<String>,
     /// Is the root file system read-only?
     pub read_only: bool,

@@ -28,7 +28,7 @@ use crate::place;
 use crate::receipt::Receipt;
 use crate::reject::Rejection;
 use crate::state::{State, Write};
-use crate::transaction::{Body, PROTOCOL_VERSION, Verified};
+use crate::transaction::{Action, Body, PROTOCOL_VERSION, Verified};
 
 /// What a proposer puts into a block.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,39 @@ pub fn check(
     } else {
         Err(InvalidBlock::WrongHeader)
     }
+}
+
+/// What these actions of an account would do: the state after them and what would happen, or why they would be
+/// refused. It is the very code that executes them, under a full grant and without envelope, fee and signature.
+pub fn rehearse(
+    state: &State,
+    account: &AccountId,
+    actions: &[Action],
+) -> (State, Result<Vec<Event>, Rejection>) {
+    let mut after = state.clone();
+    let now_ms = state.tip().time_ms.saturating_add(1);
+    let key = PublicKey::Ed25519([0; 32]);
+    let actor = Actor {
+        account: *account,
+        key,
+        grant: Grant::full(),
+    };
+    let mut context = Context {
+        state: &mut after,
+        now_ms,
+        actor,
+        events: Vec::new(),
+    };
+    let outcome = actions
+        .iter()
+        .try_for_each(|action| action.apply(&mut context));
+    if outcome.is_ok() {
+        for step in LAST_STEPS {
+            step(&mut context);
+        }
+    }
+    let events = context.events;
+    (after, outcome.map(|()| events))
 }
 
 /// What the law does by itself after a block's transactions, in this order.

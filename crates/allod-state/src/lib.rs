@@ -46,7 +46,9 @@ mod tree;
 pub mod validator;
 pub mod volume;
 
-pub use apply::{Admission, Executed, InvalidBlock, Proposal, build, check, execute, precheck};
+pub use apply::{
+    Admission, Executed, InvalidBlock, Proposal, build, check, execute, precheck, rehearse,
+};
 pub use id::{
     AccountId, AppId, BlockId, Digest, Label, LeaseId, NetworkId, NodeId, Root, TransactionId,
 };

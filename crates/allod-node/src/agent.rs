@@ -1,0 +1,541 @@
+//! The agent: makes this machine match the law, and tells the law what became of it.
+//!
+//! One loop: something happens → [`Agent::handle`] takes it in → [`Agent::pass`] looks at the whole of what is wanted
+//! and what is here, asks the planner for the next steps, and has them carried out by tasks that report back as
+//! events. Nothing is decided in a task, and nothing is remembered that the next pass could not find out again.
+
+mod act;
+mod health;
+mod plan;
+mod probe;
+mod sight;
+mod spec;
+mod tables;
+mod tally;
+
+pub(crate) use act::chain;
+pub(crate) use probe::Target;
+pub(crate) use sight::{Sight, waiting_words};
+pub use spec::{service_label, unsupported, volume_label};
+pub(crate) use tables::{BackendsOf, Tables, resolver_scope};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allod_runtime::{
+    EndCause as RuntimeEnd, Image, Phase as RuntimePhase, Status, Usage, WorkloadId,
+};
+use allod_state::lease::{EndCause, Lease, Phase};
+use allod_state::volume::VolumeKey;
+use allod_state::{LeaseId, State};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, interval};
+
+use crate::agent::act::Done;
+use crate::agent::health::{Answer, Health};
+use crate::agent::plan::{Local, Stage, Step, Wanted};
+
+use crate::agent::tally::Tally;
+use crate::inner::Inner;
+use crate::limits::{AGENT_EVENTS_MAX, METER_PERIOD, SWEEP_PERIOD};
+use crate::manifest::{Condition, Manifest, Probe, Service};
+use crate::time::now_ms;
+
+/// What the loop is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A block was committed.
+    Committed,
+    /// The runtime saw a workload change.
+    Changed(WorkloadId),
+    /// A probe was answered.
+    Answered {
+        id: WorkloadId,
+        is_liveness: bool,
+        answer: Answer,
+    },
+    /// A step came to its end.
+    Done(WorkloadId, Done),
+    /// A given-up volume was removed, or could not be yet.
+    VolumeTried(VolumeKey),
+    /// It is time to write evidence.
+    Meter,
+    /// It is time to look at everything again.
+    Sweep,
+}
+
+/// What is known of one workload beyond what the planner needs.
+#[derive(Default)]
+struct Entry {
+    local: Local,
+    image: Option<Image>,
+    address: Option<Ipv4Addr>,
+    started_ms: u64,
+    health: Health,
+    detail: Option<String>,
+    tally: Option<Tally>,
+    probes: Vec<AbortHandle>,
+    reported: Option<(Step, Instant)>,
+}
+
+/// How long an unanswered report is left before it is sent again.
+const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Agent {
+    inner: Arc<Inner>,
+    entries: BTreeMap<WorkloadId, Entry>,
+    tasks: JoinSet<()>,
+    events: mpsc::Sender<Event>,
+    tables: Tables,
+    seen: watch::Sender<Arc<Sight>>,
+    evidence_in_flight: bool,
+    dropping: BTreeSet<VolumeKey>,
+}
+
+impl Agent {
+    /// Runs until the inbox closes.
+    pub(crate) async fn run(
+        inner: Arc<Inner>,
+        tables: Tables,
+        seen: watch::Sender<Arc<Sight>>,
+        events: mpsc::Sender<Event>,
+        mut inbox: mpsc::Receiver<Event>,
+    ) {
+        let mut agent = Self {
+            inner,
+            entries: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            events,
+            tables,
+            seen,
+            evidence_in_flight: false,
+            dropping: BTreeSet::new(),
+        };
+        let mut meter = interval(METER_PERIOD);
+        let mut sweep = interval(SWEEP_PERIOD);
+        loop {
+            let event = tokio::select! {
+                event = inbox.recv() => match event {
+                    Some(event) => event,
+                    None => return,
+                },
+                _ = meter.tick() => Event::Meter,
+                _ = sweep.tick() => Event::Sweep,
+                Some(_) = agent.tasks.join_next() => continue,
+            };
+            agent.handle(event);
+            // What came meanwhile is taken in before the next look, which is then one look for all of it.
+            for _ in 0..AGENT_EVENTS_MAX {
+                match inbox.try_recv() {
+                    Ok(event) => agent.handle(event),
+                    Err(_) => break,
+                }
+            }
+            agent.pass();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Committed => {}
+            Event::Changed(id) => self.look_at(id),
+            Event::Answered {
+                id,
+                is_liveness,
+                answer,
+            } => self.answered(id, is_liveness, answer),
+            Event::Done(id, done) => self.done(id, done),
+            Event::VolumeTried(key) => {
+                self.dropping.remove(&key);
+            }
+            Event::Meter => self.measure(),
+            Event::Sweep => self.look_at_all(),
+        }
+    }
+
+    /// Takes in what the runtime has: the truth of the moment, whoever started it.
+    fn learn(&mut self, statuses: Vec<Status>, is_whole: bool) {
+        let mut present = BTreeSet::new();
+        for status in statuses {
+            present.insert(status.id);
+            self.learn_one(status);
+        }
+        if is_whole {
+            for (id, entry) in &mut self.entries {
+                let is_gone = entry.local.stage == Stage::Running && !present.contains(id);
+                if is_gone && !entry.local.is_busy {
+                    entry.local.stage = Stage::Failed(EndCause::Lost);
+                    entry.stop_probes();
+                }
+            }
+        }
+    }
+
+    fn learn_one(&mut self, status: Status) {
+        let entry = self.entries.entry(status.id).or_default();
+        match status.phase {
+            RuntimePhase::Created => {}
+            RuntimePhase::Running {
+                address,
+                started_ms,
+                ..
+            } => {
+                entry.address = Some(address);
+                entry.started_ms = started_ms;
+                if entry.local.stage != Stage::Running {
+                    entry.local.stage = Stage::Running;
+                    entry.health = Health::default();
+                }
+            }
+            RuntimePhase::Exited { cause, .. } => {
+                entry.detail = Some(cause.to_string());
+                entry.local.stage = Stage::Exited(cause_of(&cause));
+                entry.local.is_ready = false;
+                entry.stop_probes();
+                if let Some(tally) = &mut entry.tally {
+                    tally.set_ready(false, now_ms());
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, id: WorkloadId, is_liveness: bool, answer: Answer) {
+        let Some((service, _)) = self.service_of(&id) else {
+            return;
+        };
+        let Some(entry) = self
+            .entries
+            .get_mut(&id)
+            .filter(|e| e.local.stage == Stage::Running)
+        else {
+            return;
+        };
+        let readiness = readiness_of(&service);
+        let Some(probe) = (if is_liveness {
+            service.liveness.clone()
+        } else {
+            readiness
+        }) else {
+            return;
+        };
+        let kills = is_liveness || service.liveness.as_ref() == service.readiness.as_ref();
+        entry
+            .health
+            .observe(&probe, kills && service.liveness.is_some(), answer);
+        entry.local.verdict = entry.health.verdict;
+        if let Some(complaint) = &entry.health.complaint {
+            entry.detail = Some(complaint.clone());
+        } else {
+            entry.detail = None;
+        }
+        entry.set_ready(entry.health.is_ready);
+    }
+
+    fn done(&mut self, id: WorkloadId, done: Done) {
+        let done = match done {
+            Done::Looked(statuses, is_whole) => return self.learn(statuses, is_whole),
+            Done::Measured(usages) => return self.measured(usages),
+            Done::Submitted => {
+                self.evidence_in_flight = false;
+                return;
+            }
+            other => other,
+        };
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        entry.local.is_busy = false;
+        match done {
+            Done::Prepared(image) => {
+                entry.image = Some(image);
+                entry.local.stage = Stage::Prepared;
+            }
+            Done::Failed(cause, detail) => {
+                entry.local.stage = Stage::Failed(cause);
+                entry.detail = Some(detail);
+            }
+            Done::Started(status) => self.learn_one(status),
+            Done::Removed(usage) => {
+                if let (Some(tally), Some(usage)) = (&mut entry.tally, usage) {
+                    tally.sample(usage, now_ms());
+                }
+                entry.local.stage = Stage::Unprepared;
+                entry.address = None;
+                entry.stop_probes();
+                self.submit_evidence();
+            }
+            Done::Reported => {}
+            Done::Retry(detail) => {
+                tracing::warn!(workload = %id, %detail, "a step failed and will be tried again");
+                entry.detail = Some(detail);
+            }
+            Done::Looked(..) | Done::Measured(_) | Done::Submitted => {}
+        }
+    }
+
+    fn measured(&mut self, usages: Vec<(WorkloadId, Usage)>) {
+        let now = now_ms();
+        for (id, usage) in usages {
+            if let Some(tally) = self
+                .entries
+                .get_mut(&id)
+                .and_then(|entry| entry.tally.as_mut())
+            {
+                tally.sample(usage, now);
+            }
+        }
+        self.submit_evidence();
+    }
+
+    /// Looks at the whole of both sides and has the next steps carried out.
+    fn pass(&mut self) {
+        let state = self.inner.ledger.state();
+        let leases = self.leases(&state);
+        self.watch_over(&leases);
+        let wanted = self.wanted(&leases);
+        let ended = self.ended(&state);
+        let locals: BTreeMap<WorkloadId, Local> = self
+            .entries
+            .iter()
+            .map(|(id, entry)| (*id, entry.local.clone()))
+            .collect();
+        let sight = self.sight(&state, &leases);
+        self.tables.publish(&sight);
+        self.seen.send_replace(Arc::new(sight));
+        for (id, step) in plan::plan(&wanted, &locals, &ended) {
+            self.begin(id, step, &leases);
+        }
+        self.drop_volumes(&state);
+    }
+
+    /// The active leases of this node with what their manifests say.
+    fn leases(
+        &self,
+        state: &State,
+    ) -> BTreeMap<WorkloadId, (LeaseId, Lease, Option<Arc<Manifest>>)> {
+        let ids = state.active_leases_on(&self.inner.node);
+        let leases = ids.into_iter().filter_map(|id| {
+            let lease = state.lease(&id)?;
+            let revision = state.revision(&(lease.app, lease.revision));
+            let manifest = revision.and_then(|revision| {
+                let label = &lease.app_label;
+                self.inner
+                    .manifests
+                    .manifest(&revision.manifest, label, &self.inner.identity)
+            });
+            Some((workload_of(&id, &lease), (id, lease, manifest)))
+        });
+        leases.collect()
+    }
+
+    /// Has a tally and probes for every lease that needs them.
+    fn watch_over(&mut self, leases: &Leases) {
+        let now = now_ms();
+        for (id, (_, lease, manifest)) in leases {
+            let entry = self.entries.entry(*id).or_default();
+            entry.local.slot = Some(lease.slot());
+            let tally = entry
+                .tally
+                .get_or_insert_with(|| Tally::new(lease.meter.clone(), now));
+            if entry.local.stage != Stage::Running || !entry.probes.is_empty() {
+                continue;
+            }
+            let Some((_, service)) = manifest.as_ref().and_then(|m| find(m, lease)) else {
+                continue;
+            };
+            let Some(address) = entry.address else {
+                continue;
+            };
+            match readiness_of(service) {
+                None => {
+                    entry.health.is_ready = true;
+                    entry.local.is_ready = true;
+                    tally.set_ready(true, now);
+                }
+                Some(probe) => {
+                    let target = self.inner.target(*id, address);
+                    let started = entry.started_ms;
+                    let task =
+                        ask_again_and_again(target, probe, false, started, self.events.clone());
+                    entry.probes.push(self.tasks.spawn(task));
+                }
+            }
+            if let Some(probe) = service
+                .liveness
+                .clone()
+                .filter(|p| Some(p) != service.readiness.as_ref())
+            {
+                let target = self.inner.target(*id, address);
+                let task =
+                    ask_again_and_again(target, probe, true, entry.started_ms, self.events.clone());
+                entry.probes.push(self.tasks.spawn(task));
+            }
+        }
+    }
+
+    fn wanted(&self, leases: &Leases) -> BTreeMap<WorkloadId, Wanted> {
+        let wanted = leases.iter().map(|(id, (_, lease, manifest))| {
+            let found = manifest.as_ref().and_then(|manifest| find(manifest, lease));
+            let is_blocked =
+                found.is_some_and(|(_, service)| self.is_blocked(service, lease, leases));
+            let wanted = Wanted {
+                slot: lease.slot(),
+                phase: lease.phase.clone(),
+                has_volumes: !lease.volumes.is_empty(),
+                is_readable: found.is_some(),
+                is_blocked,
+            };
+            (*id, wanted)
+        });
+        wanted.collect()
+    }
+
+    /// Whether a service that this one depends on has not come far enough. Only the first start waits: a dependency
+    /// that fails later is its own affair.
+    fn is_blocked(&self, service: &Service, lease: &Lease, leases: &Leases) -> bool {
+        service.depends_on.iter().any(|(name, condition)| {
+            let label = service_label(&lease.app_label, name);
+            let mut replicas = leases
+                .iter()
+                .filter(|(_, (_, other, _))| other.app == lease.app && other.service == label)
+                .filter_map(|(id, _)| self.entries.get(id));
+            let state = self.inner.ledger.state();
+            match condition {
+                Condition::Started => !replicas.any(|entry| entry.local.stage == Stage::Running),
+                Condition::Healthy => !replicas.any(|entry| entry.local.is_ready),
+                Condition::Completed => !act::has_completed(&state, lease, &label),
+            }
+        })
+    }
+
+    /// The workloads here whose lease the law has ended.
+    fn ended(&self, state: &State) -> BTreeSet<WorkloadId> {
+        let has_ended = |id: &WorkloadId| {
+            state
+                .lease(&LeaseId(id.lease))
+                .is_some_and(|lease| !lease.is_active())
+        };
+        self.entries.keys().copied().filter(has_ended).collect()
+    }
+
+    fn service_of(&self, id: &WorkloadId) -> Option<(Service, Lease)> {
+        let lease = self.inner.ledger.state().lease(&LeaseId(id.lease))?;
+        let manifest = self.inner.manifests.opened(&lease.manifest)?;
+        let (_, service) = find(&manifest, &lease)?;
+        Some((service.clone(), lease))
+    }
+}
+
+type Leases = BTreeMap<WorkloadId, (LeaseId, Lease, Option<Arc<Manifest>>)>;
+
+impl Entry {
+    fn set_ready(&mut self, is_ready: bool) {
+        if self.local.is_ready != is_ready {
+            self.local.is_ready = is_ready;
+            if let Some(tally) = &mut self.tally {
+                tally.set_ready(is_ready, now_ms());
+            }
+        }
+    }
+
+    fn stop_probes(&mut self) {
+        for probe in self.probes.drain(..) {
+            probe.abort();
+        }
+        self.set_ready(false);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        for probe in &self.probes {
+            probe.abort();
+        }
+    }
+}
+
+/// The workload of a lease.
+pub(crate) const fn workload_of(id: &LeaseId, lease: &Lease) -> WorkloadId {
+    WorkloadId {
+        lease: id.0,
+        epoch: lease.epoch,
+    }
+}
+
+/// The service of a lease in its manifest.
+pub(crate) fn find<'a>(manifest: &'a Manifest, lease: &Lease) -> Option<(&'a str, &'a Service)> {
+    let mut services = manifest.services.iter();
+    let found = services.find(|(name, _)| service_label(&lease.app_label, name) == lease.service);
+    found.map(|(name, service)| (name.as_str(), service))
+}
+
+/// How a service is known to be ready: its own probe, or its first TCP port listening, or nothing.
+fn readiness_of(service: &Service) -> Option<Probe> {
+    use crate::manifest::{Check, Protocol};
+    service.readiness.clone().or_else(|| {
+        let port = service
+            .ports
+            .iter()
+            .find(|port| port.protocol == Protocol::Tcp)?;
+        Some(Probe {
+            check: Check::Tcp {
+                port: port.container,
+            },
+            interval_ms: 5_000,
+            timeout_ms: 2_000,
+            retries: 3,
+            start_period_ms: 60_000,
+            within_ms: 60_000,
+        })
+    })
+}
+
+fn cause_of(cause: &RuntimeEnd) -> EndCause {
+    match cause {
+        RuntimeEnd::Exited { code } => EndCause::Exited { code: *code },
+        RuntimeEnd::Signaled { signal } => EndCause::Signaled { signal: *signal },
+        RuntimeEnd::OutOfMemory => EndCause::OutOfMemory,
+        RuntimeEnd::ImageMissing { .. } => EndCause::ImageNotFound,
+        RuntimeEnd::BadDigest { .. } => EndCause::BadDigest,
+        RuntimeEnd::StartFailed { .. } => EndCause::StartFailed,
+        RuntimeEnd::Stopped | RuntimeEnd::Lost => EndCause::Lost,
+    }
+}
+
+async fn ask_again_and_again(
+    target: Target,
+    probe: Probe,
+    is_liveness: bool,
+    started_ms: u64,
+    events: mpsc::Sender<Event>,
+) {
+    let mut asked = 0;
+    let mut was_ready = false;
+    loop {
+        let answer = probe::ask(&target, &probe, now_ms().saturating_sub(started_ms)).await;
+        was_ready |= answer.outcome.is_ok();
+        let event = Event::Answered {
+            id: target.id,
+            is_liveness,
+            answer,
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(probe::pause(&probe, asked, was_ready)).await;
+        asked = asked.saturating_add(1);
+    }
+}
+
+/// Whether a report of this phase has been answered by the law.
+fn is_answered(step: Step, phase: &Phase) -> bool {
+    use allod_state::lease::Report;
+    match step {
+        Step::Report(Report::Ready) => matches!(phase, Phase::Ready { .. }),
+        Step::Report(Report::NotReady) => matches!(phase, Phase::Placed),
+        _ => false,
+    }
+}

@@ -1,0 +1,381 @@
+//! Carrying steps out. What is here decides nothing: each step runs to its end and says how it ended.
+
+use std::sync::Arc;
+
+use allod_runtime::{Client, ClientError, Image, Refusal, Status, Usage, WorkloadId};
+use allod_state::evidence::SubmitEvidence;
+use allod_state::lease::{EndCause, Lease, Report, ReportLease};
+use allod_state::limits::EVIDENCE_ITEMS_MAX;
+use allod_state::volume::{ReportVolume, Standing};
+use allod_state::{AppId, LeaseId, State};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use crate::agent::plan::{Stage, Step};
+use crate::agent::{
+    Agent, Event, Leases, REPORT_PATIENCE, find, is_answered, resolver_scope, spec,
+};
+use crate::limits::{DRAIN_GRACE, RETRY_PAUSE};
+use crate::manifest::Service;
+use crate::time::now_ms;
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// The image and volumes are here.
+    Prepared(Image),
+    /// It cannot be prepared or started; the cause for the law and the words for people.
+    Failed(EndCause, String),
+    /// It runs.
+    Started(Status),
+    /// Nothing of it is left; the last measurement.
+    Removed(Option<Usage>),
+    /// The law has it.
+    Reported,
+    /// It did not work this time.
+    Retry(String),
+    /// What the runtime has, and whether that is all of it.
+    Looked(Vec<Status>, bool),
+    /// What workloads used.
+    Measured(Vec<(WorkloadId, Usage)>),
+    /// Evidence was taken or refused.
+    Submitted,
+}
+
+impl Agent {
+    pub(super) fn begin(&mut self, id: WorkloadId, step: Step, leases: &Leases) {
+        match step {
+            Step::Forget => self.forget(&id),
+            Step::Prepare | Step::Start => {
+                let found = leases.get(&id).and_then(|(_, lease, manifest)| {
+                    let (name, service) = find(manifest.as_ref()?, lease)?;
+                    Some((lease.clone(), name.to_owned(), service.clone()))
+                });
+                if let Some((lease, name, service)) = found {
+                    if step == Step::Prepare {
+                        self.prepare(id, lease, service);
+                    } else {
+                        self.start(id, &lease, &name, &service);
+                    }
+                }
+            }
+            Step::Remove => self.remove(id),
+            Step::Report(report) => self.report(id, step, report, leases),
+        }
+    }
+
+    fn carry_out(&mut self, id: WorkloadId, work: impl Future<Output = Done> + Send + 'static) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.local.is_busy = true;
+        }
+        self.in_background(id, work);
+    }
+
+    fn in_background(&mut self, id: WorkloadId, work: impl Future<Output = Done> + Send + 'static) {
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            let done = work.await;
+            if matches!(done, Done::Retry(_)) {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            // The loop has ended when nobody listens any more; then nothing is left to tell.
+            let _ = events.send(Event::Done(id, done)).await;
+        });
+    }
+
+    fn prepare(&mut self, id: WorkloadId, lease: Lease, service: Service) {
+        let inner = Arc::clone(&self.inner);
+        self.carry_out(id, async move {
+            let image = match inner.images.prepare(&service.image, &inner.runtime).await {
+                Ok(image) => image,
+                Err(error) => return Done::Failed(error.cause(), chain(&error)),
+            };
+            let runtime = inner.runtime.clone();
+            let made = blocking(move || {
+                lease.volumes.iter().try_for_each(|label| {
+                    runtime.ensure_volume(spec::volume_name(&lease.payer, &lease.app_label, label))
+                })
+            });
+            match made.await {
+                Ok(()) => Done::Prepared(image),
+                Err(error) => Done::Failed(EndCause::VolumeFailed, error),
+            }
+        });
+    }
+
+    fn start(&mut self, id: WorkloadId, lease: &Lease, name: &str, service: &Service) {
+        let Some(image) = self.entries.get(&id).and_then(|entry| entry.image.clone()) else {
+            // The image was prepared before a restart of this agent: prepare it again, which is quick.
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.local.stage = Stage::Unprepared;
+            }
+            return;
+        };
+        let spec = spec::workload(id, lease, name, service, image);
+        let inner = Arc::clone(&self.inner);
+        let (app, runtime) = (lease.app, inner.runtime.clone());
+        let scope = resolver_scope(&self.seen.borrow(), app);
+        self.carry_out(id, async move {
+            if let Err(error) = inner.doors.resolve_for(app, scope, &inner.runtime).await {
+                return Done::Retry(error);
+            }
+            match spawn_blocking(move || create(&runtime, spec)).await {
+                Ok(Ok(status)) => Done::Started(status),
+                Ok(Err(ClientError::Refused(refusal))) => {
+                    Done::Failed(EndCause::StartFailed, refusal.to_string())
+                }
+                Ok(Err(error)) => Done::Retry(chain(&error)),
+                Err(_) => Done::Retry("the node is shutting down".to_owned()),
+            }
+        });
+    }
+
+    /// Takes a workload out of the routes, lets its open requests end, stops and removes it. The routes were changed
+    /// by this very pass: a workload whose lease has ended is in none.
+    fn remove(&mut self, id: WorkloadId) {
+        let address = self.entries.get(&id).and_then(|entry| entry.address);
+        let app = self.last_of_its_app(&id);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stop_probes();
+        }
+        let inner = Arc::clone(&self.inner);
+        self.carry_out(id, async move {
+            if let Some(address) = address {
+                inner.doors.drained(&id, address, DRAIN_GRACE).await;
+            }
+            let (runtime, doors) = (inner.runtime.clone(), Arc::clone(&inner.doors));
+            let removed = blocking(move || {
+                runtime
+                    .stop(id, None, None)
+                    .map(drop)
+                    .or_else(absent_is_done)?;
+                let usage = runtime.usage_with_storage(&[id]).unwrap_or_default();
+                inner.lines.keep_last(&id);
+                runtime.delete(id).or_else(absent_is_done)?;
+                Ok(usage.into_iter().next().map(|(_, usage)| usage))
+            });
+            match removed.await {
+                Ok(usage) => {
+                    if let Some(app) = app {
+                        doors.forget_app(app).await;
+                    }
+                    Done::Removed(usage)
+                }
+                Err(error) => Done::Retry(error),
+            }
+        });
+    }
+
+    /// The app of a workload, if nothing else of that app is on this host.
+    fn last_of_its_app(&self, id: &WorkloadId) -> Option<AppId> {
+        let (app, ..) = self.entries.get(id)?.local.slot?;
+        let others = self.entries.iter().filter(|(other, _)| *other != id);
+        let mut of_the_app =
+            others.filter(|(_, entry)| entry.local.slot.is_some_and(|slot| slot.0 == app));
+        let is_last =
+            !of_the_app.any(|(_, entry)| entry.local.stage.is_on_host() || entry.local.is_busy);
+        is_last.then_some(app)
+    }
+
+    fn report(&mut self, id: WorkloadId, step: Step, report: Report, leases: &Leases) {
+        let (Some((lease, row, _)), Some(entry)) = (leases.get(&id), self.entries.get_mut(&id))
+        else {
+            return;
+        };
+        if let (Report::Ended(_), Some(detail)) = (report, &entry.detail) {
+            self.inner.details.put(id, detail.clone());
+        }
+        let is_waiting = entry.reported.is_some_and(|(last, at)| {
+            last == step && !is_answered(step, &row.phase) && at.elapsed() < REPORT_PATIENCE
+        });
+        if is_waiting {
+            return;
+        }
+        entry.reported = Some((step, Instant::now()));
+        let action = ReportLease {
+            lease: *lease,
+            epoch: row.epoch,
+            report,
+        };
+        let inner = Arc::clone(&self.inner);
+        self.in_background(id, async move {
+            match inner.signer.submit(vec![action.into()]).await {
+                Ok(_) => Done::Reported,
+                Err(error) => Done::Retry(chain(&error)),
+            }
+        });
+    }
+
+    /// Forgets a workload of which nothing is left, once its evidence is on the ledger.
+    fn forget(&mut self, id: &WorkloadId) {
+        let state = self.inner.ledger.state();
+        let lease = state.lease(&LeaseId(id.lease));
+        let is_settled = lease.is_none_or(|lease| {
+            lease
+                .ended_ms()
+                .is_some_and(|ended| lease.meter.until_ms >= ended)
+        });
+        if is_settled {
+            self.entries.remove(id);
+        }
+    }
+
+    pub(super) fn look_at(&mut self, id: WorkloadId) {
+        let runtime = self.inner.runtime.clone();
+        self.in_background(id, async move {
+            match blocking(move || runtime.status(id)).await {
+                Ok(status) => Done::Looked(vec![status], false),
+                Err(_) => Done::Looked(Vec::new(), false),
+            }
+        });
+    }
+
+    pub(super) fn look_at_all(&mut self) {
+        let runtime = self.inner.runtime.clone();
+        self.in_background(NOBODY, async move {
+            match blocking(move || runtime.list()).await {
+                Ok(statuses) => Done::Looked(statuses, true),
+                Err(error) => Done::Retry(error),
+            }
+        });
+    }
+
+    pub(super) fn measure(&mut self) {
+        let running = |entry: &super::Entry| entry.local.stage.is_on_host();
+        let ids: Vec<WorkloadId> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| running(entry))
+            .map(|(id, _)| *id)
+            .collect();
+        let runtime = self.inner.runtime.clone();
+        self.in_background(NOBODY, async move {
+            match blocking(move || runtime.usage(&ids)).await {
+                Ok(usages) => Done::Measured(usages),
+                Err(error) => Done::Retry(error),
+            }
+        });
+    }
+
+    /// Brings the law's meters up to now, or to the end of the leases that have ended.
+    pub(super) fn submit_evidence(&mut self) {
+        if self.evidence_in_flight {
+            return;
+        }
+        let (state, now) = (self.inner.ledger.state(), now_ms());
+        let mut items = Vec::new();
+        for (id, entry) in &self.entries {
+            let id = LeaseId(id.lease);
+            let (Some(tally), Some(lease)) = (&entry.tally, state.lease(&id)) else {
+                continue;
+            };
+            let until_ms = lease.ended_ms().unwrap_or(now);
+            items.extend(tally.items(id, &lease, until_ms));
+        }
+        items.truncate(EVIDENCE_ITEMS_MAX);
+        if items.is_empty() {
+            return;
+        }
+        self.evidence_in_flight = true;
+        let inner = Arc::clone(&self.inner);
+        self.in_background(NOBODY, async move {
+            let evidence = SubmitEvidence { node: inner.node, items };
+            if let Err(error) = inner.signer.submit(vec![evidence.into()]).await {
+                tracing::warn!(error = %chain(&error), "evidence was not taken; it will be sent again");
+            }
+            Done::Submitted
+        });
+    }
+
+    /// Removes the data of volumes that were given up, and tells the law.
+    pub(super) fn drop_volumes(&mut self, state: &State) {
+        let dropped = state.volumes().filter(|(_, volume)| {
+            volume.node == self.inner.node && volume.standing == Standing::Dropped
+        });
+        for (key, _) in dropped {
+            let (owner, app, volume) = *key;
+            if !self.dropping.insert(*key) {
+                continue;
+            }
+            let inner = Arc::clone(&self.inner);
+            let key = *key;
+            let events = self.events.clone();
+            self.tasks.spawn(async move {
+                let runtime = inner.runtime.clone();
+                let name = spec::volume_name(&owner, &app, &volume);
+                let removed =
+                    blocking(move || runtime.remove_volume(name).or_else(absent_is_done)).await;
+                if removed.is_ok() {
+                    let report = ReportVolume { owner, app, volume };
+                    if let Err(error) = inner.signer.submit(vec![report.into()]).await {
+                        tracing::warn!(error = %chain(&error), "a removed volume was not reported yet");
+                    }
+                }
+                let _ = events.send(Event::VolumeTried(key)).await;
+            });
+        }
+    }
+}
+
+/// Stands for no workload in steps that are about all of them.
+const NOBODY: WorkloadId = WorkloadId {
+    lease: [0; 32],
+    epoch: 0,
+};
+
+/// Creates a workload; one that is there already, from before a restart of this agent, is what was wanted.
+fn create(runtime: &Client, spec: allod_runtime::WorkloadSpec) -> Result<Status, ClientError> {
+    let id = spec.id;
+    match runtime.create(spec) {
+        Err(ClientError::Refused(Refusal::Exists { .. })) => runtime.status(id),
+        other => other,
+    }
+}
+
+fn absent_is_done(error: ClientError) -> Result<(), ClientError> {
+    match error {
+        ClientError::Refused(Refusal::NotFound { .. }) => Ok(()),
+        other => Err(other),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, String> {
+    match spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| chain(&error)),
+        Err(_) => Err("the node is shutting down".to_owned()),
+    }
+}
+
+/// An error and everything that led to it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether every replica of a service has ended with code 0.
+pub(super) fn has_completed(state: &State, lease: &Lease, service: &allod_state::Label) -> bool {
+    use allod_state::app::Waiting;
+    let slots = state
+        .slots_of(&lease.app)
+        .into_iter()
+        .filter(|(_, label, _)| label == service);
+    let mut slots = slots.filter_map(|key| state.slot(&key)).peekable();
+    slots.peek().is_some()
+        && slots.all(|slot| {
+            matches!(
+                slot.waiting,
+                Some(Waiting::Completed(EndCause::Exited { code: 0 }))
+            )
+        })
+}

@@ -1,0 +1,148 @@
+//! The planner: from what the law wants of this machine and what this machine has, the next step of each workload.
+//!
+//! Rules:
+//! 1. It is level-triggered: it looks at the whole of both sides each time and remembers nothing. A step that was lost
+//!    is simply planned again.
+//! 2. One step at a time for each workload.
+//! 3. A workload is removed only when the law says in so many words that its lease has ended. A lease that is not in
+//!    sight is left alone: absence of data never means delete.
+//! 4. A replica with a volume starts only when no earlier epoch of it is left on this machine: one writer at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use allod_runtime::WorkloadId;
+use allod_state::app::SlotKey;
+use allod_state::lease::{EndCause, Phase, Report};
+
+/// What the law wants: an active lease of this node.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Its replica.
+    pub(crate) slot: SlotKey,
+    /// Where the law has it.
+    pub(crate) phase: Phase,
+    /// Whether it mounts volumes.
+    pub(crate) has_volumes: bool,
+    /// Whether its manifest could be opened.
+    pub(crate) is_readable: bool,
+    /// Whether a service that it depends on has not come far enough yet.
+    pub(crate) is_blocked: bool,
+}
+
+/// What this machine has of one workload.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Local {
+    /// Its replica, where that is known.
+    pub(crate) slot: Option<SlotKey>,
+    /// How far it has come.
+    pub(crate) stage: Stage,
+    /// Whether a step of it is under way.
+    pub(crate) is_busy: bool,
+    /// Whether its probes call it ready.
+    pub(crate) is_ready: bool,
+    /// Why its probes give it up, where they do.
+    pub(crate) verdict: Option<EndCause>,
+}
+
+/// How far a workload has come on this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its image may be missing.
+    #[default]
+    Unprepared,
+    /// Its image and volumes are here.
+    Prepared,
+    /// Its process runs.
+    Running,
+    /// Its process ended; its remains are here.
+    Exited(EndCause),
+    /// It could not be prepared or started; nothing of it is here.
+    Failed(EndCause),
+}
+
+impl Stage {
+    /// Whether something of it is on the host.
+    pub(crate) const fn is_on_host(self) -> bool {
+        matches!(self, Self::Running | Self::Exited(_))
+    }
+}
+
+/// One step for one workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Fetch and unpack its image, make its volumes.
+    Prepare,
+    /// Make and start it.
+    Start,
+    /// Take it out of the routes, stop it, remove it.
+    Remove,
+    /// Forget it: nothing of it is left.
+    Forget,
+    /// Tell the law.
+    Report(Report),
+}
+
+/// The next steps. `ended` are workloads whose lease the law has ended.
+pub(crate) fn plan(
+    wanted: &BTreeMap<WorkloadId, Wanted>,
+    locals: &BTreeMap<WorkloadId, Local>,
+    ended: &BTreeSet<WorkloadId>,
+) -> Vec<(WorkloadId, Step)> {
+    let nothing = Local::default();
+    let wanted_steps = wanted.iter().filter_map(|(id, wanted)| {
+        let local = locals.get(id).unwrap_or(&nothing);
+        let step = if local.is_busy {
+            None
+        } else {
+            toward(*id, wanted, local, locals)
+        };
+        step.map(|step| (*id, step))
+    });
+    let removals = locals
+        .iter()
+        .filter(|(id, local)| ended.contains(id) && !local.is_busy)
+        .map(|(id, local)| {
+            let step = if local.stage.is_on_host() {
+                Step::Remove
+            } else {
+                Step::Forget
+            };
+            (*id, step)
+        });
+    wanted_steps.chain(removals).collect()
+}
+
+fn toward(
+    id: WorkloadId,
+    wanted: &Wanted,
+    local: &Local,
+    locals: &BTreeMap<WorkloadId, Local>,
+) -> Option<Step> {
+    if !wanted.is_readable {
+        return Some(Step::Report(Report::Ended(EndCause::ManifestUnreadable)));
+    }
+    match local.stage {
+        Stage::Unprepared => Some(Step::Prepare),
+        Stage::Prepared if wanted.is_blocked => None,
+        Stage::Prepared if wanted.has_volumes && has_other_epoch(id, wanted, locals) => None,
+        Stage::Prepared => Some(Step::Start),
+        Stage::Exited(cause) | Stage::Failed(cause) => Some(Step::Report(Report::Ended(cause))),
+        Stage::Running => match (local.verdict, local.is_ready, &wanted.phase) {
+            (Some(cause), _, _) => Some(Step::Report(Report::Ended(cause))),
+            (None, true, Phase::Placed) => Some(Step::Report(Report::Ready)),
+            (None, false, Phase::Ready { .. }) => Some(Step::Report(Report::NotReady)),
+            _ => None,
+        },
+    }
+}
+
+fn has_other_epoch(id: WorkloadId, wanted: &Wanted, locals: &BTreeMap<WorkloadId, Local>) -> bool {
+    locals.iter().any(|(other, local)| {
+        *other != id
+            && local.slot.is_none_or(|slot| slot == wanted.slot)
+            && (local.stage.is_on_host() || local.is_busy)
+    })
+}
+
+#[cfg(test)]
+mod tests;

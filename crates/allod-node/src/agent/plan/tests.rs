@@ -1,0 +1,166 @@
+//! The planner's rules, one by one.
+
+use allod_state::{AppId, Label};
+
+use super::*;
+
+fn id(n: u8) -> WorkloadId {
+    WorkloadId {
+        lease: [n; 32],
+        epoch: u64::from(n),
+    }
+}
+
+fn slot(n: u32) -> SlotKey {
+    (AppId([0; 32]), Label([0; 32]), n)
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        slot: slot(0),
+        phase: Phase::Placed,
+        has_volumes: false,
+        is_readable: true,
+        is_blocked: false,
+    }
+}
+
+fn local(stage: Stage) -> Local {
+    Local {
+        slot: Some(slot(0)),
+        stage,
+        ..Local::default()
+    }
+}
+
+fn steps(wanted: &[(u8, Wanted)], locals: &[(u8, Local)], ended: &[u8]) -> Vec<(u8, Step)> {
+    let wanted = wanted.iter().map(|(n, w)| (id(*n), w.clone())).collect();
+    let locals = locals.iter().map(|(n, l)| (id(*n), l.clone())).collect();
+    let ended = ended.iter().map(|n| id(*n)).collect();
+    plan(&wanted, &locals, &ended)
+        .into_iter()
+        .map(|(id, step)| (id.lease[0], step))
+        .collect()
+}
+
+#[test]
+fn a_new_lease_is_prepared_started_and_reported() {
+    let exited = EndCause::Exited { code: 3 };
+    for (have, step) in [
+        (Local::default(), Step::Prepare),
+        (local(Stage::Prepared), Step::Start),
+        (
+            Local {
+                is_ready: true,
+                ..local(Stage::Running)
+            },
+            Step::Report(Report::Ready),
+        ),
+        (
+            local(Stage::Exited(exited)),
+            Step::Report(Report::Ended(exited)),
+        ),
+        (
+            local(Stage::Failed(EndCause::PullDenied)),
+            Step::Report(Report::Ended(EndCause::PullDenied)),
+        ),
+    ] {
+        assert_eq!(steps(&[(1, wanted())], &[(1, have)], &[]), [(1, step)]);
+    }
+    assert_eq!(steps(&[(1, wanted())], &[], &[]), [(1, Step::Prepare)]);
+    assert_eq!(
+        steps(&[(1, wanted())], &[(1, local(Stage::Running))], &[]),
+        []
+    );
+}
+
+#[test]
+fn readiness_is_reported_when_it_differs_from_the_law() {
+    let ready = Wanted {
+        phase: Phase::Ready { since_ms: 1 },
+        ..wanted()
+    };
+    let is_ready = Local {
+        is_ready: true,
+        ..local(Stage::Running)
+    };
+    assert_eq!(steps(&[(1, ready.clone())], &[(1, is_ready)], &[]), []);
+    assert_eq!(
+        steps(&[(1, ready)], &[(1, local(Stage::Running))], &[]),
+        [(1, Step::Report(Report::NotReady))]
+    );
+}
+
+#[test]
+fn absence_never_means_delete() {
+    assert_eq!(steps(&[], &[(1, local(Stage::Running))], &[]), []);
+    assert_eq!(
+        steps(&[], &[(1, local(Stage::Running))], &[1]),
+        [(1, Step::Remove)]
+    );
+    assert_eq!(
+        steps(&[], &[(1, local(Stage::Prepared))], &[1]),
+        [(1, Step::Forget)]
+    );
+}
+
+#[test]
+fn a_volume_has_one_writer() {
+    let with_volume = Wanted {
+        has_volumes: true,
+        ..wanted()
+    };
+    let old = local(Stage::Running);
+    let new = local(Stage::Prepared);
+    assert_eq!(
+        steps(
+            &[(2, with_volume.clone())],
+            &[(1, old.clone()), (2, new.clone())],
+            &[1]
+        ),
+        [(1, Step::Remove)],
+        "the new epoch waits until the old one is gone"
+    );
+    let leaving = Local {
+        is_busy: true,
+        ..old
+    };
+    assert_eq!(
+        steps(
+            &[(2, with_volume.clone())],
+            &[(1, leaving), (2, new.clone())],
+            &[1]
+        ),
+        []
+    );
+    assert_eq!(
+        steps(&[(2, with_volume)], &[(2, new)], &[]),
+        [(2, Step::Start)]
+    );
+}
+
+#[test]
+fn a_busy_workload_gets_no_second_step() {
+    let busy = Local {
+        is_busy: true,
+        ..Local::default()
+    };
+    assert_eq!(steps(&[(1, wanted())], &[(1, busy.clone())], &[]), []);
+    assert_eq!(steps(&[], &[(1, busy)], &[1]), []);
+}
+
+#[test]
+fn dependencies_hold_back_the_start_but_not_the_preparation() {
+    let blocked = Wanted {
+        is_blocked: true,
+        ..wanted()
+    };
+    assert_eq!(
+        steps(&[(1, blocked.clone())], &[], &[]),
+        [(1, Step::Prepare)]
+    );
+    assert_eq!(
+        steps(&[(1, blocked)], &[(1, local(Stage::Prepared))], &[]),
+        []
+    );
+}

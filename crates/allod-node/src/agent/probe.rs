@@ -1,0 +1,143 @@
+//! Probing: asks one replica one question, again and again.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use allod_runtime::{Client, Exec, ExecSpec, ExecStdio, WorkloadId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::agent::health::Answer;
+use crate::manifest::{Check, Probe};
+
+/// Pause after the first unanswered question; it doubles up to the probe's interval, so that a replica which starts
+/// in milliseconds is ready in milliseconds.
+const FIRST_PAUSE_MS: u64 = 4;
+/// What is read of an HTTP answer: the status line.
+const STATUS_LINE_BYTES: usize = 64;
+/// What is kept of what an exec probe says.
+const EXEC_OUTPUT_BYTES: usize = 512;
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) id: WorkloadId,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) runtime: Client,
+}
+
+/// The pause before the next question.
+pub(crate) fn pause(probe: &Probe, asked: u32, was_ready: bool) -> Duration {
+    let first = FIRST_PAUSE_MS.saturating_mul(1_u64.checked_shl(asked).unwrap_or(u64::MAX));
+    let pause_ms = if was_ready {
+        probe.interval_ms
+    } else {
+        first.min(probe.interval_ms)
+    };
+    Duration::from_millis(pause_ms.max(1))
+}
+
+/// Asks once.
+pub(crate) async fn ask(target: &Target, probe: &Probe, age_ms: u64) -> Answer {
+    let limit = Duration::from_millis(probe.timeout_ms.max(1));
+    let question = async {
+        match &probe.check {
+            Check::Tcp { port } => connect(target.address, *port).await.map(drop),
+            Check::Http { path, port } => http(target.address, *port, path).await,
+            Check::Exec { argv } => exec(target, argv.clone()).await,
+        }
+    };
+    let outcome = match timeout(limit, question).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("no answer within {} ms", probe.timeout_ms)),
+    };
+    Answer { age_ms, outcome }
+}
+
+async fn connect(address: Ipv4Addr, port: u16) -> Result<TcpStream, String> {
+    let address = SocketAddr::from((address, port));
+    TcpStream::connect(address)
+        .await
+        .map_err(|error| format!("port {port}: {error}"))
+}
+
+async fn http(address: Ipv4Addr, port: u16, path: &str) -> Result<(), String> {
+    let mut stream = connect(address, port).await?;
+    let failed = |error: std::io::Error| format!("port {port}: {error}");
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nUser-Agent: allod-probe\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let mut line = Vec::new();
+    let read = (&mut stream)
+        .take(STATUS_LINE_BYTES as u64)
+        .read_to_end(&mut line)
+        .await;
+    // A server may close hard after its answer; the status line is what counts.
+    if line.is_empty() {
+        read.map_err(failed)?;
+    }
+    let text = String::from_utf8_lossy(&line);
+    let status = text.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+    match status.and_then(|status| status.parse::<u16>().ok()) {
+        Some(200..=399) => Ok(()),
+        Some(status) => Err(format!("GET {path} answered {status}")),
+        None => Err(format!("GET {path} on port {port} did not answer in HTTP")),
+    }
+}
+
+async fn exec(target: &Target, argv: Vec<String>) -> Result<(), String> {
+    let (runtime, id) = (target.runtime.clone(), target.id);
+    let command = argv.join(" ");
+    match spawn_blocking(move || run(&runtime, id, argv)).await {
+        Ok(Ok((0, _))) => Ok(()),
+        Ok(Ok((code, said))) => Err(format!("`{command}` ended with {code}: {said}")),
+        Ok(Err(error)) => Err(format!("`{command}`: {error}")),
+        Err(_) => Err("the node is shutting down".to_owned()),
+    }
+}
+
+/// Runs a command to its end; its exit code and the beginning of what it said.
+fn run(
+    runtime: &Client,
+    id: WorkloadId,
+    args: Vec<String>,
+) -> Result<(i32, String), allod_runtime::ClientError> {
+    let spec = ExecSpec {
+        id,
+        args,
+        env: Vec::new(),
+        user: None,
+        working_dir: None,
+        terminal: None,
+    };
+    let Exec { stdio, end } = runtime.exec(spec)?;
+    let mut said = Vec::new();
+    if let ExecStdio::Pipes {
+        stdin,
+        stdout,
+        stderr,
+    } = stdio
+    {
+        drop(stdin);
+        // Both pipes are read to their ends, so that the command never blocks on a full one.
+        let complaints = std::thread::spawn(move || drain(File::from(stderr)));
+        said = drain(File::from(stdout));
+        said.extend(complaints.join().unwrap_or_default());
+    }
+    let code = end.wait()?.code();
+    Ok((code, String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+fn drain(mut pipe: File) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(read @ 1..) = pipe.read(&mut chunk) {
+        let room = EXEC_OUTPUT_BYTES.saturating_sub(kept.len()).min(read);
+        kept.extend_from_slice(&chunk[..room]);
+    }
+    kept
+}

@@ -1,0 +1,144 @@
+//! Tallies: what one lease's workload used, from which evidence is written.
+//!
+//! Evidence is the difference between what this machine has counted in total and what the law has on its meter. So a
+//! submission that failed is made good by the next one, one that was taken is not repeated, and a restart of the agent
+//! loses no counter that the kernel keeps. Ready time is counted only while it was watched.
+
+use allod_runtime::Usage as Measured;
+use allod_state::LeaseId;
+use allod_state::evidence::{Item, Meter, Usage};
+use allod_state::lease::Lease;
+use allod_state::limits::EVIDENCE_SPAN_MS_MAX;
+
+const MIB: u64 = 1024 * 1024;
+
+/// What one lease's workload used since this agent began to watch it, on top of what the law had then.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    base: Meter,
+    ready_ms: u64,
+    ready_since_ms: Option<u64>,
+    memory_mib_ms: u64,
+    storage_mib_ms: u64,
+    storage_bytes: u64,
+    sampled_ms: u64,
+    last: Measured,
+}
+
+impl Tally {
+    pub(crate) fn new(base: Meter, now_ms: u64) -> Self {
+        Self {
+            base,
+            ready_ms: 0,
+            ready_since_ms: None,
+            memory_mib_ms: 0,
+            storage_mib_ms: 0,
+            storage_bytes: 0,
+            sampled_ms: now_ms,
+            last: Measured::default(),
+        }
+    }
+
+    /// Notes whether the replica is ready from now on.
+    pub(crate) fn set_ready(&mut self, is_ready: bool, now_ms: u64) {
+        match (self.ready_since_ms, is_ready) {
+            (None, true) => self.ready_since_ms = Some(now_ms),
+            (Some(since), false) => {
+                self.ready_ms = self.ready_ms.saturating_add(now_ms.saturating_sub(since));
+                self.ready_since_ms = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a measurement in. What was in use then is taken to have been in use since the one before.
+    pub(crate) fn sample(&mut self, measured: Measured, now_ms: u64) {
+        let span_ms = now_ms.saturating_sub(self.sampled_ms);
+        if let Some(storage) = measured.storage {
+            self.storage_bytes = storage.upper_bytes.saturating_add(storage.volume_bytes);
+        }
+        let integral = |bytes: u64| (bytes / MIB).saturating_mul(span_ms);
+        self.memory_mib_ms = self
+            .memory_mib_ms
+            .saturating_add(integral(measured.memory_bytes));
+        self.storage_mib_ms = self
+            .storage_mib_ms
+            .saturating_add(integral(self.storage_bytes));
+        self.sampled_ms = now_ms;
+        self.last = measured;
+    }
+
+    /// The items that bring the law's meter up to `until_ms`: one, or several where the span is longer than an item
+    /// may be. All that was counted goes into the last.
+    pub(crate) fn items(&self, id: LeaseId, lease: &Lease, until_ms: u64) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut from_ms = lease.meter.until_ms;
+        while from_ms < until_ms {
+            let until = until_ms.min(from_ms.saturating_add(EVIDENCE_SPAN_MS_MAX));
+            let epoch = lease.epoch;
+            let mut item = Item {
+                lease: id,
+                epoch,
+                from_ms,
+                until_ms: until,
+                ready_ms: 0,
+                usage: Usage::default(),
+            };
+            if until == until_ms {
+                let total = self
+                    .base
+                    .ready_ms
+                    .saturating_add(self.ready_until(until_ms));
+                let span = until.saturating_sub(from_ms);
+                item.ready_ms = total.saturating_sub(lease.meter.ready_ms).min(span);
+                item.usage = minus(self.total(), lease.meter.usage);
+            }
+            items.push(item);
+            from_ms = until;
+        }
+        items
+    }
+
+    fn ready_until(&self, until_ms: u64) -> u64 {
+        let running = self
+            .ready_since_ms
+            .map_or(0, |since| until_ms.saturating_sub(since));
+        self.ready_ms.saturating_add(running)
+    }
+
+    fn total(&self) -> Usage {
+        let base = self.base.usage;
+        Usage {
+            cpu_ms: self.last.cpu_ns / 1_000_000,
+            memory_mib_seconds: base
+                .memory_mib_seconds
+                .saturating_add(self.memory_mib_ms / 1_000),
+            storage_mib_seconds: base
+                .storage_mib_seconds
+                .saturating_add(self.storage_mib_ms / 1_000),
+            network_received_bytes: self.last.net_rx_bytes,
+            network_sent_bytes: self.last.net_tx_bytes,
+        }
+    }
+}
+
+fn minus(total: Usage, before: Usage) -> Usage {
+    Usage {
+        cpu_ms: total.cpu_ms.saturating_sub(before.cpu_ms),
+        memory_mib_seconds: total
+            .memory_mib_seconds
+            .saturating_sub(before.memory_mib_seconds),
+        storage_mib_seconds: total
+            .storage_mib_seconds
+            .saturating_sub(before.storage_mib_seconds),
+        network_received_bytes: total
+            .network_received_bytes
+            .saturating_sub(before.network_received_bytes),
+        network_sent_bytes: total
+            .network_sent_bytes
+            .saturating_sub(before.network_sent_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The doors of this node: the ingress, the published ports and the service resolver, working by the agent's tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use allod_net::published::PortStatus;
+use allod_net::resolver::Resolver;
+use allod_net::{BackendId, Ingress, Ports, Published};
+use allod_runtime::{Client, WorkloadId};
+use allod_state::AppId;
+use tokio::sync::{Mutex, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+
+use crate::agent::{BackendsOf, chain};
+
+/// For each app and service: the addresses wanted, and where each really listens or why it does not.
+pub(crate) type Listening =
+    BTreeMap<(String, String), Vec<(SocketAddr, Result<SocketAddr, String>)>>;
+
+/// How often an open connection is looked at while waiting for its end.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// The ingress, the published ports and the resolver.
+pub(crate) struct Doors {
+    pub(crate) resolver: Mutex<Resolver>,
+    pub(crate) scopes: Mutex<BTreeMap<AppId, String>>,
+    pub(crate) ingress: Ingress,
+    pub(crate) ports: Mutex<Ports>,
+    pub(crate) published: watch::Receiver<Arc<Vec<Published>>>,
+    pub(crate) statuses: watch::Sender<Arc<Vec<PortStatus>>>,
+    pub(crate) backends_of: BackendsOf,
+}
+
+impl Doors {
+    /// Opens and closes published ports as the table says, until the table's sender is gone.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut changes = self.published.clone();
+        loop {
+            self.refresh().await;
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes the published ports match the newest table.
+    async fn refresh(&self) {
+        let mut ports = self.ports.lock().await;
+        let table = Arc::clone(&self.published.borrow());
+        let statuses = ports.apply(&table).await.to_vec();
+        self.statuses.send_replace(Arc::new(statuses));
+    }
+
+    /// Waits until nothing is open to a workload that no table calls ready any more, or `grace` is over.
+    pub(crate) async fn drained(&self, id: &WorkloadId, _address: Ipv4Addr, grace: Duration) {
+        let backends: BTreeSet<BackendId> = {
+            let mut known = self
+                .backends_of
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            known.remove(id).unwrap_or_default()
+        };
+        if backends.is_empty() {
+            return;
+        }
+        self.refresh().await;
+        let deadline = Instant::now() + grace;
+        for backend in &backends {
+            self.ingress
+                .drained(backend, deadline.saturating_duration_since(Instant::now()))
+                .await;
+        }
+        while Instant::now() < deadline {
+            let ports = self.ports.lock().await;
+            if backends
+                .iter()
+                .all(|backend| ports.open_connections(backend) == 0)
+            {
+                return;
+            }
+            drop(ports);
+            sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// Has the names of an app answered inside its network, under `scope`, before anything of the app starts.
+    pub(crate) async fn resolve_for(
+        &self,
+        app: AppId,
+        scope: String,
+        runtime: &Client,
+    ) -> Result<(), String> {
+        let mut scopes = self.scopes.lock().await;
+        if scopes.contains_key(&app) {
+            return Ok(());
+        }
+        let runtime = runtime.clone();
+        let opened = spawn_blocking(move || runtime.resolver_sockets(app.0)).await;
+        let sockets = match opened {
+            Ok(Ok(sockets)) => sockets,
+            Ok(Err(error)) => return Err(chain(&error)),
+            Err(_) => return Err("the node is shutting down".to_owned()),
+        };
+        let mut resolver = self.resolver.lock().await;
+        resolver
+            .open(&scope, sockets.datagrams, sockets.listener)
+            .map_err(|error| format!("the resolver's sockets: {error}"))?;
+        scopes.insert(app, scope);
+        Ok(())
+    }
+
+    /// Stops answering for an app of which nothing is left here.
+    pub(crate) async fn forget_app(&self, app: AppId) {
+        if let Some(scope) = self.scopes.lock().await.remove(&app) {
+            self.resolver.lock().await.close(&scope).await;
+        }
+    }
+
+    /// Where each published port of a service really listens, by the port inside it.
+    pub(crate) fn listening(&self) -> Listening {
+        let mut listening: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for status in self.statuses.borrow().iter() {
+            let key = (status.port.key.app.clone(), status.port.key.service.clone());
+            let state = status.state.clone().map_err(|error| error.to_string());
+            listening
+                .entry(key)
+                .or_default()
+                .push((status.port.listen, state));
+        }
+        listening
+    }
+}

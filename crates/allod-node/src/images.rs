@@ -1,0 +1,228 @@
+//! Images on this node: resolved and fetched here, unpacked by the root process.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use allod_runtime::image::{
+    self, BlobStore, Digest, ImageRecord, ImportError, Limits, Progress, PullError, Puller,
+    Reference, ReferenceError, StoreError,
+};
+use allod_runtime::{Client, ClientError, Image, LayerId};
+use allod_state::lease::EndCause;
+use tokio::task::spawn_blocking;
+
+use crate::manifest::{self, ImageSource};
+use crate::registries::Registries;
+
+/// Why an image is not ready to run here.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The reference cannot be read.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The registry did not give it.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// The archive is no image.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// It is not in the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It was handed over as an archive that this node does not have.
+    #[error(
+        "the image {digest} was given as a file, and this node does not have it; deploy it again with --image-file"
+    )]
+    NotHere {
+        /// The manifest digest.
+        digest: String,
+    },
+    /// The manifest names no digest.
+    #[error("the image `{reference}` was deployed without a digest; deploy it again")]
+    Unresolved {
+        /// As written.
+        reference: String,
+    },
+    /// The root process did not unpack it.
+    #[error("could not unpack the image")]
+    Unpack(#[from] ClientError),
+    /// A digest is not one.
+    #[error("`{0}` is not a digest")]
+    Digest(String),
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    Stopping,
+}
+
+impl ImageError {
+    /// What the law is told.
+    pub(crate) const fn cause(&self) -> EndCause {
+        match self {
+            Self::Pull(PullError::Unauthorized { .. }) => EndCause::PullDenied,
+            Self::Pull(PullError::NotFound { .. }) | Self::NotHere { .. } => {
+                EndCause::ImageNotFound
+            }
+            Self::Pull(PullError::BadDigest { .. } | PullError::WrongSize { .. })
+            | Self::Store(StoreError::BadDigest { .. }) => EndCause::BadDigest,
+            Self::Unpack(_) => EndCause::StartFailed,
+            _ => EndCause::RegistryUnreachable,
+        }
+    }
+}
+
+/// Fetched and whole bytes of each layer of an image.
+type Fetching = BTreeMap<Digest, (u64, u64)>;
+
+/// The images of this node.
+pub(crate) struct Images {
+    puller: Puller,
+    limits: Limits,
+    registries: Arc<Registries>,
+    /// The images under way, by manifest digest.
+    fetching: Mutex<BTreeMap<String, Fetching>>,
+}
+
+impl Images {
+    pub(crate) fn open(dir: &Path, registries: Arc<Registries>) -> Result<Self, ImageError> {
+        let limits = Limits::default();
+        let puller = Puller::new(BlobStore::open(dir)?, limits.clone());
+        Ok(Self {
+            puller,
+            limits,
+            registries,
+            fetching: Mutex::default(),
+        })
+    }
+
+    /// The digest that a reference means now.
+    pub(crate) async fn resolve(&self, text: &str) -> Result<String, ImageError> {
+        let reference: Reference = text.parse()?;
+        if let Some(digest) = reference.digest() {
+            return Ok(digest.to_string());
+        }
+        let credentials = self.registries.credentials(reference.host());
+        Ok(self
+            .puller
+            .resolve(&reference, credentials.as_ref())
+            .await?
+            .to_string())
+    }
+
+    /// Takes the images of an archive in; their digests and what they were called.
+    pub(crate) async fn import(
+        &self,
+        file: File,
+    ) -> Result<Vec<(String, Vec<String>)>, ImageError> {
+        let (store, limits) = (self.puller.store().clone(), self.limits.clone());
+        let imported = spawn_blocking(move || image::import::archive(file, &store, &limits))
+            .await
+            .map_err(|_| ImageError::Stopping)??;
+        let described = imported
+            .into_iter()
+            .map(|image| (image.record.manifest_digest.to_string(), image.names));
+        Ok(described.collect())
+    }
+
+    /// What is known of an image that is here.
+    pub(crate) fn record(&self, digest: &str) -> Option<ImageRecord> {
+        self.puller
+            .store()
+            .record(digest.parse().ok()?)
+            .ok()
+            .flatten()
+    }
+
+    /// How far an image is, in fetched and whole bytes, while it is being fetched.
+    pub(crate) fn progress(&self, digest: &str) -> Option<(u64, u64)> {
+        let fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        let layers = fetching.get(digest)?;
+        let sum = |pick: fn(&(u64, u64)) -> u64| layers.values().map(pick).sum();
+        Some((sum(|layer| layer.0), sum(|layer| layer.1)))
+    }
+
+    /// Fetches and unpacks an image, unless it is here.
+    pub(crate) async fn prepare(
+        self: &Arc<Self>,
+        image: &manifest::Image,
+        runtime: &Client,
+    ) -> Result<Image, ImageError> {
+        let unresolved = || ImageError::Unresolved {
+            reference: image.reference.clone(),
+        };
+        let digest = image.digest.clone().ok_or_else(unresolved)?;
+        let record = match self.record(&digest) {
+            Some(record) => record,
+            None if image.source == ImageSource::Archive => {
+                return Err(ImageError::NotHere { digest });
+            }
+            None => self.fetch(&image.reference, &digest).await?,
+        };
+        let (store, runtime) = (self.puller.store().clone(), runtime.clone());
+        spawn_blocking(move || unpack(&record, &store, &runtime))
+            .await
+            .map_err(|_| ImageError::Stopping)?
+    }
+
+    async fn fetch(self: &Arc<Self>, text: &str, digest: &str) -> Result<ImageRecord, ImageError> {
+        let pinned: Digest = digest
+            .parse()
+            .map_err(|_| ImageError::Digest(digest.to_owned()))?;
+        let reference = text.parse::<Reference>()?.pinned(pinned);
+        let credentials = self.registries.credentials(reference.host());
+        let (images, name) = (Arc::clone(self), digest.to_owned());
+        let on_progress = Arc::new(move |progress: Progress| {
+            if let Progress::Layer {
+                digest,
+                received_bytes,
+                total_bytes,
+            } = progress
+            {
+                let mut fetching = images
+                    .fetching
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let layers = fetching.entry(name.clone()).or_default();
+                layers.insert(digest, (received_bytes, total_bytes));
+            }
+        });
+        let pulled = self
+            .puller
+            .pull(&reference, credentials.as_ref(), Some(on_progress))
+            .await;
+        self.fetching
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(digest);
+        Ok(pulled?)
+    }
+}
+
+fn unpack(record: &ImageRecord, store: &BlobStore, runtime: &Client) -> Result<Image, ImageError> {
+    let present = runtime.layers()?;
+    let mut layers = Vec::new();
+    for layer in &record.layers {
+        let id: LayerId = layer
+            .diff_id
+            .to_string()
+            .parse()
+            .map_err(|_| ImageError::Digest(layer.diff_id.to_string()))?;
+        if !present.contains(&id) {
+            let blob = store.open_blob(layer.digest)?;
+            runtime.unpack_layer(id, &layer.media_type, blob)?;
+        }
+        layers.push(id);
+    }
+    let config = record.config.clone();
+    Ok(Image {
+        manifest: record.manifest_digest.to_string(),
+        layers,
+        entrypoint: config.entrypoint,
+        command: config.cmd,
+        env: config.env,
+        user: config.user,
+        working_dir: config.working_dir,
+        stop_signal: config.stop_signal,
+    })
+}

@@ -1,0 +1,46 @@
+//! What every part of a running node shares.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use allod_runtime::{Client, WorkloadId};
+use allod_state::NodeId;
+
+use crate::agent::Target;
+use crate::archive::Archive;
+use crate::details::Details;
+use crate::doors::Doors;
+use crate::identity::Identity;
+use crate::images::Images;
+use crate::ledger::Ledger;
+use crate::lines::Lines;
+use crate::manifests::Manifests;
+use crate::registries::Registries;
+use crate::signer::Signer;
+
+/// What every part of a running node shares.
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) ledger: Ledger,
+    pub(crate) signer: Signer,
+    pub(crate) runtime: Client,
+    pub(crate) images: Arc<Images>,
+    pub(crate) registries: Arc<Registries>,
+    pub(crate) manifests: Manifests,
+    pub(crate) archive: Archive,
+    pub(crate) details: Details,
+    pub(crate) lines: Arc<Lines>,
+    pub(crate) doors: Arc<Doors>,
+}
+
+impl Inner {
+    /// Whom to probe for a workload.
+    pub(crate) fn target(&self, id: WorkloadId, address: Ipv4Addr) -> Target {
+        Target {
+            id,
+            address,
+            runtime: self.runtime.clone(),
+        }
+    }
+}

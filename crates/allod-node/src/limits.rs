@@ -1,0 +1,36 @@
+//! Every bound of the node, in one place.
+
+use std::time::Duration;
+
+/// Events that the agent's inbox holds, and that one pass takes in at most.
+pub const AGENT_EVENTS_MAX: usize = 1_024;
+/// How often evidence is written.
+pub const METER_PERIOD: Duration = Duration::from_secs(30);
+/// How often the agent looks at everything again, whatever it was told.
+pub const SWEEP_PERIOD: Duration = Duration::from_secs(10);
+/// How long a replica that is taken away may finish its open requests.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// The pause after a step that failed for reasons of this machine.
+pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Happenings kept at hand; older ones are read from their blocks.
+pub const HAPPENINGS_KEPT: usize = 10_000;
+/// Lines of a replica's output kept after it is gone.
+pub const LAST_LINES: usize = 200;
+/// Files of last lines kept.
+pub const LAST_LINES_FILES_MAX: usize = 500;
+/// Bytes of logs read at a time.
+pub const LOG_READ_BYTES: usize = 256 * 1024;
+/// How long a transaction of this node may wait for its block.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a transaction of this node is valid.
+pub const TRANSACTION_LIFETIME_MS: u64 = 60_000;
+/// Largest frame of the archive, in bytes.
+pub const ARCHIVE_FRAME_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Months of the archive that are kept: the time a bill can be questioned, and the month that runs.
+pub const ARCHIVE_MONTHS_KEPT: usize = 5;
+/// Largest genesis document, in bytes.
+pub const GENESIS_BYTES_MAX: usize = 1024 * 1024;
+/// How long decided blocks are kept, in block time: the archive keeps what bills need for longer.
+pub const LEDGER_RETENTION_MS: u64 = 30 * 24 * 3_600_000;
+/// Below how much free disk the ledger takes nothing new.
+pub const SPACE_LOW_BYTES: u64 = 64 * 1024 * 1024;

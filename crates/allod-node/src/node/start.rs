@@ -1,0 +1,423 @@
+//! Starting a node: opens what it keeps, then sets its parts going.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allod_ledger::bft::{Signer as Voter, Timing};
+use allod_ledger::chain::{self, Chain};
+use allod_ledger::limits::WAL_PREPARED_BYTES;
+use allod_ledger::replica::{Commit, Settings as LedgerSettings};
+use allod_net::limits::{IngressLimits, PortLimits, ResolverLimits};
+use allod_net::resolver::{Names, Resolver, upstreams_of};
+use allod_net::{Ingress, Ports, Routes};
+use allod_runtime::Client;
+use allod_state::genesis::Genesis;
+use allod_state::limits::BLOCK_BYTES_MAX;
+use allod_state::{NodeId, PublicKey, Signature, Transaction, codec};
+use tokio::sync::{Mutex, broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::agent::{Agent, Event, Sight, Tables, chain as words};
+use crate::archive::{Archive, Entry, items_of};
+use crate::details::Details;
+use crate::doors::Doors;
+use crate::identity::{Identity, IdentityError, Keyfile};
+use crate::images::{ImageError, Images};
+use crate::inner::Inner;
+use crate::ledger::Ledger;
+use crate::limits::{
+    AGENT_EVENTS_MAX, GENESIS_BYTES_MAX, LEDGER_RETENTION_MS, RETRY_PAUSE, SPACE_LOW_BYTES,
+};
+use crate::lines::Lines;
+use crate::manifests::Manifests;
+use crate::node::Node;
+use crate::registries::Registries;
+use crate::signer::Signer;
+
+/// Where a node keeps its things. Relative paths are taken from the working directory, which may be one that this
+/// process could not walk to.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// What the node owns.
+    pub node: PathBuf,
+    /// Where the root process listens.
+    pub run: PathBuf,
+    /// The root process's directory, of which the node reads the logs.
+    pub runtime: PathBuf,
+}
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where it keeps its things.
+    pub places: Places,
+    /// Where its ingress listens.
+    pub ingress: Vec<TcpListener>,
+    /// The host's `resolv.conf`.
+    pub resolv_conf: String,
+    /// Whether this is the first start with a key that was just made.
+    pub is_new: bool,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file or directory could not be used.
+    #[error("could not use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{path} does not hold what it should; restore it from a copy")]
+    Content {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The node's key could not be loaded.
+    #[error("could not load the node's key")]
+    Identity(#[from] IdentityError),
+    /// The key file is an account's.
+    #[error("the key in the node's directory belongs to an account, not to a node")]
+    NotANode,
+    /// The ledger did not start.
+    #[error("the ledger did not start")]
+    Ledger(#[from] chain::StartError),
+    /// The image store did not open.
+    #[error("the image store did not open")]
+    Images(#[from] ImageError),
+    /// The ingress did not start.
+    #[error("the ingress did not start")]
+    Ingress(#[source] io::Error),
+}
+
+impl Node {
+    /// Starts a node. Its tasks end when the last handle is dropped.
+    ///
+    /// # Errors
+    /// Where something that it keeps cannot be opened.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let dir = settings.places.node.clone();
+        let identity = Arc::new(node_keyfile(&dir).load(None)?);
+        let node = identity.node().ok_or(StartError::NotANode)?;
+        let genesis_bytes = read(&dir.join("genesis"))?;
+        let content = || StartError::Content {
+            path: dir.join("genesis"),
+        };
+        let genesis: Genesis =
+            codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
+        let network = genesis.network();
+        let chain = open_chain(&dir, genesis, &identity, settings.is_new)?;
+        let ledger = Ledger::new(chain);
+
+        let registries = Registries::open(dir.join("registries"), network, node, &identity);
+        let registries = Arc::new(registries);
+        let images = Arc::new(Images::open(&dir.join("images"), Arc::clone(&registries))?);
+        let file = |path: PathBuf| move |source| StartError::File { path, source };
+        let manifests = Manifests::open(dir.join("manifests"), network, node)
+            .map_err(file(dir.join("manifests")))?;
+        let archive = Archive::open(dir.join("archive")).map_err(file(dir.join("archive")))?;
+        let lines = Lines::open(settings.places.runtime.clone(), dir.join("lines"))
+            .map_err(file(dir.join("lines")))?;
+        let lines = Arc::new(lines);
+        let (doors, tables) = open_doors(settings.ingress, &settings.resolv_conf, &lines)?;
+        let inner = Arc::new(Inner {
+            node,
+            signer: Signer::new(ledger.clone(), Arc::clone(&identity)),
+            identity,
+            ledger,
+            runtime: Client::new(&settings.places.run),
+            images,
+            registries,
+            manifests,
+            archive,
+            details: Details::default(),
+            lines,
+            doors: Arc::new(doors),
+        });
+        let founding = std::fs::read(dir.join("founding")).ok();
+        Ok(set_going(inner, tables, genesis_bytes, founding))
+    }
+}
+
+/// The key file of a node in its directory.
+#[must_use]
+pub fn node_keyfile(dir: &std::path::Path) -> Keyfile {
+    Keyfile::new(dir.join("node.age"), dir.join("machine.secret"))
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, StartError> {
+    std::fs::read(path).map_err(|source| StartError::File {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Votes with the node's key.
+struct NodeVoter(Arc<Identity>);
+
+impl Voter for NodeVoter {
+    fn public_key(&self) -> PublicKey {
+        self.0.public_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        self.0.sign(message)
+    }
+}
+
+fn open_chain(
+    dir: &std::path::Path,
+    genesis: Genesis,
+    identity: &Arc<Identity>,
+    is_new_key: bool,
+) -> Result<Chain, StartError> {
+    let folder = dir.join("ledger");
+    let made = std::fs::create_dir_all(&folder);
+    made.map_err(|source| StartError::File {
+        path: folder.clone(),
+        source,
+    })?;
+    let settings = LedgerSettings {
+        genesis,
+        timing: Timing::default(),
+        block_bytes_max: BLOCK_BYTES_MAX,
+        retention_ms: LEDGER_RETENTION_MS,
+        is_new_key,
+        wal_prepared_bytes: WAL_PREPARED_BYTES,
+        space_low_bytes: SPACE_LOW_BYTES,
+    };
+    let config = chain::Config {
+        folder,
+        settings,
+        verify_threads: 2,
+        aborts_on_failure: true,
+    };
+    let (chain, outbound, threads) = Chain::start(config, NodeVoter(Arc::clone(identity)))?;
+    // A network of one has nobody to carry messages to; the threads end with the last handle.
+    drop((outbound, threads));
+    Ok(chain)
+}
+
+fn open_doors(
+    listeners: Vec<TcpListener>,
+    resolv_conf: &str,
+    lines: &Arc<Lines>,
+) -> Result<(Doors, Tables), StartError> {
+    let (routes, routes_seen) = watch::channel(Arc::new(Routes::new()));
+    let (published, published_seen) = watch::channel(Arc::new(Vec::new()));
+    let upstreams = upstreams_of(resolv_conf);
+    let (names, names_seen) = watch::channel(Arc::new(Names::new(upstreams.clone())));
+    let ingress = Ingress::start(listeners, routes_seen, IngressLimits::default())
+        .map_err(StartError::Ingress)?;
+    let backends_of = Arc::default();
+    let tables = Tables {
+        routes,
+        published,
+        names,
+        upstreams,
+        backends_of: Arc::clone(&backends_of),
+        lines: Arc::clone(lines),
+        last: Sight::default(),
+    };
+    let doors = Doors {
+        ingress,
+        ports: Mutex::new(Ports::new(PortLimits::default())),
+        published: published_seen,
+        statuses: watch::channel(Arc::new(Vec::new())).0,
+        backends_of,
+        resolver: Mutex::new(Resolver::new(names_seen, ResolverLimits::default())),
+        scopes: Mutex::new(BTreeMap::new()),
+    };
+    Ok((doors, tables))
+}
+
+fn set_going(
+    inner: Arc<Inner>,
+    tables: Tables,
+    genesis: Vec<u8>,
+    founding: Option<Vec<u8>>,
+) -> Node {
+    let (events, inbox) = mpsc::channel(AGENT_EVENTS_MAX);
+    let (seen_sender, seen) = watch::channel(Arc::default());
+    let height = inner.ledger.state().tip().height;
+    let (height_sender, heights) = watch::channel(height);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(follow_commits(
+        Arc::clone(&inner),
+        events.clone(),
+        height_sender,
+    ));
+    tasks.spawn(Arc::clone(&inner.doors).follow());
+    watch_runtime(inner.runtime.clone(), events.clone());
+    tasks.spawn(Agent::run(
+        Arc::clone(&inner),
+        tables,
+        seen_sender,
+        events,
+        inbox,
+    ));
+    if let Some(founding) = founding {
+        tasks.spawn(found(Arc::clone(&inner), founding));
+    }
+    Node {
+        inner,
+        seen,
+        heights,
+        genesis: Arc::new(genesis),
+        _tasks: Arc::new(tasks),
+    }
+}
+
+/// Lists this machine with its owner's signature, where that has not been done.
+async fn found(inner: Arc<Inner>, founding: Vec<u8>) {
+    let node: NodeId = inner.node;
+    if inner.ledger.state().node(&node).is_some() {
+        return;
+    }
+    let Ok(transaction) = Transaction::from_bytes(&founding) else {
+        tracing::error!("the founding transaction cannot be read; run `allod up` again");
+        return;
+    };
+    match inner.ledger.submit(transaction).await {
+        Ok(committed) => match committed.receipt.outcome {
+            Ok(()) => tracing::info!(%node, "this machine is listed"),
+            Err(rejection) => tracing::error!(%rejection, "this machine could not be listed"),
+        },
+        Err(error) => tracing::error!(error = %words(&error), "this machine could not be listed"),
+    }
+}
+
+/// Writes what each block did into the archive, and tells the agent and the readers.
+async fn follow_commits(
+    inner: Arc<Inner>,
+    events: mpsc::Sender<Event>,
+    heights: watch::Sender<u64>,
+) {
+    let mut commits = inner.ledger.chain().subscribe();
+    catch_up(&inner);
+    if events.send(Event::Committed).await.is_err() {
+        return;
+    }
+    loop {
+        match commits.recv().await {
+            Ok(commit) => archive_commit(&inner, &commit),
+            Err(broadcast::error::RecvError::Lagged(_)) => catch_up(&inner),
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+        heights.send_replace(inner.ledger.state().tip().height);
+        // The agent looks at the newest state anyway: where its inbox is full, it will.
+        if let Err(mpsc::error::TrySendError::Closed(_)) = events.try_send(Event::Committed) {
+            return;
+        }
+    }
+}
+
+fn archive_commit(inner: &Inner, commit: &Commit) {
+    let height = commit.header.height;
+    if height != inner.archive.height() + 1 {
+        catch_up(inner);
+    }
+    let receipts = commit
+        .receipts
+        .iter()
+        .flat_map(|receipt| receipt.events.clone());
+    let events = receipts.chain(commit.events.clone()).collect();
+    let has_evidence = commit
+        .receipts
+        .iter()
+        .any(|receipt| receipt.outcome.is_ok());
+    let items = if has_evidence {
+        accepted_items(inner, height)
+    } else {
+        Vec::new()
+    };
+    keep(
+        inner,
+        Entry {
+            height,
+            time_ms: commit.header.time_ms,
+            events,
+            items,
+        },
+    );
+}
+
+/// Reads the blocks that the archive lacks.
+fn catch_up(inner: &Inner) {
+    let tip = inner.ledger.state().tip().height;
+    for height in inner.archive.height() + 1..=tip {
+        let chain = inner.ledger.chain();
+        // Blocks that were pruned before they could be archived are gone; the bill still shows their sums.
+        let (Ok(Some(block)), Ok(Some(outcome))) = (chain.block(height), chain.outcome(height))
+        else {
+            continue;
+        };
+        let receipts = outcome
+            .receipts
+            .into_iter()
+            .flat_map(|receipt| receipt.events);
+        let events = receipts.chain(outcome.events).collect();
+        let time_ms = block.block.header.time_ms;
+        keep(
+            inner,
+            Entry {
+                height,
+                time_ms,
+                events,
+                items: accepted_items(inner, height),
+            },
+        );
+    }
+}
+
+/// The evidence that a block's transactions brought in.
+fn accepted_items(inner: &Inner, height: u64) -> Vec<allod_state::evidence::Item> {
+    let chain = inner.ledger.chain();
+    let (Ok(Some(block)), Ok(Some(outcome))) = (chain.block(height), chain.outcome(height)) else {
+        return Vec::new();
+    };
+    let pairs = block.block.transactions.iter().zip(&outcome.receipts);
+    let accepted = pairs.filter(|(_, receipt)| receipt.outcome.is_ok());
+    accepted
+        .flat_map(|(transaction, _)| items_of(&transaction.body.actions))
+        .collect()
+}
+
+fn keep(inner: &Inner, entry: Entry) {
+    if let Err(error) = inner.archive.add(entry) {
+        tracing::error!(%error, "the archive could not be written; bills cannot be proved from it");
+    }
+}
+
+/// Tells the agent whenever the runtime sees a workload change. The thread waits in a blocking read, and ends when
+/// the agent has.
+fn watch_runtime(runtime: Client, events: mpsc::Sender<Event>) {
+    let watch = move || {
+        while !events.is_closed() {
+            if let Ok(watch) = runtime.watch() {
+                // Whatever changed before the watch began is found by looking once.
+                let mut news = Some(Event::Sweep);
+                while let Some(event) = news {
+                    if events.blocking_send(event).is_err() {
+                        return;
+                    }
+                    news = watch.wait().ok().map(Event::Changed);
+                }
+            }
+            std::thread::sleep(RETRY_PAUSE.min(Duration::from_secs(1)));
+        }
+    };
+    let thread = std::thread::Builder::new()
+        .name("runtime-watch".to_owned())
+        .spawn(watch);
+    if let Err(error) = thread {
+        tracing::error!(%error, "no thread to watch the runtime; the agent looks every few seconds");
+    }
+}

@@ -1,0 +1,371 @@
+//! What a node shows of itself and of the ledger: the shapes that the API, the CLI and scripts read.
+//!
+//! Amounts and 64-bit counts that may grow large are decimal texts, so that no reader rounds them.
+
+use std::collections::BTreeMap;
+
+use allod_state::bill::Line;
+use allod_state::evidence::{Item, Usage};
+use allod_state::lease::Phase;
+use allod_state::node::{Isolation, Prices, Resources};
+use allod_state::{
+    AccountId, AppId, Credits, LeaseId, NetworkId, NodeId, PublicKey, TransactionId,
+};
+use serde::{Deserialize, Serialize};
+
+/// The network and this node in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// The network.
+    pub network: NetworkId,
+    /// The newest block.
+    pub height: u64,
+    /// Its block time, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// How many validators vote.
+    pub validators: u64,
+    /// This node.
+    pub node: NodeId,
+    /// Where its ingress listens.
+    pub ingress: String,
+    /// What is said about the network's resilience.
+    pub notice: Option<String>,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The account.
+    pub account: AccountId,
+    /// What it holds; below zero it owes.
+    pub balance: Credits,
+    /// How far below zero it may go.
+    pub line: Credits,
+    /// What it can spend.
+    pub available: Credits,
+    /// Its keys.
+    pub keys: Vec<Key>,
+}
+
+/// A key of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The key.
+    pub key: PublicKey,
+    /// What it may do.
+    pub verbs: Vec<String>,
+    /// The nonce of its next transaction.
+    pub nonce: u64,
+    /// Block time in milliseconds at which it ends, where it does.
+    pub expires_ms: Option<u64>,
+}
+
+/// A machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The node.
+    pub node: NodeId,
+    /// What its operator calls it.
+    pub name: String,
+    /// Who operates it.
+    pub operator: AccountId,
+    /// The key that manifests are sealed to for it, in hexadecimal.
+    pub sealing_key: String,
+    /// Where it is, as its operator says.
+    pub region: Option<String>,
+    /// All it gives.
+    pub capacity: Resources,
+    /// What leases take of it.
+    pub used: Resources,
+    /// What it asks.
+    pub prices: Option<Prices>,
+    /// The isolation classes it runs.
+    pub isolation: Vec<Isolation>,
+    /// Whether it takes no new replicas.
+    pub is_cordoned: bool,
+}
+
+/// An app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// The app.
+    pub app: AppId,
+    /// Its name, where this node can read it.
+    pub name: String,
+    /// Its newest revision.
+    pub revision: u64,
+    /// The revisions that `rollback` can go back to.
+    pub revisions: Vec<u64>,
+    /// Its services.
+    pub services: Vec<Service>,
+    /// What its active leases cost in an hour.
+    pub price_per_hour: Credits,
+}
+
+/// A service of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name, where this node can read it.
+    pub name: String,
+    /// The image as its owner wrote it.
+    pub image: String,
+    /// How many replicas are wanted.
+    pub wanted: u32,
+    /// How many are ready.
+    pub ready: u32,
+    /// Whether a new revision failed so often that the old one keeps serving.
+    pub is_halted: bool,
+    /// Where the ingress serves it.
+    pub urls: Vec<String>,
+    /// Ports of this machine that lead to it, as `address:port -> port`.
+    pub published: Vec<String>,
+    /// Its replicas.
+    pub replicas: Vec<Replica>,
+}
+
+/// A replica of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its index.
+    pub replica: u32,
+    /// Its lease, where it has one.
+    pub lease: Option<LeaseId>,
+    /// The lease's epoch.
+    pub epoch: u64,
+    /// The revision it runs.
+    pub revision: Option<u64>,
+    /// The node that runs it.
+    pub node: Option<NodeId>,
+    /// Where the lease is in its life.
+    pub phase: Option<Phase>,
+    /// How far it is, in words.
+    pub stage: String,
+    /// What went wrong last, in words.
+    pub detail: Option<String>,
+    /// Its address inside the app's network.
+    pub address: Option<String>,
+    /// How many times in a row it failed.
+    pub failures: u32,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happening {
+    /// The block in which it happened.
+    pub height: u64,
+    /// Its place in the block.
+    pub index: u32,
+    /// Block time in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The app it is about, where it is about one.
+    pub app: Option<AppId>,
+    /// Its kind.
+    pub kind: String,
+    /// What happened, in words.
+    pub text: String,
+}
+
+/// A movement of credits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Movement {
+    /// The block.
+    pub height: u64,
+    /// Block time in milliseconds since 1970.
+    pub time_ms: u64,
+    /// From.
+    pub from: AccountId,
+    /// To.
+    pub to: AccountId,
+    /// How much.
+    pub amount: Credits,
+    /// A transfer's memo, or the lease that was charged.
+    pub memo: String,
+}
+
+/// A bill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    /// Who pays.
+    pub payer: AccountId,
+    /// The month, as `yyyymm` in UTC.
+    pub month: u32,
+    /// Its lines.
+    pub lines: Vec<BillLine>,
+    /// Their sum.
+    pub total: Credits,
+    /// What of it one owes oneself, for leases on one's own nodes: it nets to zero.
+    pub to_oneself: Credits,
+}
+
+/// One lease on a bill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillLine {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The app's name, where this node can read it.
+    pub app: String,
+    /// The service's name, where this node can read it.
+    pub service: String,
+    /// Who is paid, where the lease is still in the state.
+    pub payee: Option<AccountId>,
+    /// The price reserved for an hour, where the lease is still in the state.
+    pub price_per_hour: Option<Credits>,
+    /// Ready time and amount.
+    #[serde(flatten)]
+    pub line: Line,
+    /// What was used, for information: the bill is ready time.
+    pub usage: Usage,
+}
+
+/// Everything needed to recompute a bill without trusting the node that gives it. The bytes are the canonical
+/// encodings in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BillProof {
+    /// The genesis document: its hash is the network's id.
+    pub genesis: String,
+    /// A header.
+    pub header: String,
+    /// The quorum's certificate for it.
+    pub certificate: String,
+    /// The lines with their proofs.
+    pub lines: Vec<LineProof>,
+}
+
+/// One line of a bill with what makes it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineProof {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The stored line and its proof.
+    pub line: Proved,
+    /// The stored lease and its proof.
+    pub row: Proved,
+    /// The raw evidence, in order.
+    pub items: Vec<Item>,
+}
+
+/// A stored value and the proof that it is in the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proved {
+    /// The value's canonical bytes, in hexadecimal; empty where there is none.
+    pub value: String,
+    /// The proof's canonical bytes, in hexadecimal.
+    pub proof: String,
+}
+
+/// What a transaction did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// The block that holds it.
+    pub height: u64,
+    /// Nothing, or why it changed nothing.
+    pub rejection: Option<Rejection>,
+    /// The fee paid.
+    pub fee: Credits,
+    /// What happened.
+    pub events: Vec<String>,
+}
+
+/// Why the law refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    /// The stable number.
+    pub code: u8,
+    /// The stable name.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+    /// What to do about it.
+    pub next_step: String,
+}
+
+impl From<&allod_state::Rejection> for Rejection {
+    fn from(rejection: &allod_state::Rejection) -> Self {
+        Self {
+            code: rejection.code(),
+            name: rejection.name().to_owned(),
+            text: rejection.to_string(),
+            next_step: rejection.next_step().to_owned(),
+        }
+    }
+}
+
+/// What a deployment would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where each new replica would go.
+    pub placements: Vec<Placement>,
+    /// What the app would cost in an hour, with what of it runs already.
+    pub price_per_hour: Credits,
+    /// Why it would be refused, where it would.
+    pub rejection: Option<Rejection>,
+    /// The refusals of each node, where nothing fits.
+    pub refusals: Vec<NodeRefusal>,
+    /// The state on which it was made.
+    pub root: String,
+    /// The height of that state.
+    pub height: u64,
+}
+
+/// Where a replica would go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The service's label; the caller knows its name.
+    pub service: allod_state::Label,
+    /// The replica.
+    pub replica: u32,
+    /// The node.
+    pub node: NodeId,
+    /// The node's name.
+    pub node_name: String,
+    /// What an hour of it costs.
+    pub price_per_hour: Credits,
+}
+
+/// Why a node would not take a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRefusal {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Every rule that refuses it.
+    pub rules: Vec<String>,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The app's label.
+    pub app: allod_state::Label,
+    /// The volume's label.
+    pub volume: allod_state::Label,
+    /// Its name, as `app/volume`, where this node can read it.
+    pub name: String,
+    /// Where its data are.
+    pub node: NodeId,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Whether it is used, kept or given up.
+    pub standing: allod_state::volume::Standing,
+}
+
+/// One line of a replica's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The service's name.
+    pub service: String,
+    /// The replica.
+    pub replica: u32,
+    /// When it was written, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Whether it came on standard error.
+    pub is_error: bool,
+    /// The text.
+    pub text: String,
+}
+
+/// The images that an archive held: their digests, and what each was called.
+pub type Imported = BTreeMap<String, Vec<String>>;
