@@ -9,7 +9,7 @@ use super::diagnostic::Report;
 use super::file;
 use super::interpolate::Variables;
 use super::limits::CONTENT_BYTES_MAX;
-use super::mounts::{is_target, octal};
+use super::mounts::{octal, target_at};
 use super::node::{At, Value};
 
 /// Which of the two kinds.
@@ -80,7 +80,9 @@ impl<'a> Declared<'a> {
                 let mut fields = at.fields(report);
                 let source = fields.take("source");
                 target = fields.take("target").and_then(|at| at.text(report));
-                mode = fields.take("mode").and_then(|at| at.read(report, octal));
+                mode = fields
+                    .take("mode")
+                    .and_then(|at| at.read(report, permissions));
                 uid = fields
                     .take("uid")
                     .and_then(|at| at.number(report, 0, u32::MAX));
@@ -101,9 +103,7 @@ impl<'a> Declared<'a> {
             Some(target) => format!("{}{target}", kind.folder()),
             None => format!("{}{source}", kind.folder()),
         };
-        if !is_target(&target, at, report) {
-            return None;
-        }
+        let target = target_at(&target, at, report)?;
         let bytes = self.bytes(source, at, variables, report)?;
         Some(File {
             target,
@@ -136,6 +136,14 @@ impl<'a> Declared<'a> {
         self.read.insert(source.to_string(), read.clone());
         read
     }
+}
+
+/// Permission bits of a file, without those that change who a program runs as.
+fn permissions(text: &str) -> Result<u32, String> {
+    let mode = octal(text)?;
+    let is_plain = mode <= 0o777;
+    let wrong = || format!("`{text}` has bits beyond 0777, which a file here cannot have");
+    if is_plain { Ok(mode) } else { Err(wrong()) }
 }
 
 fn read(at: &At<'_>, noun: &str, variables: &Variables, report: &mut Report) -> Option<Vec<u8>> {

@@ -28,9 +28,9 @@ pub struct ServiceDemand {
 }
 
 impl ServiceDemand {
-    /// The demand as the law takes it, with the names blinded in the scope of the app's label.
+    /// The demand as the law takes it, with the volumes' names blinded in the scope of the app.
     pub fn blinded(&self, app: &Label) -> Demand {
-        let blind = |(name, bytes): (&String, &u64)| (Label::of(app.as_bytes(), name), *bytes);
+        let blind = |(name, bytes): (&String, &u64)| (allod_node::volume_label(app, name), *bytes);
         Demand {
             replicas: self.replicas,
             resources: self.resources,

@@ -5,7 +5,7 @@ use allod_state::app::Update;
 use allod_state::limits::REPLICAS_PER_SERVICE_MAX;
 
 use super::diagnostic::Report;
-use super::limits::MEMORY_BYTES_MAX;
+use super::limits::{MEMORY_BYTES_MAX, MEMORY_BYTES_MIN};
 use super::node::{At, Fields};
 use super::quantity;
 
@@ -133,8 +133,8 @@ impl Deploy {
 /// A size of memory that a process can start in.
 pub(crate) fn memory(text: &str) -> Result<u64, String> {
     match quantity::bytes(text)? {
-        bytes if bytes < 1 << 20 => Err(format!(
-            "`{text}` of memory is less than 1m; is its unit missing?"
+        bytes if bytes < MEMORY_BYTES_MIN => Err(format!(
+            "`{text}` of memory is less than 4m; is its unit missing?"
         )),
         bytes if bytes > MEMORY_BYTES_MAX => Err(format!("`{text}` is more than any machine has")),
         bytes => Ok(bytes),

@@ -180,7 +180,9 @@ impl Report {
     pub(crate) fn push_spoiling(&mut self, problem: Problem) {
         let span = problem.span;
         self.push(problem);
-        self.spoilt.push(span);
+        if self.spoilt.len() < DIAGNOSTICS_MAX {
+            self.spoilt.push(span);
+        }
     }
 
     /// Notes a problem once, however often an alias or `extends` repeats it.

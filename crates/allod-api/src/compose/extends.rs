@@ -150,7 +150,7 @@ fn merge(base: Node, own: Node, key: &str) -> Node {
         return base;
     }
     let (base, own) = if is_mapped(key) {
-        (mapped(base), mapped(own))
+        (mapped(base, key), mapped(own, key))
     } else {
         (base, own)
     };
@@ -202,7 +202,7 @@ fn is_replaced(key: &str) -> bool {
 }
 
 /// A list of `name=value` (or of names alone) as a map.
-fn mapped(node: Node) -> Node {
+fn mapped(node: Node, key: &str) -> Node {
     let Value::List(items) = node.value else {
         return node;
     };
@@ -211,7 +211,8 @@ fn mapped(node: Node) -> Node {
         let Value::Text(text) = &item.value else {
             continue;
         };
-        let (key, value) = match text.split_once('=') {
+        let is_colon = key == "extra_hosts" && !text.contains('=');
+        let (key, value) = match text.split_once(if is_colon { ':' } else { '=' }) {
             Some((key, value)) => (key.to_string(), Value::Text(value.to_string())),
             None => (text.clone(), Value::Null),
         };

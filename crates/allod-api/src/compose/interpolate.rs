@@ -89,7 +89,7 @@ impl Walk<'_> {
     }
 
     fn text(&mut self, text: &mut String, span: Span, path: &str) {
-        if !text.contains('$') {
+        if !text.contains('$') || self.bytes > REPLACED_BYTES_MAX {
             return;
         }
         match replace(text, self.variables) {

@@ -33,3 +33,30 @@ pub const MEMORY_BYTES_MAX: u64 = 1 << 44;
 pub const STORAGE_BYTES_MAX: u64 = 1 << 50;
 /// Longest duration, in milliseconds: ten years.
 pub const DURATION_MS_MAX: u64 = 10 * 365 * 24 * 3_600_000;
+
+// What a node's runtime takes of one service; beyond it a deployment would be signed and then fail.
+
+/// Least memory of one replica.
+pub const MEMORY_BYTES_MIN: u64 = 4 << 20;
+/// Least CPU of one replica, in thousandths.
+pub const CPU_MILLI_MIN: u64 = 10;
+/// Longest grace between the stop signal and the kill.
+pub const STOP_GRACE_MS_MAX: u64 = 10 * 60_000;
+/// Smallest size of a log file.
+pub const LOG_BYTES_MIN: u64 = 16 << 10;
+/// Largest size of a log file.
+pub const LOG_BYTES_MAX: u64 = 256 << 20;
+/// Most log files kept.
+pub const LOG_FILES_MAX: u32 = 16;
+/// Most secrets and configs together.
+pub const CONTENTS_MAX: usize = 64;
+/// Most bytes of secrets and configs together.
+pub const CONTENTS_BYTES_MAX: usize = 1 << 20;
+/// Most folders held in memory.
+pub const TMPFS_MAX: usize = 16;
+/// Most environment variables.
+pub const ENV_MAX: usize = 512;
+/// Most bytes of all environment variables, or of all words of a command, together.
+pub const WORDS_BYTES_MAX: usize = 128 << 10;
+/// Longest path inside a container.
+pub const PATH_BYTES_MAX: usize = 1_024;

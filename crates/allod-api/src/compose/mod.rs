@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use allod_node::manifest::Manifest;
+use allod_state::Label;
+use allod_state::app::Demand;
 
 pub mod defaults;
 pub mod limits;
@@ -25,12 +27,15 @@ mod extends;
 mod extension;
 mod file;
 mod find;
+mod fit;
 mod interpolate;
 mod mounts;
 mod name;
+mod network;
 mod node;
 mod ports;
 mod probe;
+mod process;
 mod quantity;
 mod security;
 mod service;
@@ -78,6 +83,16 @@ pub struct Lowered {
     pub demands: BTreeMap<String, ServiceDemand>,
     /// What had no effect, or may surprise.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl Lowered {
+    /// The public half of the app as the law takes it, every name blinded in the scope of its label.
+    pub fn blinded(&self, app: &Label) -> BTreeMap<Label, Demand> {
+        let blind = |(name, demand): (&String, &ServiceDemand)| {
+            (allod_node::service_label(app, name), demand.blinded(app))
+        };
+        self.demands.iter().map(blind).collect()
+    }
 }
 
 /// Lowers a deploy file, or says everything that is wrong with it.

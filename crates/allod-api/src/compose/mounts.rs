@@ -6,6 +6,7 @@
 use allod_node::manifest::{Mount, Tmpfs};
 
 use super::diagnostic::Report;
+use super::limits::PATH_BYTES_MAX;
 use super::name;
 use super::node::{At, Value};
 use super::quantity;
@@ -35,14 +36,9 @@ pub(crate) fn volumes(
         let Some((source, target, read_only)) = read else {
             continue;
         };
-        if !is_target(&target, &item, report) {
+        let Some(target) = target_at(&target, &item, report) else {
             continue;
-        }
-        let is_taken = mounts.mounts.iter().any(|mount| mount.target == target);
-        if is_taken {
-            report.push(item.error(format!("two volumes are mounted at `{target}`")));
-            continue;
-        }
+        };
         let volume = match source {
             Some(source) if declared(&source) => source,
             Some(source) => {
@@ -52,9 +48,11 @@ pub(crate) fn volumes(
                 continue;
             }
             None => {
-                let Some(volume) = name::dns_label(&format!("{service}{target}")) else {
-                    continue;
-                };
+                let volume = name::dns_label(&format!("{service}{target}"));
+                let mut volume = volume.unwrap_or_default();
+                if declared(&volume) {
+                    volume.push_str("-unnamed");
+                }
                 let message = format!("a volume without a name is kept under the name `{volume}`");
                 report.push(item.warning(message).help("name it: `- data:/path`"));
                 mounts.unnamed.push(volume.clone());
@@ -78,18 +76,18 @@ pub(crate) fn tmpfs(at: &At<'_>, report: &mut Report) -> Vec<Tmpfs> {
             continue;
         };
         let (target, options) = text.split_once(':').unwrap_or((text, ""));
-        if !is_target(target, &item, report) {
+        let Some(target) = target_at(target, &item, report) else {
             continue;
-        }
+        };
         let mut folder = Tmpfs {
-            target: target.to_string(),
+            target,
             bytes_max: None,
             mode: None,
         };
         for option in options.split(',').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("size", size)) => match quantity::bytes(size) {
-                    Ok(bytes) => folder.bytes_max = Some(bytes),
+                    Ok(bytes) => folder.bytes_max = Some(bytes).filter(|bytes| *bytes > 0),
                     Err(message) => report.push(item.error(message)),
                 },
                 Some(("mode", mode)) => match octal(mode) {
@@ -110,27 +108,54 @@ pub(crate) fn tmpfs(at: &At<'_>, report: &mut Report) -> Vec<Tmpfs> {
 /// Permission bits, which are octal with or without a leading zero.
 pub(crate) fn octal(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
-    let mode = u32::from_str_radix(digits, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777);
+    let mode = u32::from_str_radix(digits, 8).ok();
+    let mode = mode.filter(|mode| *mode <= 0o1777);
     mode.ok_or_else(|| format!("`{text}` is not a mode: write it in octal, as 0440"))
 }
 
-/// Is this an absolute path without `..`? If not, the report says so.
-pub(crate) fn is_target(target: &str, at: &At<'_>, report: &mut Report) -> bool {
-    let is_sound = target.starts_with('/')
-        && target.len() <= 1024
-        && target != "/"
-        && !target.contains('\0')
-        && !target.split('/').any(|part| part == "..");
+/// An absolute path inside the container in its plainest form, so that equal paths are equal texts.
+pub(crate) fn target(text: &str) -> Result<String, String> {
+    let mut parts = text.split('/').filter(|part| !matches!(*part, "" | "."));
+    let plain: String = parts.clone().flat_map(|part| ["/", part]).collect();
+    let is_sound = text.starts_with('/')
+        && plain.len() <= PATH_BYTES_MAX
+        && !plain.is_empty()
+        && !text.contains('\0')
+        && parts.all(|part| part != "..");
     if !is_sound {
-        let message = format!("`{target}` is not an absolute path inside the container");
-        report.push(
-            at.error(message)
-                .help("write it with a leading / and without .."),
-        );
+        return Err(format!(
+            "`{text}` is not an absolute path inside the container, without .."
+        ));
     }
-    is_sound
+    let is_in = |root: &str| {
+        plain
+            .strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match ["/proc", "/sys", "/dev"]
+        .into_iter()
+        .find(|root| is_in(root))
+    {
+        Some(root) => Err(format!(
+            "nothing can be mounted under {root}, which is the kernel's"
+        )),
+        None => Ok(plain),
+    }
+}
+
+/// The target, if it is sound; the report says why not.
+pub(crate) fn target_at(text: &str, at: &At<'_>, report: &mut Report) -> Option<String> {
+    match target(text) {
+        Ok(target) => Some(target),
+        Err(message) => {
+            let help = match text {
+                "/dev/shm" => "the size of /dev/shm is `shm_size`",
+                _ => "write the path as the service sees it, with a leading /",
+            };
+            report.push(at.error(message).help(help));
+            None
+        }
+    }
 }
 
 type Read = (Option<String>, String, bool);
@@ -197,20 +222,19 @@ fn long(at: &At<'_>, mounts: &mut Mounts, report: &mut Report) -> Option<Read> {
         }
         "tmpfs" => {
             let mut folder = Tmpfs {
-                target: target.to_string(),
+                target: target_at(target, at, report)?,
                 bytes_max: None,
                 mode: None,
             };
             if let Some(memory) = memory {
                 let mut fields = memory.fields(report);
                 let size = fields.take("size");
-                folder.bytes_max = size.and_then(|at| at.read(report, quantity::bytes));
+                let size = size.and_then(|at| at.read(report, quantity::bytes));
+                folder.bytes_max = size.filter(|bytes| *bytes > 0);
                 folder.mode = fields.take("mode").and_then(|at| at.read(report, octal));
                 fields.warn_rest(report);
             }
-            if is_target(target, at, report) {
-                mounts.tmpfs.push(folder);
-            }
+            mounts.tmpfs.push(folder);
             None
         }
         "bind" => {

@@ -1,6 +1,6 @@
 //! Durations, sizes, CPU shares and prices, read exactly: decimals are integers with a scale.
 
-use super::limits::{CPU_MILLI_MAX, DURATION_MS_MAX};
+use super::limits::{CPU_MILLI_MAX, CPU_MILLI_MIN, DURATION_MS_MAX};
 
 #[cfg(test)]
 mod tests;
@@ -112,7 +112,7 @@ pub(crate) fn cpu_milli(text: &str) -> Result<u64, String> {
         .times_floor(1_000)
         .and_then(|milli| u64::try_from(milli).ok());
     match milli.ok_or_else(wrong)? {
-        0 => Err(format!("`{text}` is less than a thousandth of a CPU")),
+        milli if milli < CPU_MILLI_MIN => Err(format!("`{text}` is less than 0.01 of a CPU")),
         milli if milli > CPU_MILLI_MAX => Err(format!("`{text}` is more than any machine has")),
         milli => Ok(milli),
     }

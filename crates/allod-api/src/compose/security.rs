@@ -8,29 +8,34 @@ use std::collections::BTreeSet;
 use super::diagnostic::Report;
 use super::node::{At, Fields, Value};
 
-/// Capabilities that a container has, or may add without reaching beyond itself.
-const CAPABILITIES_ALLOWED: [&str; 17] = [
-    "CAP_AUDIT_WRITE",
+/// Capabilities that every container has.
+const CAPABILITIES_HELD: [&str; 11] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
     "CAP_FSETID",
-    "CAP_IPC_LOCK",
     "CAP_KILL",
-    "CAP_MKNOD",
     "CAP_NET_BIND_SERVICE",
-    "CAP_NET_RAW",
     "CAP_SETFCAP",
     "CAP_SETGID",
     "CAP_SETPCAP",
     "CAP_SETUID",
     "CAP_SYS_CHROOT",
+];
+
+/// Capabilities that a container may add without reaching beyond itself.
+const CAPABILITIES_ADDABLE: [&str; 7] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_IPC_LOCK",
+    "CAP_LEASE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_RAW",
     "CAP_SYS_NICE",
     "CAP_SYS_PTRACE",
 ];
 
 /// Capabilities that exist, but command the machine or its kernel.
-const CAPABILITIES_REFUSED: [&str; 24] = [
+const CAPABILITIES_REFUSED: [&str; 23] = [
     "CAP_AUDIT_CONTROL",
     "CAP_AUDIT_READ",
     "CAP_BLOCK_SUSPEND",
@@ -38,12 +43,11 @@ const CAPABILITIES_REFUSED: [&str; 24] = [
     "CAP_CHECKPOINT_RESTORE",
     "CAP_DAC_READ_SEARCH",
     "CAP_IPC_OWNER",
-    "CAP_LEASE",
     "CAP_LINUX_IMMUTABLE",
     "CAP_MAC_ADMIN",
     "CAP_MAC_OVERRIDE",
+    "CAP_MKNOD",
     "CAP_NET_ADMIN",
-    "CAP_NET_BROADCAST",
     "CAP_PERFMON",
     "CAP_SYSLOG",
     "CAP_SYS_ADMIN",
@@ -172,15 +176,21 @@ pub(crate) fn added(at: &At<'_>, report: &mut Report) -> BTreeSet<String> {
         let Some(text) = item.text(report) else {
             continue;
         };
-        let name = capability(text);
-        if CAPABILITIES_ALLOWED.contains(&name.as_str()) {
-            added.insert(name);
-        } else if name == "CAP_ALL" || CAPABILITIES_REFUSED.contains(&name.as_str()) {
-            let message = format!("the capability `{text}` reaches beyond the container");
-            let help = format!("without it, or one of: {}", CAPABILITIES_ALLOWED.join(", "));
-            report.push(item.error(message).help(help));
-        } else {
-            report.push(item.error(format!("there is no capability `{text}`")));
+        match capability(text) {
+            (name, Capability::Held | Capability::Addable) => {
+                added.insert(name);
+            }
+            (_, Capability::Refused | Capability::All) => {
+                let message = format!("the capability `{text}` reaches beyond the container");
+                let help = format!(
+                    "do without; those that can be added are {}",
+                    CAPABILITIES_ADDABLE.join(", ")
+                );
+                report.push(item.error(message).help(help));
+            }
+            (_, Capability::Unknown) => {
+                report.push(item.error(format!("there is no capability `{text}`")));
+            }
         }
     }
     added
@@ -193,26 +203,59 @@ pub(crate) fn dropped(at: &At<'_>, report: &mut Report) -> BTreeSet<String> {
         let Some(text) = item.text(report) else {
             continue;
         };
-        match capability(text).as_str() {
-            "CAP_ALL" => {
+        match capability(text) {
+            (_, Capability::All) => {
                 dropped.insert("ALL".to_string());
             }
-            name if CAPABILITIES_ALLOWED.contains(&name) => {
-                dropped.insert(name.to_string());
+            (name, Capability::Held) => {
+                dropped.insert(name);
             }
             // Nobody has it here to begin with.
-            name if CAPABILITIES_REFUSED.contains(&name) => {}
-            _ => report.push(item.error(format!("there is no capability `{text}`"))),
+            (_, Capability::Addable | Capability::Refused) => {}
+            (_, Capability::Unknown) => {
+                report.push(item.error(format!("there is no capability `{text}`")));
+            }
         }
     }
     dropped
 }
 
-fn capability(text: &str) -> String {
-    let name = text.to_ascii_uppercase();
-    if name.starts_with("CAP_") {
-        name
+/// What is added beside, and taken from, the capabilities that every container has. With `ALL`
+/// dropped, what is added again stays.
+pub(crate) fn capabilities(
+    added: &BTreeSet<String>,
+    dropped: &BTreeSet<String>,
+) -> (BTreeSet<String>, BTreeSet<String>) {
+    let held = BTreeSet::from(CAPABILITIES_HELD.map(str::to_string));
+    let lost = if dropped.contains("ALL") {
+        &held
     } else {
-        format!("CAP_{name}")
-    }
+        dropped
+    };
+    let lost = lost.difference(added).cloned().collect();
+    (added.difference(&held).cloned().collect(), lost)
+}
+
+enum Capability {
+    Held,
+    Addable,
+    Refused,
+    All,
+    Unknown,
+}
+
+fn capability(text: &str) -> (String, Capability) {
+    let upper = text.to_ascii_uppercase();
+    let name = match upper.strip_prefix("CAP_") {
+        Some(_) => upper,
+        None => format!("CAP_{upper}"),
+    };
+    let kind = match name.as_str() {
+        "CAP_ALL" => Capability::All,
+        name if CAPABILITIES_HELD.contains(&name) => Capability::Held,
+        name if CAPABILITIES_ADDABLE.contains(&name) => Capability::Addable,
+        name if CAPABILITIES_REFUSED.contains(&name) => Capability::Refused,
+        _ => Capability::Unknown,
+    };
+    (name, kind)
 }

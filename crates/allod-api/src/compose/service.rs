@@ -1,9 +1,8 @@
 //! One service of a deploy file, lowered into its sealed and its public half.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use allod_node::manifest::{Condition, Image, ImageSource, Ingress, Logs, Port, Protocol, Restart};
+use allod_node::manifest::{Condition, Image, ImageSource, Ingress, Port, Protocol, Restart};
 use allod_node::manifest::{Service, Volume};
 use allod_state::app::{self, Constraints, Update};
 use allod_state::limits::VOLUMES_PER_SERVICE_MAX;
@@ -17,7 +16,7 @@ use super::diagnostic::Report;
 use super::extension::{self, Extension};
 use super::interpolate::Variables;
 use super::node::{At, Fields, Value};
-use super::{environment, mounts, name, ports, probe, quantity, security};
+use super::{fit, mounts, name, network, probe, process, quantity, security};
 
 /// What the services of one app share.
 #[derive(Debug)]
@@ -55,10 +54,10 @@ pub(crate) fn lower(
         digest: None,
         source: ImageSource::Registry,
     }));
-    process(&mut service, &mut fields, app, report);
+    process::take(&mut service, &mut fields, app.variables, report);
     isolation(&mut service, &mut fields, report);
     storage(&mut service, at, &mut fields, app, report);
-    network(&mut service, &mut fields, report);
+    network::take(&mut service, at, &mut fields, report);
     service.depends_on = depends_on(&mut fields, app, report);
     health(&mut service, &extension, &mut fields, report);
     service.pids_max = deploy.pids_max;
@@ -78,6 +77,7 @@ pub(crate) fn lower(
     fields.warn_rest(report);
     ingress(&mut service, at, app, &extension);
     check_replicas(at, &service, &deploy, report);
+    fit::check(at, &service, report);
     let storage_bytes = extension.storage_bytes.or(storage_opt);
     let demand = demand(&service, &deploy, extension, storage_bytes, app);
     Some((service, demand))
@@ -113,102 +113,13 @@ fn image(at: &At<'_>, fields: &mut Fields<'_>, report: &mut Report) -> Option<Im
     })
 }
 
-fn process(service: &mut Service, fields: &mut Fields<'_>, app: &App<'_>, report: &mut Report) {
-    service.entrypoint = fields
-        .take("entrypoint")
-        .and_then(|at| command(&at, report));
-    service.command = fields.take("command").and_then(|at| command(&at, report));
-    if let Some(at) = fields.take("env_file") {
-        environment::env_file(&at, app.variables, &mut service.env, report);
-    }
-    if let Some(at) = fields.take("environment") {
-        environment::environment(&at, app.variables, &mut service.env, report);
-    }
-    let text = |at: At<'_>, report: &mut Report| at.text(report).map(str::to_string);
-    service.working_dir = fields.take("working_dir").and_then(|at| text(at, report));
-    service.user = fields.take("user").and_then(|at| text(at, report));
-    service.init = fields
-        .take("init")
-        .and_then(|at| at.truth(report))
-        .unwrap_or(false);
-    service.stop_signal = fields
-        .take("stop_signal")
-        .and_then(|at| at.read(report, signal));
-    let grace = fields.take("stop_grace_period");
-    let grace = grace.and_then(|at| at.read(report, quantity::duration_ms));
-    service.stop_grace_ms = grace.unwrap_or(defaults::STOP_GRACE_MS);
-    if let Some(at) = fields.take("labels") {
-        let pairs = at.pairs(report).into_iter();
-        service.labels = pairs
-            .map(|(name, value, _)| (name, value.unwrap_or_default()))
-            .collect();
-    }
-    if let Some(at) = fields.take("logging") {
-        service.logs = logs(&at, report);
-    }
-}
-
-/// A command line, split as a shell would, or its words.
-fn command(at: &At<'_>, report: &mut Report) -> Option<Vec<String>> {
-    match at.node.value {
-        Value::List(_) => Some(at.texts(report)),
-        _ => at.read(report, |text| {
-            shell_words::split(text).map_err(|_| "a quote in the command is not closed".to_string())
-        }),
-    }
-}
-
-fn signal(text: &str) -> Result<String, String> {
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '+' | '-');
-    if name.is_empty() || name.len() > 12 || !name.chars().all(is_part) {
-        return Err(format!("`{text}` is not a signal such as SIGTERM"));
-    }
-    let is_number = name.chars().all(|c| c.is_ascii_digit());
-    Ok(if is_number {
-        name.to_string()
-    } else {
-        format!("SIG{name}")
-    })
-}
-
-fn logs(at: &At<'_>, report: &mut Report) -> Logs {
-    let mut logs = Logs {
-        file_bytes_max: defaults::LOG_FILE_BYTES,
-        files_max: defaults::LOG_FILES,
-    };
-    let mut fields = at.fields(report);
-    if let Some(driver) = fields.take("driver")
-        && driver
-            .text(report)
-            .is_some_and(|text| !matches!(text, "json-file" | "local"))
-    {
-        let message = "only Allod's own logs are kept; this driver has no effect";
-        report.push(driver.warning(message).help("read them with `allod logs`"));
-    }
-    if let Some(options) = fields.take("options") {
-        let mut fields = options.fields(report);
-        let size = fields
-            .take("max-size")
-            .and_then(|at| at.read(report, extension::storage));
-        let files = fields
-            .take("max-file")
-            .and_then(|at| at.number(report, 1, 100));
-        logs.file_bytes_max = size.unwrap_or(logs.file_bytes_max);
-        logs.files_max = files.unwrap_or(logs.files_max);
-        fields.warn_rest(report);
-    }
-    fields.warn_rest(report);
-    logs
-}
-
 fn isolation(service: &mut Service, fields: &mut Fields<'_>, report: &mut Report) {
-    if let Some(at) = fields.take("cap_add") {
-        service.cap_add = security::added(&at, report);
-    }
-    if let Some(at) = fields.take("cap_drop") {
-        service.cap_drop = security::dropped(&at, report);
-    }
+    let added = fields.take("cap_add");
+    let added = added.map(|at| security::added(&at, report));
+    let dropped = fields.take("cap_drop");
+    let dropped = dropped.map(|at| security::dropped(&at, report));
+    (service.cap_add, service.cap_drop) =
+        security::capabilities(&added.unwrap_or_default(), &dropped.unwrap_or_default());
     service.read_only = fields
         .take("read_only")
         .and_then(|at| at.truth(report))
@@ -259,78 +170,6 @@ fn storage(
         service
             .files
             .extend(app.configs.taken(&at, app.variables, report));
-    }
-}
-
-fn network(service: &mut Service, fields: &mut Fields<'_>, report: &mut Report) {
-    if let Some(at) = fields.take("ports") {
-        service.ports = ports::published(&at, report);
-    }
-    if let Some(at) = fields.take("expose") {
-        ports::exposed(&at, &mut service.ports, report);
-    }
-    service.hostname = fields.take("hostname").and_then(|at| at.read(report, host));
-    if let Some(at) = fields.take("container_name") {
-        service.aliases.extend(at.read(report, host));
-    }
-    if let Some(at) = fields
-        .take("networks")
-        .filter(|at| matches!(at.node.value, Value::Map(_)))
-    {
-        for network in at.entries(report) {
-            if let Value::Null = network.node.value {
-                continue;
-            }
-            let mut fields = network.fields(report);
-            if let Some(aliases) = fields.take("aliases") {
-                let items = aliases.items(report);
-                service
-                    .aliases
-                    .extend(items.iter().filter_map(|at| at.read(report, host)));
-            }
-            fields.warn_rest(report);
-        }
-    }
-    if let Some(at) = fields.take("extra_hosts") {
-        extra_hosts(service, &at, report);
-    }
-}
-
-fn host(text: &str) -> Result<String, String> {
-    let lower = text.to_ascii_lowercase();
-    let is_sound = lower.split('.').all(name::is_plain);
-    if is_sound {
-        Ok(lower)
-    } else {
-        Err(format!("`{text}` is not a host name"))
-    }
-}
-
-fn extra_hosts(service: &mut Service, at: &At<'_>, report: &mut Report) {
-    for (name, value, at) in at.pairs(report) {
-        let (name, value) = match (&value, name.split_once(':')) {
-            (None, Some((name, value))) => (name.to_string(), Some(value.to_string())),
-            _ => (name, value),
-        };
-        let value = value.unwrap_or_default();
-        if value == "host-gateway" {
-            let message = "`host-gateway` would lead the service to the machine it runs on";
-            report.push(
-                at.error(message)
-                    .help("run what it needs as a service of the app"),
-            );
-            continue;
-        }
-        let bare = value.trim_start_matches('[').trim_end_matches(']');
-        match bare.parse::<IpAddr>() {
-            Ok(address) => {
-                service.extra_hosts.insert(name, address);
-            }
-            Err(_) => {
-                let message = format!("`{value}` is not an IP address");
-                report.push(at.error(message).help("write it as name=192.0.2.1"));
-            }
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use allod_state::node::{Isolation, Resources};
 
 use super::demand::ServiceDemand;
 use super::diagnostic::{Diagnostic, Severity};
-use super::{Lowered, defaults, deploy, extension, name, ports, probe, quantity, service};
+use super::{Lowered, defaults, deploy, extension, mounts, name, ports, probe, quantity, service};
 
 /// What the flags of `allod run` say, as text.
 #[derive(Clone, Debug, Default)]
@@ -213,10 +213,10 @@ fn mount(text: &str) -> Result<allod_node::manifest::Mount, String> {
             "`{volume}` is a folder of the host, which is refused: name a volume instead"
         ));
     }
-    if !name::is_plain(volume) || !target.starts_with('/') || target.contains(':') {
+    if !name::is_plain(volume) || target.contains(':') {
         return Err(wrong());
     }
-    let (volume, target) = (volume.to_string(), target.to_string());
+    let (volume, target) = (volume.to_string(), mounts::target(target)?);
     Ok(allod_node::manifest::Mount {
         volume,
         target,

@@ -141,17 +141,16 @@ fn every_broken_file_says_what_is_wrong_and_where() {
 #[test]
 fn what_the_repository_shows_lowers() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let Ok(folders) = fs::read_dir(examples) else {
-        return;
-    };
-    for folder in folders {
-        if let Some(path) =
-            lookup(&folder.unwrap().path()).filter(|path| path.extension().is_some())
-        {
-            let lowered = lower_file(&path, &[]);
-            assert!(lowered.is_ok(), "{}", shown(&lowered.unwrap_err()));
+    let mut count = 0;
+    for folder in fs::read_dir(examples).unwrap() {
+        if let Some(path) = lookup(&folder.unwrap().path()) {
+            let lowered =
+                lower_file(&path, &[]).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+            assert!(lowered.warnings.is_empty(), "{}", shown(&lowered.warnings));
+            count += 1;
         }
     }
+    assert!(count > 0);
 }
 
 #[test]
@@ -181,10 +180,10 @@ fn limits_are_what_is_leased_and_volumes_are_blinded() {
         Some(Credits::from_micro(120_000))
     );
     let app = Label::of(&[7; 32], "pg");
-    let blinded = demand.blinded(&app);
+    let blinded = lowered.blinded(&app)[&allod_node::service_label(&app, "db")].clone();
     assert_eq!(
         blinded.volumes,
-        [(Label::of(app.as_bytes(), "data"), 50 << 30)].into()
+        [(allod_node::volume_label(&app, "data"), 50 << 30)].into()
     );
     let db = service(&lowered, "db");
     assert_eq!(db.files[0].target, "/run/secrets/pg_password");
@@ -300,13 +299,40 @@ fn older_forms_say_the_same() {
     assert_eq!((demand.resources.cpu_milli, demand.replicas), (750, 3));
     let app = service(&lowered, "app");
     assert_eq!((app.pids_max, app.stop_grace_ms), (Some(200), 60_000));
+    assert!(app.cap_add.is_empty(), "every container has them");
     assert_eq!(
-        app.cap_add,
-        ["CAP_CHOWN".to_string(), "CAP_NET_BIND_SERVICE".into()].into()
+        app.cap_drop.len(),
+        9,
+        "all but the two that are added again"
     );
+    assert!(!app.cap_drop.contains("CAP_NET_BIND_SERVICE"));
     assert_eq!(app.tmpfs[1].bytes_max, Some(64 << 20));
     let told = shown(&lowered.warnings);
     assert!(told.contains("`ulimits` has no effect") && told.contains("`dns` has no effect"));
+}
+
+#[test]
+fn what_the_runtime_cannot_do_is_told_and_what_it_needs_is_made() {
+    let lowered = good("runtime-gaps");
+    let odd = service(&lowered, "my_service");
+    assert_eq!(odd.hostname.as_deref(), Some("my-service"));
+    assert_eq!(odd.mounts[0].target, "/data/sub");
+    assert_eq!(odd.stop_signal.as_deref(), Some("SIGQUIT"));
+    assert!(odd.cap_add.is_empty() && !odd.cap_drop.contains("CAP_NET_BIND_SERVICE"));
+    assert_eq!(
+        (odd.logs.file_bytes_max, odd.logs.files_max),
+        (16 << 10, 16)
+    );
+    let plain = service(&lowered, "plain");
+    assert_eq!(plain.hostname, None);
+    assert_eq!(plain.cap_add, ["CAP_NET_RAW".to_string()].into());
+    let told = shown(&lowered.warnings);
+    for key in allod_node::unsupported(&odd) {
+        assert!(
+            told.contains(&format!("`{key}` has no effect")),
+            "{key}: {told}"
+        );
+    }
 }
 
 #[test]

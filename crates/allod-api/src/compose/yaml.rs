@@ -103,11 +103,26 @@ struct Open {
 
 enum Held {
     List(Vec<Node>),
-    Map {
-        entries: Vec<Entry>,
-        merges: Vec<Node>,
-        key: Option<(String, Span, bool)>,
-    },
+    Map(Mapping),
+}
+
+/// A mapping that is still open.
+#[derive(Default)]
+struct Mapping {
+    entries: Vec<Entry>,
+    /// The line of each key so far.
+    lines: BTreeMap<String, u32>,
+    /// The maps that `<<` named.
+    merges: Vec<Node>,
+    /// A key whose value comes next.
+    key: Option<Key>,
+}
+
+struct Key {
+    name: String,
+    span: Span,
+    /// Is it an unquoted scalar? Only such a `<<` merges.
+    is_plain: bool,
 }
 
 /// A finished node and what copying it costs.
@@ -176,16 +191,7 @@ impl<'r> Builder<'r> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.check_tag(tag.as_deref(), span)?;
-                let (entries, merges, key) = (Vec::new(), Vec::new(), None);
-                self.open(
-                    span,
-                    anchor,
-                    Held::Map {
-                        entries,
-                        merges,
-                        key,
-                    },
-                )
+                self.open(span, anchor, Held::Map(Mapping::default()))
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => self.alias(anchor, span),
@@ -267,9 +273,7 @@ impl<'r> Builder<'r> {
         let open = self.stack.pop().expect("the parser balances its events");
         let value = match open.held {
             Held::List(items) => Value::List(items),
-            Held::Map {
-                entries, merges, ..
-            } => Value::Map(merge(entries, merges)),
+            Held::Map(mapping) => Value::Map(mapping.merged()),
         };
         let node = Node {
             span: open.span,
@@ -321,25 +325,14 @@ impl<'r> Builder<'r> {
         open.depth = open.depth.max(depth);
         match &mut open.held {
             Held::List(items) => items.push(node),
-            Held::Map {
-                entries,
-                merges,
-                key,
-            } => match key.take() {
-                None => *key = Some(key_of(node, is_plain)?),
-                Some((name, _, true)) if name == "<<" => merges.extend(merged(node)?),
-                Some((name, key_span, _)) => {
-                    if let Some(first) = entries.iter().find(|entry| entry.key == name) {
-                        let line = first.key_span.line;
-                        let message = format!("`{name}` is given twice, first in line {line}");
-                        self.report
-                            .push(problem(key_span, message).help("keep one of them"));
-                    } else {
-                        entries.push(Entry {
-                            key: name,
-                            key_span,
-                            value: node,
-                        });
+            Held::Map(mapping) => match mapping.key.take() {
+                None => mapping.key = Some(key_of(node, is_plain)?),
+                Some(key) if key.is_plain && key.name == "<<" => {
+                    mapping.merges.extend(merged_maps(node)?);
+                }
+                Some(key) => {
+                    if let Err(problem) = mapping.insert(key, node) {
+                        self.report.push(problem);
                     }
                 }
             },
@@ -348,20 +341,61 @@ impl<'r> Builder<'r> {
     }
 }
 
-fn key_of(node: Node, is_plain: bool) -> Result<(String, Span, bool), Problem> {
-    match node.value {
-        Value::Text(text) => Ok((text, node.span, is_plain)),
-        Value::Null => Ok((String::new(), node.span, false)),
-        _ => Err(problem(node.span, "a key must be a single value".into())),
+impl Mapping {
+    fn insert(&mut self, key: Key, value: Node) -> Result<(), Problem> {
+        let Key { name, span, .. } = key;
+        if let Some(line) = self.lines.get(&name) {
+            let message = format!("`{name}` is given twice, first in line {line}");
+            return Err(problem(span, message).help("keep one of them"));
+        }
+        self.lines.insert(name.clone(), span.line);
+        self.entries.push(Entry {
+            key: name,
+            key_span: span,
+            value,
+        });
+        Ok(())
+    }
+
+    /// All entries: its own, then those of the merged maps, of which the first one wins.
+    fn merged(mut self) -> Vec<Entry> {
+        for map in std::mem::take(&mut self.merges) {
+            let Value::Map(more) = map.value else {
+                continue;
+            };
+            for entry in more {
+                if !self.lines.contains_key(&entry.key) {
+                    self.lines.insert(entry.key.clone(), entry.key_span.line);
+                    self.entries.push(entry);
+                }
+            }
+        }
+        self.entries
     }
 }
 
-/// The maps that a `<<` names, first wins.
-fn merged(node: Node) -> Result<Vec<Node>, Problem> {
+fn key_of(node: Node, is_plain: bool) -> Result<Key, Problem> {
+    let span = node.span;
+    match node.value {
+        Value::Text(name) => Ok(Key {
+            name,
+            span,
+            is_plain,
+        }),
+        Value::Null => Ok(Key {
+            name: String::new(),
+            span,
+            is_plain: false,
+        }),
+        _ => Err(problem(span, "a key must be a single value".into())),
+    }
+}
+
+/// The maps that a `<<` names.
+fn merged_maps(node: Node) -> Result<Vec<Node>, Problem> {
     let span = node.span;
     let maps = match node.value {
         Value::List(items) => items,
-        Value::Map(_) => vec![node],
         _ => vec![node],
     };
     if maps.iter().all(|map| matches!(map.value, Value::Map(_))) {
@@ -370,20 +404,6 @@ fn merged(node: Node) -> Result<Vec<Node>, Problem> {
         let problem = problem(span, "`<<` merges only maps".into());
         Err(problem.help("write `<<: *name` where `&name` marks a map"))
     }
-}
-
-fn merge(mut entries: Vec<Entry>, merges: Vec<Node>) -> Vec<Entry> {
-    for map in merges {
-        let Value::Map(more) = map.value else {
-            continue;
-        };
-        for entry in more {
-            if !entries.iter().any(|own| own.key == entry.key) {
-                entries.push(entry);
-            }
-        }
-    }
-    entries
 }
 
 /// How many nodes there are, and how much text. The depth limit bounds the recursion.

@@ -119,3 +119,13 @@ fn a_file_over_the_limit_is_not_even_parsed() {
             .contains("more than")
     );
 }
+
+#[test]
+fn a_map_of_very_many_keys_is_read_in_time() {
+    let keys: String = (0..NODES_MAX / 2 - 10)
+        .map(|n| format!("k{n}: v\n"))
+        .collect();
+    let start = std::time::Instant::now();
+    assert!(parse_text(&keys).is_ok());
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
