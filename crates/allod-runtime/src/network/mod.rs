@@ -63,6 +63,7 @@ use serde::{Deserialize, Serialize};
 
 use self::allocation::{Allocations, Durable, Lock};
 use self::namespace::Namespace;
+use self::tool::Tool;
 use crate::workload::InstallationId;
 
 pub use self::attach::Attachment;
@@ -186,6 +187,18 @@ impl Network {
         Namespace::pinned(&self.router_path())
             .map_err(NetworkError::kernel("open the router's namespace"))?
             .ok_or(NetworkError::RouterMissing)
+    }
+
+    /// The programs that this host lacks for the network, each as the error its absence would be.
+    pub fn missing_tools() -> Vec<NetworkError> {
+        let mut needed = vec![Tool::Nft];
+        if forward::has_legacy_filter() {
+            needed.push(Tool::IptablesLegacy);
+        }
+        needed
+            .into_iter()
+            .filter_map(|tool| tool.find().err())
+            .collect()
     }
 
     /// The address of the host as containers' peers see it: host processes reach containers

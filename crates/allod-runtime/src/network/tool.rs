@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -51,6 +51,18 @@ impl Tool {
         }
     }
 
+    /// Where the program is.
+    pub(super) fn find(self) -> Result<PathBuf, NetworkError> {
+        DIRECTORIES
+            .iter()
+            .map(|directory| Path::new(directory).join(self.name()))
+            .find(|path| path.exists())
+            .ok_or(NetworkError::ToolMissing {
+                tool: self.name(),
+                package: self.package(),
+            })
+    }
+
     /// Runs the program in the current network namespace; the result is what it printed. It holds
     /// the lock too: if this process is killed meanwhile, nobody else begins before it has ended.
     pub(super) fn run(
@@ -60,14 +72,7 @@ impl Tool {
         arguments: &[&str],
         input: &str,
     ) -> Result<String, NetworkError> {
-        let path = DIRECTORIES
-            .iter()
-            .map(|directory| Path::new(directory).join(self.name()))
-            .find(|path| path.exists())
-            .ok_or(NetworkError::ToolMissing {
-                tool: self.name(),
-                package: self.package(),
-            })?;
+        let path = self.find()?;
         let context = || format!("{attempted} with `{}`", self.name());
         let mut command = Command::new(path);
         command

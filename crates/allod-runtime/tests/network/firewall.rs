@@ -132,3 +132,11 @@ fn a_flushed_firewall_is_written_again() {
         assert!(tenant.connect(&listener).is_connected());
     });
 }
+
+#[test]
+fn a_host_that_has_all_programs_lacks_none() {
+    in_a_world(|_| {
+        run("iptables-legacy", "-S");
+        assert!(Network::missing_tools().is_empty());
+    });
+}

@@ -271,8 +271,16 @@ fn a_workload_sends_only_from_its_own_address() {
         });
         assert!(liar.connect(&listener).is_denied());
         in_router(&network, || {
-            nft("insert rule bridge allod prerouting accept")
+            nft("insert rule bridge allod prerouting ether type ip accept");
         });
+        assert!(
+            liar.connect(&listener).is_denied(),
+            "it cannot claim the address"
+        );
+        in_router(&network, || {
+            nft("insert rule bridge allod prerouting ether type arp accept");
+        });
+        other.sleeper.visit(|| ip("neigh flush all"));
         assert_eq!(liar.connect(&listener), Outcome::Connected(stolen));
     });
 }
@@ -398,12 +406,12 @@ fn questions_to_the_resolver_leave_no_trace_among_the_connections() {
             for _ in 0..20 {
                 assert!(is_answered(&tenant, &resolver.udp));
             }
-            count() - before
+            count().saturating_sub(before)
         };
         // The kernel says a thing or two by itself meanwhile.
         assert!(grown() < 10);
         in_router(&network, || nft("flush chain inet allod untracked_in"));
-        assert!(grown() >= 20);
+        assert!(grown() >= 10);
     });
 }
 
