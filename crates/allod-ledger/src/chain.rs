@@ -120,6 +120,9 @@ pub enum ReceiveError {
     /// The ledger has stopped.
     #[error("the ledger has stopped")]
     Stopped,
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The ledger as a reader sees it at one moment.
@@ -133,6 +136,8 @@ pub struct View {
     pub is_voting: bool,
     /// Whether the disk is nearly full, so that nothing is taken.
     pub is_read_only: bool,
+    /// Whether a quorum decided what this node finds invalid, so that it has stopped.
+    pub is_halted: bool,
     /// Transactions waiting for a block.
     pub waiting: usize,
 }
@@ -256,19 +261,25 @@ impl Chain {
         receiver
     }
 
-    /// Takes a message that the transport received from `peer`.
+    /// Takes a message that the transport received from `peer`. Where there is an answer at once,
+    /// it is returned, to be sent back to that peer; reading it from the store is the caller's
+    /// thread's work, so that curious peers never slow agreement down.
     ///
     /// # Errors
     /// Where it is no message, or the ledger cannot take it now.
-    pub fn receive(&self, peer: Peer, bytes: &[u8]) -> Result<(), ReceiveError> {
+    pub fn receive(&self, peer: Peer, bytes: &[u8]) -> Result<Option<Message>, ReceiveError> {
         match Message::decode(bytes)? {
-            Message::Transactions(transactions) => self.receive_transactions(&transactions),
+            Message::Transactions(transactions) => self.receive_transactions(&transactions)?,
+            Message::SyncRequest(from) => {
+                return Ok(Some(Message::SyncResponse(self.store.blocks_from(from)?)));
+            }
             message => match self.inbox.try_send(Inbound::Message(peer, message)) {
-                Ok(()) => Ok(()),
-                Err(TrySendError::Full(_)) => Err(ReceiveError::Full),
-                Err(TrySendError::Disconnected(_)) => Err(ReceiveError::Stopped),
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => return Err(ReceiveError::Full),
+                Err(TrySendError::Disconnected(_)) => return Err(ReceiveError::Stopped),
             },
         }
+        Ok(None)
     }
 
     fn receive_transactions(&self, transactions: &[Vec<u8>]) -> Result<(), ReceiveError> {

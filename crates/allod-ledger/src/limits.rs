@@ -31,7 +31,7 @@ pub const STATUS_EVERY_MS: u64 = 2_000;
 /// Largest log segment that is read back.
 pub const WAL_SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// How much of a log segment is prepared with zeros.
-pub const WAL_PREPARED_BYTES: u64 = 4 * 1024 * 1024;
+pub const WAL_PREPARED_BYTES: u64 = 8 * 1024 * 1024;
 /// How far a proposed block's time may run ahead of this node's clock, in milliseconds.
 pub const CLOCK_AHEAD_MS_MAX: u64 = 5_000;
 /// Executed proposals kept at one height.
@@ -57,7 +57,7 @@ pub const SNAPSHOT_CHUNKS_MAX: usize = 65_536;
 /// Blocks after which the store is synced and the log cut.
 pub const CHECKPOINT_BLOCKS: u64 = 64;
 /// Bytes of log after which the store is synced and the log cut.
-pub const CHECKPOINT_LOG_BYTES: u64 = 3 * 1024 * 1024;
+pub const CHECKPOINT_LOG_BYTES: u64 = 7 * 1024 * 1024;
 /// The number of the first log segment.
 pub const WAL_FIRST_SEGMENT: u64 = 1;
 /// A block ends a quarantine when its time is this much after the quarantine's start, so that no
@@ -85,3 +85,13 @@ pub const VERIFY_BATCH_MAX: usize = 256;
 pub const GOSSIP_BYTES_MAX: usize = 256 * 1024;
 /// Senders waiting for the fate of one transaction.
 pub const ANSWERS_PER_TRANSACTION_MAX: usize = 64;
+/// The largest block a node proposes where it is not told otherwise.
+pub const BLOCK_BYTES_WANTED: usize = 2 * 1024 * 1024;
+/// How long blocks are kept where it is not told otherwise: 100 days.
+pub const RETENTION_MS: u64 = 100 * 24 * 3_600_000;
+/// Below how much free disk space a node only reads, where it is not told otherwise.
+pub const SPACE_LOW_BYTES: u64 = 64 * 1024 * 1024;
+/// How long a peer that failed to answer a catch-up request is left alone at first, in milliseconds.
+pub const SYNC_BACKOFF_MS: u64 = 2_000;
+/// The longest that such a peer is left alone.
+pub const SYNC_BACKOFF_MS_MAX: u64 = 300_000;

@@ -23,14 +23,14 @@ use allod_state::{InvalidBlock, PublicKey, Rejection, State, TransactionId};
 use bytes::Bytes;
 
 use crate::bft::{
-    Action, Alarm, Core, DecidedBlock, Equivocation, Event, Message, Peer, Record, Signer, Timing,
-    encode_frame,
+    Action, Alarm, Core, Equivocation, Event, Message, Peer, Record, Signer, Timing, encode_frame,
 };
 use crate::disk::{Disk, DiskFile};
 use crate::law::{ApplyError, Law};
 use crate::limits::{
-    CHECKPOINT_BLOCKS, CHECKPOINT_LOG_BYTES, QUARANTINE_MARGIN_MS, RESERVE_BYTES,
-    SPACE_CHECK_EVERY_MS, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX, WAKE_MS_MIN,
+    BLOCK_BYTES_WANTED, CHECKPOINT_BLOCKS, CHECKPOINT_LOG_BYTES, QUARANTINE_MARGIN_MS,
+    RESERVE_BYTES, RETENTION_MS, SPACE_CHECK_EVERY_MS, SPACE_LOW_BYTES, WAKE_MS_MIN,
+    WAL_PREPARED_BYTES,
 };
 use crate::mempool::{Admitted, Mempool, Refusal};
 use crate::sign_state::{SignState, SignStateError};
@@ -63,6 +63,22 @@ pub struct Settings {
     pub wal_prepared_bytes: u64,
     /// Below how many free bytes the replica only reads.
     pub space_low_bytes: u64,
+}
+
+impl Settings {
+    /// What suits most nodes; `is_new_key` says that the key was made for this very start.
+    #[must_use]
+    pub fn new(genesis: Genesis, is_new_key: bool) -> Self {
+        Self {
+            genesis,
+            timing: Timing::default(),
+            block_bytes_max: BLOCK_BYTES_WANTED,
+            retention_ms: RETENTION_MS,
+            is_new_key,
+            wal_prepared_bytes: WAL_PREPARED_BYTES,
+            space_low_bytes: SPACE_LOW_BYTES,
+        }
+    }
 }
 
 /// What happens to a replica.
@@ -249,6 +265,12 @@ impl<S: Signer> Replica<S> {
         self.core.is_voting()
     }
 
+    /// Whether a quorum decided what this node finds invalid, so that it has stopped.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.core.is_halted()
+    }
+
     /// Transactions waiting.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -337,7 +359,10 @@ impl<S: Signer> Replica<S> {
             Action::Broadcast(message) => output.messages.push((To::All, message)),
             Action::Send(peer, message) => output.messages.push((To::One(peer), message)),
             Action::Serve(peer, from) => {
-                output.messages.push((To::One(peer), self.serve(from)?));
+                let blocks = self.store.blocks_from(from)?;
+                output
+                    .messages
+                    .push((To::One(peer), Message::SyncResponse(blocks)));
             }
             Action::Commit { certificate, bytes } => {
                 return self.commit(clock, certificate, &bytes, output).map(Some);
@@ -465,22 +490,6 @@ impl<S: Signer> Replica<S> {
         self.wal.forget(self.sign_state.segment)?;
         self.blocks_since_checkpoint = 0;
         Ok(())
-    }
-
-    /// Decided blocks from a height on, as much as one answer holds.
-    fn serve(&self, from: u64) -> Result<Message, ReplicaError> {
-        let mut blocks = Vec::new();
-        let mut bytes: usize = 0;
-        let mut height = from;
-        while blocks.len() < SYNC_BLOCKS_MAX && bytes < SYNC_BYTES_MAX {
-            let Some((block, certificate)) = self.store.block_bytes(height)? else {
-                break;
-            };
-            bytes = bytes.saturating_add(block.len());
-            blocks.push(DecidedBlock { certificate, block });
-            height = height.saturating_add(1);
-        }
-        Ok(Message::SyncResponse(blocks))
     }
 
     /// Goes read-only while the disk is nearly full, and comes back by itself.

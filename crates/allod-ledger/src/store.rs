@@ -26,8 +26,9 @@ use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 
+use crate::bft::DecidedBlock;
 use crate::disk::Disk;
-use crate::limits::STORE_CACHE_BYTES;
+use crate::limits::{STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
 use backend::Backend;
 
 pub use snapshot::{Manifest, SnapshotError};
@@ -349,6 +350,25 @@ impl Store {
         let certificate =
             codec::decode("certificate", READ_MAX, certificate.value()).map_err(damaged)?;
         Ok(Some((block.value().to_vec(), certificate)))
+    }
+
+    /// Decided blocks from a height on, as many as one answer to a peer holds.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn blocks_from(&self, from: u64) -> Result<Vec<DecidedBlock>, StoreError> {
+        let mut blocks = Vec::new();
+        let mut bytes: usize = 0;
+        let mut height = from;
+        while blocks.len() < SYNC_BLOCKS_MAX && bytes < SYNC_BYTES_MAX {
+            let Some((block, certificate)) = self.block_bytes(height)? else {
+                break;
+            };
+            bytes = bytes.saturating_add(block.len());
+            blocks.push(DecidedBlock { certificate, block });
+            height = height.saturating_add(1);
+        }
+        Ok(blocks)
     }
 
     /// What the block of a height did, where it is kept.

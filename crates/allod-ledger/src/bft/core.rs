@@ -61,6 +61,8 @@ pub struct Core<S> {
     asks: Vec<Action>,
     status_at_ms: u64,
     replay: Option<Vec<Record>>,
+    /// A quorum decided what this node finds invalid: it does nothing more but answer peers.
+    is_halted: bool,
 }
 
 impl<S: Signer> Core<S> {
@@ -98,6 +100,7 @@ impl<S: Signer> Core<S> {
             asks: Vec::new(),
             status_at_ms: 0,
             replay: Some(start.records),
+            is_halted: false,
         }
     }
 
@@ -108,6 +111,26 @@ impl<S: Signer> Core<S> {
             self.idle_since_ms = self.shell.now_ms;
             self.replay(records);
         }
+        if self.is_halted {
+            if let Event::Message(peer, Message::SyncRequest(from)) = event {
+                self.shell.outward.push(Action::Serve(peer, from));
+            }
+            return self.collect();
+        }
+        self.take(event);
+        if !self.is_halted {
+            self.fire_timers();
+            self.apply_caught_up();
+            if self.wants_height() {
+                self.start_height();
+            }
+            self.ask_for_block();
+            self.ask_peers();
+        }
+        self.collect()
+    }
+
+    fn take(&mut self, event: Event) {
         match event {
             Event::Tick => {}
             Event::TransactionsAvailable => self.has_transactions = true,
@@ -131,19 +154,14 @@ impl<S: Signer> Core<S> {
                 self.on_committed(validators, wake_in_ms, is_recent);
             }
         }
-        self.fire_timers();
-        self.apply_caught_up();
-        if self.wants_height() {
-            self.start_height();
-        }
-        self.ask_for_block();
-        self.ask_peers();
-        self.collect()
     }
 
     /// When to call [`Core::step`] with [`Event::Tick`] at the latest.
     #[must_use]
     pub fn deadline_ms(&self) -> u64 {
+        if self.is_halted {
+            return u64::MAX;
+        }
         let timers = self.shell.timers.iter().map(|timer| timer.at_ms).min();
         // Only a voter begins a height by itself; to anyone else these times mean nothing.
         let begins = self.phase == Phase::Idle && self.is_voting();
@@ -164,7 +182,13 @@ impl<S: Signer> Core<S> {
     /// Whether this node's key votes on the current height.
     #[must_use]
     pub fn is_voting(&self) -> bool {
-        self.validators.power(&self.key()) > 0 && !self.is_quarantined
+        self.validators.power(&self.key()) > 0 && !self.is_quarantined && !self.is_halted
+    }
+
+    /// Whether a quorum decided what this node finds invalid, so that it does nothing more.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.is_halted
     }
 
     /// Whether nothing is signed because the log may have been lost.
@@ -567,6 +591,7 @@ impl<S: Signer> Core<S> {
         match verdict {
             Verdict::Foreign => self.catch_up.reject(),
             Verdict::Invalid => {
+                self.is_halted = true;
                 let alarm = Alarm::Diverged {
                     height: self.height,
                     block,

@@ -242,8 +242,8 @@ pub enum Alarm {
     SignatureRefused(Conflict),
     /// A quorum certified a block that this node finds invalid: the software differs, or memory is faulty.
     #[error(
-        "a quorum decided block {block} at height {height}, which this node finds invalid; \
-         compare this binary's version with the other validators'"
+        "a quorum decided block {block} at height {height}, which this node finds invalid, so it stops here; \
+         compare this binary's version with the other validators', then restart"
     )]
     Diverged {
         /// The height.

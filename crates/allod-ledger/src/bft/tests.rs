@@ -1,5 +1,6 @@
 //! The core alone: one and four validators, lost and late messages, crashes, and planted bugs.
 
+mod garbage;
 mod network;
 
 use network::{Fault, Network, Plan};
@@ -195,4 +196,58 @@ fn a_lost_log_under_quarantine_never_signs_twice() {
         network.assert_agreement();
         network.assert_single_signatures();
     }
+}
+
+#[test]
+fn a_validator_that_runs_twice_splits_nobody_and_is_found_out() {
+    let mut evidence = 0;
+    for seed in 0..25 {
+        let mut network = Network::with_twin(seed, Plan::ROUGH);
+        network.storm(25);
+        network.heal_and_progress();
+        network.assert_agreement();
+        evidence += network.evidence;
+    }
+    assert!(evidence > 0, "nobody noticed the twin");
+}
+
+#[test]
+fn a_flood_of_forged_messages_changes_nothing() {
+    let mut network = Network::new(4, 12, Plan::CALM);
+    let mut forge = garbage::Forge::new(99);
+    for _ in 0..20 {
+        network.offer_all();
+        for at in 0..4 {
+            for _ in 0..50 {
+                let height = network.heights()[at];
+                network.throw(at, forge.message(height));
+            }
+        }
+        network.run_for_ms(50);
+    }
+    network.heal_and_progress();
+    network.assert_agreement();
+    network.assert_single_signatures();
+}
+
+#[test]
+fn a_liar_about_its_height_does_not_keep_a_follower_from_catching_up() {
+    let mut network = Network::with_follower(4, 21, Plan::CALM);
+    network.crash(4);
+    for height in 1..=30 {
+        network.offer_all();
+        network.run_until("the next height", |network| network.heights()[0] >= height);
+    }
+    network.restart(4);
+    let start_ms = network.now_ms();
+    while network.heights()[4] < 30 {
+        network.throw(4, crate::bft::Message::Status(u64::MAX));
+        network.run_for_ms(100);
+        assert!(
+            network.now_ms() < start_ms + 30_000,
+            "still at {:?}",
+            network.heights()
+        );
+    }
+    network.assert_agreement();
 }

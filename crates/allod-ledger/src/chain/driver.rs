@@ -62,6 +62,7 @@ pub(super) fn view<S: Signer>(replica: &Replica<S>, tip: Option<Tip>) -> View {
         tip,
         is_voting: replica.is_voting(),
         is_read_only: replica.is_read_only(),
+        is_halted: replica.is_halted(),
         waiting: replica.waiting(),
     }
 }
@@ -263,6 +264,7 @@ impl<S: Signer> Driver<S> {
         let shown = self.view.borrow().clone();
         let is_same = shown.is_voting == self.replica.is_voting()
             && shown.is_read_only == self.replica.is_read_only()
+            && shown.is_halted == self.replica.is_halted()
             && shown.waiting == self.replica.waiting();
         if tip.is_none() && is_same {
             return;

@@ -166,6 +166,7 @@ fn carry(
     outbounds
         .map(|(from, mut outbound)| {
             let to = others(from);
+            let me = chains[from].clone();
             std::thread::spawn(move || {
                 let mut name = [0; 32];
                 name[0] = u8::try_from(from).unwrap();
@@ -180,8 +181,14 @@ fn carry(
                             To::All => true,
                             To::One(peer) => usize::from(peer.0[0]) == *at,
                         };
-                        if is_for {
-                            let _ = chain.receive(Peer(name), &bytes);
+                        if !is_for {
+                            continue;
+                        }
+                        // The answer goes back the way the question came.
+                        if let Ok(Some(answer)) = chain.receive(Peer(name), &bytes) {
+                            let mut back = [0; 32];
+                            back[0] = u8::try_from(*at).unwrap();
+                            let _ = me.receive(Peer(back), &answer.encode());
                         }
                     }
                 }

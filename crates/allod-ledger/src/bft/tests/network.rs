@@ -19,6 +19,10 @@ pub(super) fn is_poisoned(bytes: &[u8]) -> bool {
     bytes.get(40..).is_some_and(|body| body.starts_with(POISON))
 }
 
+pub(super) fn validator_key(at: usize) -> PublicKey {
+    key(at).public_key()
+}
+
 /// What goes wrong.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
@@ -110,6 +114,8 @@ pub(super) struct Network {
     order: u64,
     plan: Plan,
     fault: Option<Fault>,
+    twin: bool,
+    pub(super) evidence: usize,
     pub(super) highest_round: u32,
     pub(super) limits_asked: BTreeMap<(u64, u32), usize>,
     pub(super) trace: Vec<u64>,
@@ -122,6 +128,25 @@ const NETWORK: NetworkId = NetworkId([9; 32]);
 impl Network {
     pub(super) fn new(validators: usize, seed: u64, plan: Plan) -> Self {
         Self::build(validators, 0, seed, plan)
+    }
+
+    /// Four validators, the last of which runs twice with one key: the classic false validator.
+    pub(super) fn with_twin(seed: u64, plan: Plan) -> Self {
+        let mut network = Self::build(4, 0, seed, plan);
+        network.twin = true;
+        network.nodes.push(Node {
+            core: None,
+            disk: Disk::default(),
+            poison: false,
+            poison_full: false,
+            started_at_ms: 0,
+        });
+        network.restart(4);
+        network
+    }
+
+    fn key_of(&self, at: usize) -> Key {
+        key(if self.twin && at == 4 { 3 } else { at })
     }
 
     pub(super) fn with_follower(validators: usize, seed: u64, plan: Plan) -> Self {
@@ -140,6 +165,8 @@ impl Network {
             order: 0,
             plan,
             fault: None,
+            twin: false,
+            evidence: 0,
             highest_round: 0,
             limits_asked: BTreeMap::new(),
             trace: Vec::new(),
@@ -177,6 +204,10 @@ impl Network {
         self.nodes[at].poison_full = true;
     }
 
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
     pub(super) fn heights(&self) -> Vec<u64> {
         self.nodes
             .iter()
@@ -195,6 +226,11 @@ impl Network {
             .filter(|signed| signed.0 == key)
             .copied()
             .collect()
+    }
+
+    /// Gives a core anything at all.
+    pub(super) fn throw(&mut self, at: usize, message: Message) {
+        self.step(at, Event::Message(Peer([9; 32]), message));
     }
 
     pub(super) fn offer(&mut self, at: usize) {
@@ -242,7 +278,7 @@ impl Network {
             is_quarantined: loses,
         };
         self.nodes[at].started_at_ms = self.now_ms;
-        self.nodes[at].core = Some(Core::new(config, key(at), start));
+        self.nodes[at].core = Some(Core::new(config, self.key_of(at), start));
         self.step(at, Event::Tick);
     }
 
@@ -333,7 +369,11 @@ impl Network {
             Action::Check { block, bytes, .. } => {
                 Some(Event::Checked(block, self.check(at, block, &bytes)))
             }
-            Action::Evidence(evidence) => panic!("no one is false here: {evidence:?}"),
+            Action::Evidence(evidence) => {
+                assert!(self.twin, "no one is false here: {evidence:?}");
+                self.evidence += 1;
+                None
+            }
             Action::Alarm(alarm) => panic!("node {at}: {alarm}"),
         }
     }
@@ -413,7 +453,7 @@ impl Network {
     }
 
     fn fly(&mut self, from: usize, to: usize, message: Message) {
-        if self.draw(100) < self.plan.lost_percent {
+        if to >= self.nodes.len() || self.draw(100) < self.plan.lost_percent {
             return;
         }
         let bytes = message.encode();

@@ -129,6 +129,7 @@ pub(crate) struct World {
     /// Everything any replica ever told it had committed.
     pub(crate) acknowledged: BTreeMap<u64, (BlockId, Root, Vec<TransactionId>)>,
     pub(crate) crashes: u64,
+    pub(crate) steps: u64,
     pub(crate) evidence: u64,
 }
 
@@ -147,6 +148,7 @@ impl World {
             left: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             crashes: 0,
+            steps: 0,
             evidence: 0,
         };
         for at in 0..validators {
@@ -217,6 +219,7 @@ impl World {
     }
 
     pub(crate) fn step(&mut self, at: usize, input: Input) {
+        self.steps += 1;
         let clock = self.clock();
         let Some(replica) = self.nodes[at].replica.as_mut() else {
             return;
