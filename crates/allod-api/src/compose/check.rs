@@ -20,6 +20,7 @@ pub(crate) fn services(
     let mut labels = BTreeMap::new();
     let mut hosts = BTreeMap::new();
     let mut outside = BTreeMap::new();
+    let mut writers = BTreeMap::new();
     for at in entries.entries(report) {
         let (Some(node), Some((service, _))) = (nodes.get(&at.name), halves.get(&at.name)) else {
             continue;
@@ -61,6 +62,17 @@ pub(crate) fn services(
                         .error(message)
                         .help("publish it under another number"),
                 );
+            }
+        }
+        for mount in service.mounts.iter().filter(|mount| !mount.read_only) {
+            let first = writers
+                .entry(mount.volume.clone())
+                .or_insert_with(|| at.name.clone());
+            if *first != at.name {
+                let volume = &mount.volume;
+                let message = format!("`{first}` writes to the volume `{volume}` as well");
+                let help = "mount it with `:ro` in all services but one; its size counts for each";
+                report.push(key_at("volumes").warning(message).help(help));
             }
         }
         check_waits(node, &at, halves, report);
