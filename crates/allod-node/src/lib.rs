@@ -7,6 +7,7 @@ mod agent;
 mod archive;
 mod details;
 mod doors;
+pub mod founding;
 pub mod home;
 pub mod identity;
 mod images;
@@ -25,8 +26,17 @@ pub mod view;
 
 pub use agent::{service_label, unsupported, volume_label};
 pub use allod_ledger::chain::SubmitError;
+pub use allod_runtime::root;
 pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
 pub use images::ImageError;
 pub use manifests::KeepManifestError;
 pub use node::{ImageView, LogReader, Node, Which, WorkloadError};
 pub use registries::LoginError;
+
+/// Stops every workload of a home's installation, then its root process and all it supervises.
+///
+/// # Errors
+/// Where no root process of this home is running, or it could not stop everything.
+pub fn down(home: &home::Home) -> Result<(), allod_runtime::ClientError> {
+    allod_runtime::Client::new(home.run_dir()).shutdown(true)
+}

@@ -34,3 +34,5 @@ pub const GENESIS_BYTES_MAX: usize = 1024 * 1024;
 pub const LEDGER_RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 /// Below how much free disk the ledger takes nothing new.
 pub const SPACE_LOW_BYTES: u64 = 64 * 1024 * 1024;
+/// How long the transaction that lists a machine may wait for the node to start.
+pub const FOUNDING_LIFETIME_MS: u64 = 10 * 60_000;

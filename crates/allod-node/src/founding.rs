@@ -1,0 +1,213 @@
+//! Founding: what a network of one needs before its node can start, made once and found again after.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use allod_state::genesis::Genesis;
+use allod_state::node::{Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources};
+use allod_state::text::Word;
+use allod_state::transaction::{Body, PROTOCOL_VERSION};
+use allod_state::{AccountId, Action, Credits, NetworkId, NodeId, Transaction, codec};
+
+use crate::home::{Home, HomeError};
+use crate::identity::{Identity, IdentityError};
+use crate::limits::{FOUNDING_LIFETIME_MS, GENESIS_BYTES_MAX};
+use crate::node::node_keyfile;
+use crate::time::now_ms;
+
+/// Memory that the host keeps for itself, as a part of the whole.
+const MEMORY_KEPT: u64 = 8;
+/// Disk that the host keeps for itself, as a part of what is free.
+const STORAGE_KEPT: u64 = 10;
+
+/// A home in which a node can start.
+#[derive(Debug)]
+pub struct Founded {
+    /// The owner.
+    pub account: AccountId,
+    /// The machine.
+    pub node: NodeId,
+    /// The ledger.
+    pub network: NetworkId,
+    /// Whether all of this was made just now.
+    pub is_new: bool,
+}
+
+/// Why a home could not be founded.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundingError {
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// A key could not be made or loaded.
+    #[error("could not make or load a key")]
+    Identity(#[from] IdentityError),
+    /// A file could not be written or read.
+    #[error("could not use {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The genesis document holds something else.
+    #[error("{path} is no genesis document; restore it from a copy")]
+    Genesis {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes.
+    #[error("the system gave no random bytes")]
+    Random,
+}
+
+/// Makes the account, the node's key and the genesis document where they are missing, and signs the transaction that
+/// lists this machine. The node submits it unless it is listed already.
+///
+/// # Errors
+/// Where the home cannot be used.
+pub fn found(home: &Home) -> Result<Founded, FoundingError> {
+    home.prepare()?;
+    let keyfile = home.account_keyfile();
+    if !keyfile.exists() {
+        keyfile.create(&Identity::new_account()?, None)?;
+    }
+    let owner = keyfile.load(None)?;
+    let dir = home.node_dir();
+    let node_file = node_keyfile(&dir);
+    let is_new = !node_file.exists();
+    if is_new {
+        node_file.create(&Identity::new_node()?, None)?;
+    }
+    let node = node_file.load(None)?;
+    let genesis = genesis(&dir.join("genesis"), &owner, &node)?;
+    let account = AccountId::of_first_key(&owner.public_key());
+    let account = owner.account().unwrap_or(account);
+    let founding = listing(&genesis, &owner, account, &node, &dir);
+    write(&dir.join("founding"), &founding.to_bytes())?;
+    let id = NodeId::of_first_key(&node.public_key());
+    Ok(Founded {
+        account,
+        node: id,
+        network: genesis.network(),
+        is_new,
+    })
+}
+
+fn genesis(path: &Path, owner: &Identity, node: &Identity) -> Result<Genesis, FoundingError> {
+    if path.exists() {
+        let bytes = fs::read(path).map_err(|source| FoundingError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        return codec::decode("genesis", GENESIS_BYTES_MAX, &bytes).map_err(|_| {
+            FoundingError::Genesis {
+                path: path.to_owned(),
+            }
+        });
+    }
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|_| FoundingError::Random)?;
+    let genesis = Genesis::of_one(owner.public_key(), node.public_key(), now_ms(), salt);
+    write(path, &codec::encode(&genesis))?;
+    Ok(genesis)
+}
+
+fn listing(
+    genesis: &Genesis,
+    owner: &Identity,
+    account: AccountId,
+    node: &Identity,
+    dir: &Path,
+) -> Transaction {
+    let sealing_key = node.sealing_key().public();
+    let register = RegisterNode {
+        key: node.public_key(),
+        consent: node.sign(&RegisterNode::consent_bytes(&account, &sealing_key)),
+        sealing_key,
+        name: host_name(),
+    };
+    let id = NodeId::of_first_key(&node.public_key());
+    let offer = PublishOffer {
+        node: id,
+        offer: offer_of_this_machine(dir),
+    };
+    let actions: Vec<Action> = vec![register.into(), offer.into()];
+    let body = Body {
+        version: PROTOCOL_VERSION,
+        network: genesis.network(),
+        account,
+        key: owner.public_key(),
+        nonce: 0,
+        expires_ms: now_ms() + FOUNDING_LIFETIME_MS,
+        work_limit: actions.iter().map(Action::work).sum(),
+        actions,
+    };
+    let signature = owner.sign(&body.sign_bytes());
+    Transaction { body, signature }
+}
+
+/// All CPUs, and memory and disk less what the host keeps for itself, at the default prices.
+fn offer_of_this_machine(dir: &Path) -> Offer {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory_bytes = memory_total_bytes();
+    let free_bytes =
+        rustix::fs::statvfs(dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    Offer {
+        capacity: Resources {
+            cpu_milli: u64::try_from(cpus).unwrap_or(1).saturating_mul(1000),
+            memory_bytes: memory_bytes - memory_bytes / MEMORY_KEPT,
+            storage_bytes: free_bytes - free_bytes / STORAGE_KEPT,
+        },
+        prices: Prices {
+            cpu_core_hour: Credits::from_micro(10_000),
+            memory_gib_hour: Credits::from_micro(5_000),
+            storage_gib_hour: Credits::from_micro(100),
+        },
+        isolation: BTreeSet::from([Isolation::Container]),
+        region: word("local"),
+        tags: BTreeSet::new(),
+    }
+}
+
+fn memory_total_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    kib.unwrap_or(0).saturating_mul(1024)
+}
+
+fn host_name() -> Word {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim()
+        .to_ascii_lowercase()
+        .parse()
+        .unwrap_or_else(|_| word("node"))
+}
+
+fn word(text: &str) -> Word {
+    text.parse()
+        .expect("these words are written here and are words")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), FoundingError> {
+    let error = |source| FoundingError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let dir = path.parent().unwrap_or(path);
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(error)?;
+    file.write_all(bytes).map_err(error)?;
+    file.as_file().sync_all().map_err(error)?;
+    file.persist(path)
+        .map(drop)
+        .map_err(|failed| error(failed.error))
+}
