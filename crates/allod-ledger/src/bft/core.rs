@@ -1,31 +1,28 @@
 //! The core: events in, actions out.
 
+mod decided;
+mod proposals;
+mod replay;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use allod_state::limits::BLOCK_BYTES_MAX;
 use allod_state::validator::ValidatorSet;
 use allod_state::{BlockId, PublicKey};
 use bytes::Bytes;
 use malachite_consensus::{
-    Error as EngineError, Input, LocallyProposedValue, Params, ProposedValue, State, process,
+    Error as EngineError, Input, LocallyProposedValue, Params, State, process,
 };
-use malachite_peer::PeerId;
-use malachite_types::{
-    ExtendedCommitCertificate, ExtendedCommitSignature, Round, Timeout, Validity, ValueOrigin,
-    ValuePayload, ValueResponse, VoteExtensionPolicy,
-};
+use malachite_types::{Round, ValuePayload, VoteExtensionPolicy};
 
-use super::context::{Address, Context, Height, Members, Seal, Value};
+use super::context::{Address, Context, Height, Members, Value};
 use super::message::{Message, SignedProposal};
-use super::record::{Record, TimerKind};
+use super::record::Record;
 use super::shell::{Held, Shell};
 use super::sync::CatchUp;
-use super::{
-    Action, Alarm, Config, DecidedBlock, Event, Peer, Signer, Start, Verdict, proposal_bytes,
-};
+use super::{Action, Alarm, Config, Event, Peer, Signer, Start, Verdict};
 use crate::limits::{
     EARLY_MESSAGES_MAX, EARLY_MESSAGES_PER_PEER_MAX, EARLY_PROPOSALS_MAX, EMPTY_FROM_ROUND,
-    PROPOSALS_PER_ROUND_MAX, STATUS_EVERY_MS, VALUES_PER_HEIGHT_MAX,
+    STATUS_EVERY_MS,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,91 +274,6 @@ impl<S: Signer> Core<S> {
         }
     }
 
-    fn replay(&mut self, records: Vec<Record>) {
-        let mut inputs = Vec::new();
-        let mut bytes_of: BTreeMap<BlockId, Bytes> = BTreeMap::new();
-        for record in records {
-            if let Record::Signed(signed) = &record {
-                self.shell.guard.remember(signed);
-            }
-            if record.height() != self.height {
-                continue;
-            }
-            if let Record::Value { block, bytes, .. } = record {
-                self.shell.values_written.insert(block);
-                bytes_of.insert(block, Bytes::from(bytes));
-                continue;
-            }
-            self.shell
-                .written
-                .insert(allod_state::codec::hash("allod log record v1", &record));
-            inputs.extend(self.input_of(record, &bytes_of));
-        }
-        if inputs.is_empty() {
-            return;
-        }
-        self.phase = Phase::Active;
-        self.engine.index_wal_entries(inputs.iter());
-        let (height, members) = (Height(self.height), self.members.clone());
-        let policy = VoteExtensionPolicy::Disabled;
-        self.feed(Input::StartHeight(height, members, true, None, policy));
-        for input in inputs {
-            self.feed(input);
-        }
-        self.engine.reset_entries_index();
-    }
-
-    /// What the engine is told about a record of the log.
-    fn input_of(
-        &mut self,
-        record: Record,
-        bytes_of: &BTreeMap<BlockId, Bytes>,
-    ) -> Option<Input<Context>> {
-        match record {
-            Record::Vote(vote) => Some(Input::Vote(vote.to_engine())),
-            Record::Polka(polka) => Some(Input::PolkaCertificate(polka.to_engine())),
-            Record::Proposal(proposal) => {
-                let bytes = bytes_of.get(&proposal.value)?.clone();
-                Some(Input::Proposal(proposal.to_engine(bytes)))
-            }
-            Record::Verdict {
-                height,
-                round,
-                valid_round,
-                proposer,
-                block,
-                is_valid,
-            } => {
-                let bytes = bytes_of.get(&block)?.clone();
-                self.shell.values.insert(
-                    block,
-                    Held {
-                        bytes: bytes.clone(),
-                        is_valid,
-                    },
-                );
-                let value = ProposedValue {
-                    height: Height(height),
-                    round: Round::new(round),
-                    valid_round: Round::from(valid_round),
-                    proposer: Address(proposer),
-                    value: Value { id: block, bytes },
-                    validity: Validity::from_bool(is_valid),
-                };
-                Some(Input::ProposedValue(value, ValueOrigin::Consensus))
-            }
-            Record::Timeout { round, kind, .. } => {
-                let round = Round::new(round);
-                Some(Input::TimeoutElapsed(match kind {
-                    TimerKind::Propose => Timeout::propose(round),
-                    TimerKind::Prevote => Timeout::prevote(round),
-                    TimerKind::Precommit => Timeout::precommit(round),
-                }))
-            }
-            Record::Signed(_) | Record::Value { .. } | Record::Decided(_) => None,
-        }
-    }
-
     fn fire_timers(&mut self) {
         while self.phase == Phase::Active {
             let now_ms = self.shell.now_ms;
@@ -428,104 +340,6 @@ impl<S: Signer> Core<S> {
         }
     }
 
-    /// Whether a validator of the current height signed the message.
-    fn is_from_validator(&self, message: &Message) -> bool {
-        let network = &self.shell.config.network;
-        match message {
-            Message::Vote(vote) => {
-                let block = vote.value.as_ref();
-                let bytes = allod_state::certificate::vote_bytes(
-                    network,
-                    vote.kind,
-                    vote.height,
-                    vote.round,
-                    block,
-                );
-                self.validators.power(&vote.validator) > 0
-                    && vote.validator.verify(&bytes, &vote.signature).is_ok()
-            }
-            Message::Proposal(proposal, _) => self.is_proposers(proposal),
-            _ => false,
-        }
-    }
-
-    /// Whether the validator whose turn it is signed the proposal.
-    fn is_proposers(&self, proposal: &SignedProposal) -> bool {
-        let round = Round::new(proposal.round);
-        let bytes = proposal_bytes(
-            &self.shell.config.network,
-            proposal.height,
-            proposal.round,
-            proposal.pol_round,
-            &proposal.value,
-        );
-        self.members
-            .proposer(Height(proposal.height), round)
-            .address
-            .0
-            == proposal.proposer
-            && proposal
-                .proposer
-                .verify(&bytes, &proposal.signature)
-                .is_ok()
-    }
-
-    fn on_proposal(&mut self, proposal: SignedProposal, bytes: Bytes) {
-        let ahead = i64::from(proposal.round).saturating_sub(self.engine.round().as_i64());
-        let lookahead = i64::from(malachite_consensus::MAX_FUTURE_ROUND_LOOKAHEAD);
-        if ahead > lookahead || bytes.len() > BLOCK_BYTES_MAX || !self.is_proposers(&proposal) {
-            return;
-        }
-        let seen = self.proposals_seen.entry(proposal.round).or_default();
-        if seen.len() >= PROPOSALS_PER_ROUND_MAX && !seen.contains(&proposal.value) {
-            return;
-        }
-        seen.insert(proposal.value);
-        if self.shell.values.contains_key(&proposal.value) {
-            self.feed_proposal(&proposal);
-            return;
-        }
-        let held = self.shell.values.len().saturating_add(self.unchecked.len());
-        if held >= VALUES_PER_HEIGHT_MAX {
-            return;
-        }
-        let block = proposal.value;
-        let waiting = self.unchecked.entry(block).or_default();
-        waiting.push((proposal, bytes.clone()));
-        if waiting.len() == 1 {
-            self.ask_check(block, bytes, false);
-        }
-    }
-
-    fn ask_check(&mut self, block: BlockId, bytes: Bytes, is_decided: bool) {
-        self.asks.push(Action::Check {
-            height: self.height,
-            block,
-            bytes,
-            is_decided,
-        });
-    }
-
-    /// Tells the engine of a proposal whose block has been checked.
-    fn feed_proposal(&mut self, proposal: &SignedProposal) {
-        let Some(held) = self.shell.values.get(&proposal.value).cloned() else {
-            return;
-        };
-        let value = ProposedValue {
-            height: Height(proposal.height),
-            round: Round::new(proposal.round),
-            valid_round: Round::from(proposal.pol_round),
-            proposer: Address(proposal.proposer),
-            value: Value {
-                id: proposal.value,
-                bytes: held.bytes.clone(),
-            },
-            validity: Validity::from_bool(held.is_valid),
-        };
-        self.feed(Input::Proposal(proposal.to_engine(held.bytes)));
-        self.feed(Input::ProposedValue(value, ValueOrigin::Consensus));
-    }
-
     fn on_built(&mut self, height: u64, round: u32, block: BlockId, bytes: Bytes) {
         if self.phase != Phase::Active || height != self.height {
             return;
@@ -580,49 +394,6 @@ impl<S: Signer> Core<S> {
         }
     }
 
-    fn on_decided_checked(
-        &mut self,
-        block: BlockId,
-        round: u32,
-        proposer: Address,
-        bytes: Bytes,
-        verdict: Verdict,
-    ) {
-        match verdict {
-            Verdict::Foreign => self.catch_up.reject(),
-            Verdict::Invalid => {
-                self.is_halted = true;
-                let alarm = Alarm::Diverged {
-                    height: self.height,
-                    block,
-                };
-                self.shell.outward.push(Action::Alarm(alarm));
-            }
-            Verdict::Valid => {
-                self.shell.values.insert(
-                    block,
-                    Held {
-                        bytes: bytes.clone(),
-                        is_valid: true,
-                    },
-                );
-                self.feed_decided(block, round, proposer, bytes);
-            }
-        }
-    }
-
-    fn feed_decided(&mut self, block: BlockId, round: u32, proposer: Address, bytes: Bytes) {
-        let value = ProposedValue {
-            height: Height(self.height),
-            round: Round::new(round),
-            valid_round: Round::Nil,
-            proposer,
-            value: Value { id: block, bytes },
-            validity: Validity::Valid,
-        };
-        self.feed(Input::ProposedValue(value, ValueOrigin::Sync));
-    }
-
     fn on_committed(&mut self, validators: ValidatorSet, wake_in_ms: Option<u64>, is_recent: bool) {
         self.height = self.height.saturating_add(1);
         self.members = Members::of(&validators);
@@ -639,41 +410,6 @@ impl<S: Signer> Core<S> {
         self.status_at_ms = self.shell.now_ms;
         for (peer, message) in std::mem::take(&mut self.early) {
             self.on_message(peer, message);
-        }
-    }
-
-    /// Applies decided blocks that a peer sent, as far as they go.
-    fn apply_caught_up(&mut self) {
-        while self.phase != Phase::Committing && self.checking_decided.is_none() {
-            let Some(decided) = self.catch_up.next(self.height) else {
-                return;
-            };
-            let is_proved = decided
-                .certificate
-                .verify_votes(&self.shell.config.network, &self.validators);
-            if is_proved.is_err() || decided.block.len() > BLOCK_BYTES_MAX {
-                self.catch_up.reject();
-                return;
-            }
-            if self.phase == Phase::Idle {
-                self.start_height();
-            }
-            self.feed(Input::SyncValueResponse(to_response(decided)));
-            if std::mem::take(&mut self.shell.sync_refused) {
-                self.catch_up.reject();
-            }
-            let Some((block, round, proposer, bytes)) = self.shell.certified.take() else {
-                continue;
-            };
-            match self.shell.values.get(&block).cloned() {
-                Some(held) if held.is_valid => {
-                    self.feed_decided(block, round, proposer, held.bytes);
-                }
-                _ => {
-                    self.ask_check(block, bytes.clone(), true);
-                    self.checking_decided = Some((block, round, proposer, bytes));
-                }
-            }
         }
     }
 
@@ -721,21 +457,4 @@ impl<S: Signer> Core<S> {
                 .push(Action::Send(peer, Message::SyncRequest(self.height)));
         }
     }
-}
-
-fn to_response(decided: DecidedBlock) -> ValueResponse<Context> {
-    let signatures = decided.certificate.signatures.iter();
-    let certificate = ExtendedCommitCertificate {
-        height: Height(decided.certificate.height),
-        round: Round::new(decided.certificate.round),
-        value_id: decided.certificate.block,
-        commit_signatures: signatures
-            .map(|(key, signature)| {
-                ExtendedCommitSignature::new(Address(*key), Seal(*signature), None)
-            })
-            .collect(),
-    };
-    // The engine only hands the peer id back; which peer it was is known to `CatchUp`.
-    let peer = PeerId::from_bytes(&[0, 1, 0]).expect("a one-byte identity multihash is a peer id");
-    ValueResponse::new(peer, Bytes::from(decided.block), certificate)
 }

@@ -26,6 +26,9 @@ use super::verify::{
 };
 use super::{Action, Alarm, Config, Equivocation, Signer};
 
+/// Tells records of one height apart.
+pub(crate) const RECORD_DOMAIN: &str = "allod log record v1";
+
 /// A block held while its height is being decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -199,10 +202,7 @@ impl<S: Signer> Shell<S> {
 
     /// Writes a record unless the log holds the very same one for this height.
     pub(crate) fn append(&mut self, record: Record) {
-        if self
-            .written
-            .insert(codec::hash("allod log record v1", &record))
-        {
+        if self.written.insert(codec::hash(RECORD_DOMAIN, &record)) {
             self.appends.push(record);
             self.is_dirty = true;
         }

@@ -1,0 +1,108 @@
+//! Proposals: only those of the validator whose turn it is are examined, and only a few of them.
+
+use allod_state::BlockId;
+use allod_state::certificate::vote_bytes;
+use allod_state::limits::BLOCK_BYTES_MAX;
+use bytes::Bytes;
+use malachite_consensus::{Input, ProposedValue};
+use malachite_types::{Round, Validity, ValueOrigin};
+
+use super::Core;
+use crate::bft::context::{Address, Height, Value};
+use crate::bft::message::{Message, SignedProposal};
+use crate::bft::{Action, Signer, proposal_bytes};
+use crate::limits::{PROPOSALS_PER_ROUND_MAX, VALUES_PER_HEIGHT_MAX};
+
+impl<S: Signer> Core<S> {
+    /// Whether a validator of the current height signed the message.
+    pub(super) fn is_from_validator(&self, message: &Message) -> bool {
+        let network = &self.shell.config.network;
+        match message {
+            Message::Vote(vote) => {
+                let block = vote.value.as_ref();
+                let bytes = vote_bytes(network, vote.kind, vote.height, vote.round, block);
+                self.validators.power(&vote.validator) > 0
+                    && vote.validator.verify(&bytes, &vote.signature).is_ok()
+            }
+            Message::Proposal(proposal, _) => self.is_proposers(proposal),
+            _ => false,
+        }
+    }
+
+    /// Whether the validator whose turn it is signed the proposal.
+    fn is_proposers(&self, proposal: &SignedProposal) -> bool {
+        let round = Round::new(proposal.round);
+        let bytes = proposal_bytes(
+            &self.shell.config.network,
+            proposal.height,
+            proposal.round,
+            proposal.pol_round,
+            &proposal.value,
+        );
+        self.members
+            .proposer(Height(proposal.height), round)
+            .address
+            .0
+            == proposal.proposer
+            && proposal
+                .proposer
+                .verify(&bytes, &proposal.signature)
+                .is_ok()
+    }
+
+    pub(super) fn on_proposal(&mut self, proposal: SignedProposal, bytes: Bytes) {
+        let ahead = i64::from(proposal.round).saturating_sub(self.engine.round().as_i64());
+        let lookahead = i64::from(malachite_consensus::MAX_FUTURE_ROUND_LOOKAHEAD);
+        if ahead > lookahead || bytes.len() > BLOCK_BYTES_MAX || !self.is_proposers(&proposal) {
+            return;
+        }
+        let seen = self.proposals_seen.entry(proposal.round).or_default();
+        if seen.len() >= PROPOSALS_PER_ROUND_MAX && !seen.contains(&proposal.value) {
+            return;
+        }
+        seen.insert(proposal.value);
+        if self.shell.values.contains_key(&proposal.value) {
+            self.feed_proposal(&proposal);
+            return;
+        }
+        let held = self.shell.values.len().saturating_add(self.unchecked.len());
+        if held >= VALUES_PER_HEIGHT_MAX {
+            return;
+        }
+        let block = proposal.value;
+        let waiting = self.unchecked.entry(block).or_default();
+        waiting.push((proposal, bytes.clone()));
+        if waiting.len() == 1 {
+            self.ask_check(block, bytes, false);
+        }
+    }
+
+    pub(super) fn ask_check(&mut self, block: BlockId, bytes: Bytes, is_decided: bool) {
+        self.asks.push(Action::Check {
+            height: self.height,
+            block,
+            bytes,
+            is_decided,
+        });
+    }
+
+    /// Tells the engine of a proposal whose block has been checked.
+    pub(super) fn feed_proposal(&mut self, proposal: &SignedProposal) {
+        let Some(held) = self.shell.values.get(&proposal.value).cloned() else {
+            return;
+        };
+        let value = ProposedValue {
+            height: Height(proposal.height),
+            round: Round::new(proposal.round),
+            valid_round: Round::from(proposal.pol_round),
+            proposer: Address(proposal.proposer),
+            value: Value {
+                id: proposal.value,
+                bytes: held.bytes.clone(),
+            },
+            validity: Validity::from_bool(held.is_valid),
+        };
+        self.feed(Input::Proposal(proposal.to_engine(held.bytes)));
+        self.feed(Input::ProposedValue(value, ValueOrigin::Consensus));
+    }
+}
