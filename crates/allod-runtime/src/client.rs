@@ -139,6 +139,22 @@ impl Client {
         )?)
     }
 
+    /// Stops the time of all processes of a workload; nothing of it runs until [`Client::thaw`].
+    pub fn freeze(&self, id: WorkloadId) -> Result<(), ClientError> {
+        self.done(&Request::Freeze {
+            id,
+            is_frozen: true,
+        })
+    }
+
+    /// Lets a frozen workload go on.
+    pub fn thaw(&self, id: WorkloadId) -> Result<(), ClientError> {
+        self.done(&Request::Freeze {
+            id,
+            is_frozen: false,
+        })
+    }
+
     /// Changes the limits of a running workload.
     pub fn resize(&self, id: WorkloadId, resources: Resources) -> Result<(), ClientError> {
         self.done(&Request::Resize { id, resources })

@@ -2,9 +2,9 @@
 
 pub(crate) mod capability;
 pub(crate) mod cgroup;
+pub(crate) mod executor;
 pub(crate) mod mount;
 pub(crate) mod rootfs;
-pub(crate) mod user;
-pub(crate) mod executor;
 pub(crate) mod seccomp;
 pub(crate) mod spec;
+pub(crate) mod user;

@@ -66,8 +66,12 @@ pub(crate) fn unfinished(path: &Path) -> io::Result<BTreeSet<Intent>> {
 }
 
 fn append(path: &Path, record: &Record) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     if file.metadata()?.len() > limits::JOURNAL_BYTES_MAX {
         shorten(&mut file)?;
@@ -85,7 +89,11 @@ fn end_torn_line(file: &mut File) -> io::Result<()> {
     file.seek(SeekFrom::End(-1))?;
     let mut last = [0u8; 1];
     file.read_exact(&mut last)?;
-    if last != *b"\n" { file.write_all(b"\n") } else { Ok(()) }
+    if last != *b"\n" {
+        file.write_all(b"\n")
+    } else {
+        Ok(())
+    }
 }
 
 /// Rewrites the file with what is unfinished. In place, under the lock, for others hold the file
@@ -143,7 +151,10 @@ mod tests {
     use super::*;
 
     fn id(epoch: u64) -> WorkloadId {
-        WorkloadId { lease: [1; 32], epoch }
+        WorkloadId {
+            lease: [1; 32],
+            epoch,
+        }
     }
 
     #[test]
@@ -159,7 +170,10 @@ mod tests {
         file.write_all(&torn[..torn.len() / 2]).unwrap();
         begin(&path, Intent::Delete { id: id(3) }).unwrap();
         let open: Vec<Intent> = unfinished(&path).unwrap().into_iter().collect();
-        assert_eq!(open, [Intent::Create { id: id(2) }, Intent::Delete { id: id(3) }]);
+        assert_eq!(
+            open,
+            [Intent::Create { id: id(2) }, Intent::Delete { id: id(3) }]
+        );
     }
 
     #[test]
@@ -168,7 +182,12 @@ mod tests {
         let path = dir.path().join("journal");
         begin(&path, Intent::Create { id: id(7) }).unwrap();
         let padding = vec![b'x'; limits::JOURNAL_BYTES_MAX as usize];
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(&padding).unwrap();
+        OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(&padding)
+            .unwrap();
         begin(&path, Intent::Create { id: id(8) }).unwrap();
         assert!(path.metadata().unwrap().len() < 1024);
         assert_eq!(unfinished(&path).unwrap().len(), 2);

@@ -9,6 +9,9 @@ pub(crate) const USER_CLAIMS_DIR: &str = "/run/allod/users";
 /// Where each shim mounts its private files, in its own mount namespace.
 pub(crate) const SHIM_MOUNT_DIR: &str = "/run/allod/shim";
 
+/// Tells the group of a shim from that of its workload.
+const SHIM_SUFFIX: &str = ".shim";
+
 /// The directories and names of one installation.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
@@ -24,6 +27,7 @@ impl Layout {
         }
     }
 
+    /// Where layers, volumes and workloads are.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -75,6 +79,16 @@ impl Layout {
     /// The control group that holds all workloads of the installation.
     pub(crate) fn cgroup_parent(&self) -> String {
         format!("allod-{}", self.installation)
+    }
+
+    /// The control group of a workload's shim, and of all that it forks while making it.
+    pub(crate) fn shim_cgroup(&self, id: &WorkloadId) -> String {
+        format!("{}{SHIM_SUFFIX}", self.cgroup(id))
+    }
+
+    /// The workload that a group below [`Layout::cgroup_parent`] belongs to.
+    pub(crate) fn cgroup_owner(name: &str) -> Option<WorkloadId> {
+        name.strip_suffix(SHIM_SUFFIX).unwrap_or(name).parse().ok()
     }
 
     /// The control group of one workload, below the root of each hierarchy.

@@ -61,7 +61,9 @@ impl Meter {
 impl Gauge {
     fn open(version: CgroupVersion, group: &Group) -> Self {
         let open = |controller: &str, file: &str| {
-            group.file(controller, file).and_then(|path| File::open(path).ok())
+            group
+                .file(controller, file)
+                .and_then(|path| File::open(path).ok())
         };
         match version {
             CgroupVersion::V1 => Self {
@@ -87,7 +89,9 @@ impl Gauge {
     fn read(&self) -> Option<Usage> {
         let memory = read(self.memory.as_ref()?).ok()?;
         let text = |file: &Option<File>| {
-            file.as_ref().and_then(|file| read(file).ok()).unwrap_or_default()
+            file.as_ref()
+                .and_then(|file| read(file).ok())
+                .unwrap_or_default()
         };
         let cpu = text(&self.cpu);
         let cpu_ns = match self.version {
@@ -121,7 +125,9 @@ fn number(text: &str) -> u64 {
 }
 
 fn cpu_stat_ns(text: &str) -> u64 {
-    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    let usage = text
+        .lines()
+        .find_map(|line| line.strip_prefix("usage_usec "));
     usage.map_or(0, |us| number(us).saturating_mul(1_000))
 }
 
@@ -143,7 +149,10 @@ fn block_v1(text: &str) -> (u64, u64) {
 fn block_v2(text: &str) -> (u64, u64) {
     let sum = |key: &str| {
         let fields = text.split_ascii_whitespace();
-        fields.filter_map(|field| field.strip_prefix(key)).map(number).fold(0, u64::saturating_add)
+        fields
+            .filter_map(|field| field.strip_prefix(key))
+            .map(number)
+            .fold(0, u64::saturating_add)
     };
     (sum("rbytes="), sum("wbytes="))
 }

@@ -32,7 +32,11 @@ pub(crate) struct ProcessId {
 impl ProcessId {
     /// The identity of a process that certainly lives now: oneself, or an unreaped child.
     pub(crate) fn of(pid: i32) -> io::Result<Self> {
-        Ok(Self { pid, start_ticks: start_ticks(pid)?, boot: boot()? })
+        Ok(Self {
+            pid,
+            start_ticks: start_ticks(pid)?,
+            boot: boot()?,
+        })
     }
 
     /// A handle to the process, if it is still the same one. A zombie is.
@@ -57,7 +61,9 @@ impl ProcessId {
 fn start_ticks(pid: i32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold anything, so count from the last one.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_ascii_whitespace());
+    let fields = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_ascii_whitespace());
     fields
         .and_then(|mut fields| fields.nth(19))
         .and_then(|ticks| ticks.parse().ok())
@@ -65,7 +71,9 @@ fn start_ticks(pid: i32) -> io::Result<u64> {
 }
 
 fn boot() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
 }
 
 /// What a workload is.
@@ -98,7 +106,9 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(layout: &Layout, id: &WorkloadId) -> Self {
-        Self { directory: layout.workload(id) }
+        Self {
+            directory: layout.workload(id),
+        }
     }
 
     /// Makes the directory. Members of `reader_gid` may walk to the logs, and no further.
@@ -172,7 +182,12 @@ impl Place {
     pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
         let path = self.directory.join("lock");
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -186,7 +201,10 @@ pub(crate) fn all(layout: &Layout) -> io::Result<Vec<WorkloadId>> {
     let mut ids = Vec::new();
     for entry in std::fs::read_dir(layout.workloads())? {
         let name = entry?.file_name();
-        ids.extend(name.to_str().and_then(|name| name.parse::<WorkloadId>().ok()));
+        ids.extend(
+            name.to_str()
+                .and_then(|name| name.parse::<WorkloadId>().ok()),
+        );
     }
     ids.sort_unstable();
     Ok(ids)
@@ -194,7 +212,9 @@ pub(crate) fn all(layout: &Layout) -> io::Result<Vec<WorkloadId>> {
 
 /// Milliseconds since 1970, for people; nothing is decided by them.
 pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
@@ -204,7 +224,12 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
 fn replace<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
     let partial = directory.join(format!("{name}.{}", std::process::id()));
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     file.sync_data()?;
     std::fs::rename(&partial, directory.join(name))

@@ -36,6 +36,8 @@ pub(crate) enum Request {
         signal: Option<i32>,
         grace_ms: Option<u64>,
     },
+    /// Stop its time, or let it go on.
+    Freeze { id: WorkloadId, is_frozen: bool },
     /// Change its limits while it runs.
     Resize {
         id: WorkloadId,

@@ -1,7 +1,7 @@
 //! Names of signals, as images and deploy files write them.
 
 /// The number of `SIGTERM`, `TERM` or `15`.
-pub fn parse(name: &str) -> Option<i32> {
+pub(crate) fn parse(name: &str) -> Option<i32> {
     if let Ok(number) = name.parse::<i32>() {
         return (1..=64).contains(&number).then_some(number);
     }

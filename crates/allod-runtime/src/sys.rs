@@ -15,9 +15,15 @@ pub(crate) enum Fork {
 
 /// Copies this process. Only for a process with a single thread: the child may then use all of
 /// Rust, as no lock can be held by a thread that does not exist in it.
-#[expect(unsafe_code, reason = "fork has no safe wrapper")]
 pub(crate) fn fork() -> io::Result<Fork> {
     assert!(is_single_threaded(), "fork needs a single-threaded process");
+    fork_again()
+}
+
+/// [`fork`] where `/proc` does not show this process any more. Only in a process that has itself
+/// come from [`fork`] and has started no thread since.
+#[expect(unsafe_code, reason = "fork has no safe wrapper")]
+pub(crate) fn fork_again() -> io::Result<Fork> {
     // SAFETY: there is one thread, so the child is a whole copy and may do anything.
     let result = unsafe { libc::fork() };
     match Pid::from_raw(result) {
@@ -94,13 +100,6 @@ fn signal_set(signals: &[i32]) -> libc::sigset_t {
         unsafe { libc::sigaddset(&mut set, *signal) };
     }
     set
-}
-
-/// Gives a signal its default effect again.
-#[expect(unsafe_code, reason = "signal dispositions have no safe wrapper")]
-pub(crate) fn reset_signal(signal: i32) {
-    // SAFETY: SIG_DFL installs no handler of ours.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
 /// Ends up with exactly standard input, output, error and `kept` (which becomes descriptor 3):
@@ -263,9 +262,15 @@ pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Leaves namespaces for new ones.
-#[expect(unsafe_code, reason = "unsharing the descriptor table would be unsound; refused here")]
+#[expect(
+    unsafe_code,
+    reason = "unsharing the descriptor table would be unsound; refused here"
+)]
 pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
-    assert!(!flags.contains(rustix::thread::UnshareFlags::FILES), "never the descriptor table");
+    assert!(
+        !flags.contains(rustix::thread::UnshareFlags::FILES),
+        "never the descriptor table"
+    );
     // SAFETY: the descriptor table stays shared, which is all that the contract is about.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }

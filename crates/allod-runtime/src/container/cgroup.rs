@@ -13,8 +13,9 @@ use crate::request::CgroupVersion;
 use crate::workload::Resources;
 
 /// Controllers of the first version that a workload has its own group in.
-const V1_CONTROLLERS: &[&str] =
-    &["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"];
+const V1_CONTROLLERS: &[&str] = &[
+    "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids",
+];
 /// Controllers of the second version that workloads need.
 const V2_CONTROLLERS: &[&str] = &["cpu", "memory", "pids", "io"];
 /// The period over which processor time is counted.
@@ -51,7 +52,9 @@ impl Hierarchy {
                     let options = fields.nth(1).unwrap_or_default();
                     for controller in V1_CONTROLLERS {
                         if options.split(',').any(|option| option == *controller) {
-                            first.entry((*controller).to_owned()).or_insert(PathBuf::from(point));
+                            first
+                                .entry((*controller).to_owned())
+                                .or_insert(PathBuf::from(point));
                         }
                     }
                 }
@@ -59,7 +62,10 @@ impl Hierarchy {
                 _ => {}
             }
         }
-        match (first.contains_key("memory") && first.contains_key("pids"), second) {
+        match (
+            first.contains_key("memory") && first.contains_key("pids"),
+            second,
+        ) {
             (true, _) => Ok(Self::V1(first)),
             (false, Some(root)) => Ok(Self::V2(root)),
             (false, None) => Err(io::Error::new(
@@ -108,14 +114,30 @@ impl Hierarchy {
         names
     }
 
-    /// Whether a group of that name exists in any hierarchy.
-    pub(crate) fn exists(&self, name: &str) -> bool {
-        self.directories(name).iter().any(|directory| directory.is_dir())
+    /// A group that limits nothing, and only holds processes together: in one hierarchy, as each
+    /// costs time to join.
+    pub(crate) fn holding_group(&self, name: &str) -> Group {
+        let hierarchy = match self {
+            Self::V2(_) => self.clone(),
+            Self::V1(mounts) => {
+                let holder = ["freezer", "pids"].into_iter().find_map(|controller| {
+                    Some((controller.to_owned(), mounts.get(controller)?.clone()))
+                });
+                Self::V1(holder.into_iter().collect())
+            }
+        };
+        Group {
+            hierarchy,
+            name: name.to_owned(),
+        }
     }
 
     /// The group with that name, which may or may not exist.
     pub(crate) fn group(&self, name: &str) -> Group {
-        Group { hierarchy: self.clone(), name: name.to_owned() }
+        Group {
+            hierarchy: self.clone(),
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -136,6 +158,28 @@ pub(crate) struct Group {
 impl Group {
     /// Makes the group and its ancestors, with `resources` as its limits.
     pub(crate) fn create(&self, resources: &Resources) -> io::Result<()> {
+        self.make()?;
+        self.limit(resources)
+    }
+
+    /// Makes the group and moves this process into it. What it forks is born there.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        self.make()?;
+        for directory in self.hierarchy.directories(&self.name) {
+            write(&directory.join("cgroup.procs"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// Moves this process to the root of the hierarchies, which limits nothing either.
+    pub(crate) fn leave(&self) -> io::Result<()> {
+        for directory in self.hierarchy.directories("") {
+            write(&directory.join("cgroup.procs"), "0")?;
+        }
+        Ok(())
+    }
+
+    fn make(&self) -> io::Result<()> {
         match &self.hierarchy {
             Hierarchy::V2(root) => {
                 let mut directory = root.clone();
@@ -159,7 +203,7 @@ impl Group {
                 }
             }
         }
-        self.limit(resources)
+        Ok(())
     }
 
     /// Sets the limits, also while processes run in it.
@@ -177,17 +221,21 @@ impl Group {
                 set("cpu.weight", &weight_v2(resources.cpu_milli).to_string())
             }
             Hierarchy::V1(_) => {
-                let set = |controller: &str, file: &str, value: &str| match self.file(controller, file)
-                {
-                    Some(path) => write(&path, value),
-                    None => Ok(()),
-                };
+                let set =
+                    |controller: &str, file: &str, value: &str| match self.file(controller, file) {
+                        Some(path) => write(&path, value),
+                        None => Ok(()),
+                    };
                 self.limit_memory_v1(resources.memory_bytes)?;
                 optional(set("memory", "memory.swappiness", "0"))?;
                 set("pids", "pids.max", &resources.pids.to_string())?;
                 set("cpu", "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
                 set("cpu", "cpu.cfs_quota_us", &quota.to_string())?;
-                set("cpu", "cpu.shares", &shares_v1(resources.cpu_milli).to_string())
+                set(
+                    "cpu",
+                    "cpu.shares",
+                    &shares_v1(resources.cpu_milli).to_string(),
+                )
             }
         }
     }
@@ -223,7 +271,9 @@ impl Group {
     pub(crate) fn open_for_joining(&self) -> io::Result<Vec<std::fs::File>> {
         let directories = self.hierarchy.directories(&self.name);
         let open = |directory: PathBuf| {
-            std::fs::OpenOptions::new().write(true).open(directory.join("cgroup.procs"))
+            std::fs::OpenOptions::new()
+                .write(true)
+                .open(directory.join("cgroup.procs"))
         };
         directories.into_iter().map(open).collect()
     }
@@ -234,9 +284,17 @@ impl Group {
             Hierarchy::V2(_) => self.file("memory", "memory.events"),
             Hierarchy::V1(_) => self.file("memory", "memory.oom_control"),
         };
-        let text = file.and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-        let kills = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
-        MemoryEvents { kills: kills.filter_map(|count| count.trim().parse::<u64>().ok()).sum() }
+        let text = file
+            .and_then(|file| std::fs::read_to_string(file).ok())
+            .unwrap_or_default();
+        let kills = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("oom_kill "));
+        MemoryEvents {
+            kills: kills
+                .filter_map(|count| count.trim().parse::<u64>().ok())
+                .sum(),
+        }
     }
 
     /// The processes in it, and in groups below it.
@@ -315,7 +373,11 @@ impl Group {
 fn collect_processes(directory: &Path, pids: &mut Vec<i32>) {
     let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     // A process of a namespace that cannot be seen from here reads as 0.
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+    pids.extend(
+        text.lines()
+            .filter_map(|line| line.parse::<i32>().ok())
+            .filter(|pid| *pid > 0),
+    );
     let Ok(entries) = std::fs::read_dir(directory) else {
         return;
     };
@@ -364,7 +426,10 @@ fn enable_controllers(directory: &Path) -> io::Result<()> {
     let control = directory.join("cgroup.subtree_control");
     let enabled = std::fs::read_to_string(&control)?;
     for controller in V2_CONTROLLERS {
-        let has = |list: &str| list.split_ascii_whitespace().any(|name| name == *controller);
+        let has = |list: &str| {
+            list.split_ascii_whitespace()
+                .any(|name| name == *controller)
+        };
         if has(&available) && !has(&enabled) {
             write(&control, &format!("+{controller}"))?;
         }
@@ -377,7 +442,10 @@ fn inherit_cpuset(parent: &Path, directory: &Path) -> io::Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = std::fs::read_to_string(directory.join(file))?;
         if own.trim().is_empty() {
-            write(&directory.join(file), std::fs::read_to_string(parent.join(file))?.trim())?;
+            write(
+                &directory.join(file),
+                std::fs::read_to_string(parent.join(file))?.trim(),
+            )?;
         }
     }
     Ok(())
@@ -385,7 +453,10 @@ fn inherit_cpuset(parent: &Path, directory: &Path) -> io::Result<()> {
 
 fn write(path: &Path, value: &str) -> io::Result<()> {
     std::fs::write(path, value).map_err(|error| {
-        io::Error::new(error.kind(), format!("writing `{value}` to {}: {error}", path.display()))
+        io::Error::new(
+            error.kind(),
+            format!("writing `{value}` to {}: {error}", path.display()),
+        )
     })
 }
 

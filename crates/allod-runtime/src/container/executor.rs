@@ -23,7 +23,10 @@ pub(crate) struct CommandExecutor {
 
 impl Executor for CommandExecutor {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let args = spec.process().as_ref().and_then(|process| process.args().clone());
+        let args = spec
+            .process()
+            .as_ref()
+            .and_then(|process| process.args().clone());
         let error = match args.as_deref() {
             Some([command, args @ ..]) => match self.filters.install() {
                 // The standard library gives signals their default effects first.

@@ -6,9 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Uid};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::sys::{self, MountFlags};
 
@@ -35,7 +33,9 @@ pub(crate) fn new_file_system(
         let mut message = [0u8; 512];
         // The kernel explains itself in lines such as `e overlay: …`.
         let length = rustix::io::read(&context, &mut message).unwrap_or(0);
-        let detail = String::from_utf8_lossy(&message[..length]).trim().to_owned();
+        let detail = String::from_utf8_lossy(&message[..length])
+            .trim()
+            .to_owned();
         io::Error::new(io::Error::from(error).kind(), format!("{error} {detail}"))
     };
     rustix::mount::fsconfig_set_string(context.as_fd(), "source", "allod").map_err(explain)?;
@@ -54,14 +54,17 @@ pub(crate) fn new_file_system(
 
 /// Attaches a mount on top of what `target` refers to.
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
-    let flags =
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     Ok(rustix::mount::move_mount(mount, "", target, "", flags)?)
 }
 
 /// Opens a path of our own, as a place and not for reading.
 pub(crate) fn open_place(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// Opens `path` inside `root`, as a place; symbolic links lead nowhere but inside `root`.
@@ -69,7 +72,13 @@ pub(crate) fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedF
     let path = path.trim_matches('/');
     let path = if path.is_empty() { "." } else { path };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    Ok(rustix::fs::openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?)
 }
 
 /// What to make where a path ends and nothing is there.
@@ -122,5 +131,11 @@ fn make(parent: BorrowedFd<'_>, name: &str, what: Missing, owner: u32) -> io::Re
     }
     let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
     let flags = AtFlags::SYMLINK_NOFOLLOW;
-    Ok(rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)?)
+    Ok(rustix::fs::chownat(
+        parent,
+        name,
+        Some(uid),
+        Some(gid),
+        flags,
+    )?)
 }

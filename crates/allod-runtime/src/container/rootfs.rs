@@ -19,9 +19,7 @@ use crate::layout::{Layout, SHIM_MOUNT_DIR};
 use crate::limits::FILES_BYTES_MAX;
 use crate::record::Place;
 use crate::sys::{self, MountFlags};
-use crate::workload::{
-    EndCause, FileMount, StartFault, TmpfsMount, VolumeMount, WorkloadSpec,
-};
+use crate::workload::{EndCause, FileMount, StartFault, TmpfsMount, VolumeMount, WorkloadSpec};
 
 /// The root file system of a workload, with everything mounted but what needs its namespaces.
 pub(crate) struct Rootfs {
@@ -37,14 +35,20 @@ pub(crate) fn private(name: &str) -> PathBuf {
 
 fn host(step: &'static str) -> impl FnOnce(io::Error) -> EndCause {
     move |error| EndCause::StartFailed {
-        fault: StartFault::Host { step: step.to_owned(), why: error.to_string() },
+        fault: StartFault::Host {
+            step: step.to_owned(),
+            why: error.to_string(),
+        },
     }
 }
 
 fn refused(target: &str) -> impl FnOnce(io::Error) -> EndCause {
     let target = target.to_owned();
     move |error| EndCause::StartFailed {
-        fault: StartFault::Mount { target, why: error.to_string() },
+        fault: StartFault::Mount {
+            target,
+            why: error.to_string(),
+        },
     }
 }
 
@@ -71,7 +75,11 @@ impl Rootfs {
         // overlayfs wants the uppermost first.
         lower.reverse();
         let root = overlay(place, slot, &lower.join(":")).map_err(host("mount the image"))?;
-        Ok(Self { root, slot, namespace })
+        Ok(Self {
+            root,
+            slot,
+            namespace,
+        })
     }
 
     /// The root, as a place.
@@ -87,12 +95,26 @@ impl Rootfs {
         user: &User,
     ) -> Result<(), EndCause> {
         let mut todo: Vec<(&str, Furniture<'_>)> = Vec::new();
-        todo.extend(spec.volumes.iter().map(|it| (it.target.as_str(), Furniture::Volume(it))));
-        todo.extend(spec.tmpfs.iter().map(|it| (it.target.as_str(), Furniture::Tmpfs(it))));
-        todo.extend(spec.files.iter().map(|it| (it.target.as_str(), Furniture::File(it))));
-        for (target, name) in
-            [("/etc/hosts", "hosts"), ("/etc/resolv.conf", "resolv"), ("/etc/hostname", "name")]
-        {
+        todo.extend(
+            spec.volumes
+                .iter()
+                .map(|it| (it.target.as_str(), Furniture::Volume(it))),
+        );
+        todo.extend(
+            spec.tmpfs
+                .iter()
+                .map(|it| (it.target.as_str(), Furniture::Tmpfs(it))),
+        );
+        todo.extend(
+            spec.files
+                .iter()
+                .map(|it| (it.target.as_str(), Furniture::File(it))),
+        );
+        for (target, name) in [
+            ("/etc/hosts", "hosts"),
+            ("/etc/resolv.conf", "resolv"),
+            ("/etc/hostname", "name"),
+        ] {
             if !todo.iter().any(|(taken, _)| *taken == target) {
                 todo.push((target, Furniture::Own(name)));
             }
@@ -135,7 +157,10 @@ impl Rootfs {
         } else if command.contains('/') {
             vec![format!("{working_dir}/{command}")]
         } else {
-            path_variable.split(':').map(|directory| format!("{directory}/{command}")).collect()
+            path_variable
+                .split(':')
+                .map(|directory| format!("{directory}/{command}"))
+                .collect()
         };
         let mut found = None;
         for candidate in candidates {
@@ -149,11 +174,18 @@ impl Rootfs {
                 return Ok(());
             }
             let is_directory = kind == rustix::fs::FileType::Directory;
-            found = Some(if is_directory { "it is a directory" } else { "permission denied" });
+            found = Some(if is_directory {
+                "it is a directory"
+            } else {
+                "permission denied"
+            });
         }
         let command = command.to_owned();
         let fault = match found {
-            Some(why) => StartFault::CommandNotExecutable { command, why: why.to_owned() },
+            Some(why) => StartFault::CommandNotExecutable {
+                command,
+                why: why.to_owned(),
+            },
             None => StartFault::CommandNotFound { command },
         };
         Err(EndCause::StartFailed { fault })
@@ -162,13 +194,18 @@ impl Rootfs {
     fn mount_volume(&self, layout: &Layout, volume: &VolumeMount) -> io::Result<()> {
         let source = layout.volume(&volume.name);
         if !source.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the volume was not made"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the volume was not made",
+            ));
         }
         let base = self.slot.base();
-        let target =
-            mount::ensure_inside(self.root(), &volume.target, Missing::Directory, base)?;
+        let target = mount::ensure_inside(self.root(), &volume.target, Missing::Directory, base)?;
         adopt_ownership(&source, target.as_fd(), base)?;
-        let flags = MountFlags { read_only: volume.read_only, no_exec: false };
+        let flags = MountFlags {
+            read_only: volume.read_only,
+            no_exec: false,
+        };
         let tree = mount::clone_tree(&source, flags, Some(self.namespace.as_fd()))?;
         mount::attach(tree.as_fd(), target.as_fd())
     }
@@ -183,7 +220,10 @@ impl Rootfs {
             ("uid", owner.clone()),
             ("gid", owner),
         ];
-        let options: Vec<_> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let options: Vec<_> = options
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         let tree = mount::new_file_system("tmpfs", &options, attributes)?;
         mount::attach(tree.as_fd(), target.as_fd())
@@ -207,9 +247,11 @@ impl Rootfs {
     }
 
     fn bind_file(&self, source: &Path, target: &str) -> io::Result<()> {
-        let place =
-            mount::ensure_inside(self.root(), target, Missing::File, self.slot.base())?;
-        let flags = MountFlags { read_only: true, no_exec: false };
+        let place = mount::ensure_inside(self.root(), target, Missing::File, self.slot.base())?;
+        let flags = MountFlags {
+            read_only: true,
+            no_exec: false,
+        };
         let tree = mount::clone_tree(source, flags, None)?;
         mount::attach(tree.as_fd(), place.as_fd())
     }
@@ -232,9 +274,11 @@ pub(crate) fn write_network_files(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{hostname}\n"
     );
     let resolv = format!("nameserver {gateway}\noptions ndots:0\n");
-    for (name, text) in
-        [("hosts", hosts), ("resolv", resolv), ("name", format!("{hostname}\n"))]
-    {
+    for (name, text) in [
+        ("hosts", hosts),
+        ("resolv", resolv),
+        ("name", format!("{hostname}\n")),
+    ] {
         let path = private(&format!("files/{name}"));
         // Absent where the specification has its own file at that place.
         if path.exists() {
@@ -262,11 +306,20 @@ fn enter_private_namespace() -> io::Result<()> {
     let options = [("size", size.as_str()), ("mode", "711")];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let tree = mount::new_file_system("tmpfs", &options, attributes)?;
-    mount::attach(tree.as_fd(), mount::open_place(Path::new(SHIM_MOUNT_DIR))?.as_fd())?;
-    for (name, mode) in
-        [("layers", 0o711), ("files", 0o711), ("bundle", 0o700), ("state", 0o700), ("rootfs", 0o755)]
-    {
-        std::fs::DirBuilder::new().mode(mode).create(private(name))?;
+    mount::attach(
+        tree.as_fd(),
+        mount::open_place(Path::new(SHIM_MOUNT_DIR))?.as_fd(),
+    )?;
+    for (name, mode) in [
+        ("layers", 0o711),
+        ("files", 0o711),
+        ("bundle", 0o700),
+        ("state", 0o700),
+        ("rootfs", 0o755),
+    ] {
+        std::fs::DirBuilder::new()
+            .mode(mode)
+            .create(private(name))?;
         std::fs::set_permissions(private(name), std::fs::Permissions::from_mode(mode))?;
     }
     Ok(())
@@ -274,7 +327,10 @@ fn enter_private_namespace() -> io::Result<()> {
 
 fn attach_view(tree: &Path, view: &Path, namespace: BorrowedFd<'_>) -> io::Result<()> {
     std::fs::create_dir(view)?;
-    let flags = MountFlags { read_only: true, no_exec: false };
+    let flags = MountFlags {
+        read_only: true,
+        no_exec: false,
+    };
     let clone = mount::clone_tree(tree, flags, Some(namespace))?;
     mount::attach(clone.as_fd(), mount::open_place(view)?.as_fd())
 }
@@ -302,7 +358,10 @@ fn overlay(place: &Place, slot: Slot, lower: &str) -> io::Result<OwnedFd> {
         // The writable layer does not outlive a crash of the machine, so it need not be synced.
         ("volatile", String::new()),
     ];
-    let options: Vec<_> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let options: Vec<_> = options
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let tree = mount::new_file_system("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV)?;
     mount::attach(tree.as_fd(), mount::open_place(&private("rootfs"))?.as_fd())?;
     mount::open_place(&private("rootfs"))
@@ -317,10 +376,16 @@ fn adopt_ownership(volume: &Path, target: BorrowedFd<'_>, base: u32) -> io::Resu
     }
     let seen = rustix::fs::fstat(target)?;
     // On disk a volume is numbered as inside, from 0 on.
-    let inside = |id: u32| id.checked_sub(base).filter(|id| *id < crate::limits::USER_RANGE);
+    let inside = |id: u32| {
+        id.checked_sub(base)
+            .filter(|id| *id < crate::limits::USER_RANGE)
+    };
     let (Some(uid), Some(gid)) = (inside(seen.st_uid), inside(seen.st_gid)) else {
         return Ok(());
     };
     std::os::unix::fs::chown(volume, Some(uid), Some(gid))?;
-    std::fs::set_permissions(volume, std::fs::Permissions::from_mode(seen.st_mode & 0o1777))
+    std::fs::set_permissions(
+        volume,
+        std::fs::Permissions::from_mode(seen.st_mode & 0o1777),
+    )
 }

@@ -20,6 +20,9 @@ pub(crate) struct Filters {
     no_clone3: BpfProgram,
 }
 
+/// Pushes a character into a terminal. The type of the C library's constant differs by target.
+const TIOCSTI: u64 = 0x5412;
+
 /// Namespaces that `clone` could make: none is for a workload to make.
 const CLONE_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
@@ -69,28 +72,40 @@ fn rules() -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     }
     // The first filter answers it; the second may not answer first.
     rules.insert(libc::SYS_clone3, Vec::new());
-    let no_namespaces =
-        condition(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(CLONE_NAMESPACES), 0)?;
+    let no_namespaces = condition(
+        0,
+        SeccompCmpArgLen::Qword,
+        SeccompCmpOp::MaskedEq(CLONE_NAMESPACES),
+        0,
+    )?;
     rules.insert(libc::SYS_clone, vec![rule(vec![no_namespaces])?]);
     // Kernel cryptography and the hypervisor's sockets are large and of no use here.
     let families = [libc::AF_ALG, libc::AF_VSOCK].map(|family| {
-        condition(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family.unsigned_abs().into())
+        condition(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Ne,
+            family.unsigned_abs().into(),
+        )
     });
     let families = families.into_iter().collect::<io::Result<Vec<_>>>()?;
     rules.insert(libc::SYS_socket, vec![rule(families)?]);
     // Asking for the personality, and the two harmless ones that old programs set.
     let personalities = [0u64, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
     let personalities = personalities.into_iter().map(|value| {
-        rule(vec![condition(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?])
+        rule(vec![condition(
+            0,
+            SeccompCmpArgLen::Dword,
+            SeccompCmpOp::Eq,
+            value,
+        )?])
     });
-    rules.insert(libc::SYS_personality, personalities.collect::<io::Result<_>>()?);
+    rules.insert(
+        libc::SYS_personality,
+        personalities.collect::<io::Result<_>>()?,
+    );
     // Pushing characters into a terminal would let a workload type for who attached to it.
-    let no_typing = condition(
-        1,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::Ne,
-        (libc::TIOCSTI as u64) & 0xffff_ffff,
-    )?;
+    let no_typing = condition(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, TIOCSTI)?;
     rules.insert(libc::SYS_ioctl, vec![rule(vec![no_typing])?]);
     Ok(rules)
 }
@@ -214,14 +229,32 @@ mod tests {
         Filters::compile().unwrap();
         let rules = rules().unwrap();
         for number in [
-            libc::SYS_mount, libc::SYS_umount2, libc::SYS_unshare, libc::SYS_setns,
-            libc::SYS_bpf, libc::SYS_io_uring_setup, libc::SYS_keyctl, libc::SYS_add_key,
-            libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_kexec_load,
-            libc::SYS_init_module, libc::SYS_open_by_handle_at, libc::SYS_fsopen,
-            libc::SYS_open_tree, libc::SYS_move_mount, libc::SYS_mount_setattr,
-            libc::SYS_pivot_root, libc::SYS_reboot, libc::SYS_swapon, libc::SYS_syslog,
-            libc::SYS_settimeofday, libc::SYS_clock_settime, libc::SYS_acct,
-            libc::SYS_quotactl, libc::SYS_pidfd_getfd,
+            libc::SYS_mount,
+            libc::SYS_umount2,
+            libc::SYS_unshare,
+            libc::SYS_setns,
+            libc::SYS_bpf,
+            libc::SYS_io_uring_setup,
+            libc::SYS_keyctl,
+            libc::SYS_add_key,
+            libc::SYS_perf_event_open,
+            libc::SYS_userfaultfd,
+            libc::SYS_kexec_load,
+            libc::SYS_init_module,
+            libc::SYS_open_by_handle_at,
+            libc::SYS_fsopen,
+            libc::SYS_open_tree,
+            libc::SYS_move_mount,
+            libc::SYS_mount_setattr,
+            libc::SYS_pivot_root,
+            libc::SYS_reboot,
+            libc::SYS_swapon,
+            libc::SYS_syslog,
+            libc::SYS_settimeofday,
+            libc::SYS_clock_settime,
+            libc::SYS_acct,
+            libc::SYS_quotactl,
+            libc::SYS_pidfd_getfd,
         ] {
             assert!(!rules.contains_key(&number), "{number}");
         }

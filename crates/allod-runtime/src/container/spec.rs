@@ -22,8 +22,14 @@ pub(crate) struct ProcessPlan {
 
 impl ProcessPlan {
     pub(crate) fn new(spec: &WorkloadSpec, user: User) -> Self {
-        let working_dir = [spec.working_dir.as_deref(), Some(spec.image.working_dir.as_str())];
-        let working_dir = working_dir.into_iter().flatten().find(|path| !path.is_empty());
+        let working_dir = [
+            spec.working_dir.as_deref(),
+            Some(spec.image.working_dir.as_str()),
+        ];
+        let working_dir = working_dir
+            .into_iter()
+            .flatten()
+            .find(|path| !path.is_empty());
         let granted = capability::granted(&spec.cap_add);
         Self {
             env: environment(spec, &user),
@@ -35,7 +41,10 @@ impl ProcessPlan {
 
     /// The value of a variable.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
-        self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.env
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -47,9 +56,16 @@ fn environment(spec: &WorkloadSpec, user: &User) -> Vec<(String, String)> {
         ("HOME".to_owned(), user.home.clone()),
         ("HOSTNAME".to_owned(), spec.hostname.clone()),
     ];
-    let image = spec.image.env.iter().filter_map(|text| text.split_once('='));
+    let image = spec
+        .image
+        .env
+        .iter()
+        .filter_map(|text| text.split_once('='));
     let own = spec.env.iter().filter_map(|variable| {
-        Some((variable.name.as_str(), std::str::from_utf8(variable.value.expose()).ok()?))
+        Some((
+            variable.name.as_str(),
+            std::str::from_utf8(variable.value.expose()).ok()?,
+        ))
     });
     for (name, value) in image.chain(own) {
         match all.iter_mut().find(|(known, _)| known == name) {
@@ -61,13 +77,25 @@ fn environment(spec: &WorkloadSpec, user: &User) -> Vec<(String, String)> {
 }
 
 /// The text of `config.json`.
-pub(crate) fn bundle(layout: &Layout, spec: &WorkloadSpec, plan: &ProcessPlan, slot: Slot) -> Value {
-    let env: Vec<String> =
-        plan.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+pub(crate) fn bundle(
+    layout: &Layout,
+    spec: &WorkloadSpec,
+    plan: &ProcessPlan,
+    slot: Slot,
+) -> Value {
+    let env: Vec<String> = plan
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     // Users other than root start without capabilities; they keep the right to regain them only
     // through files that grant them, which "no new privileges" rules out.
     let none: &[String] = &[];
-    let held = if plan.user.uid == 0 { plan.capabilities.as_slice() } else { none };
+    let held = if plan.user.uid == 0 {
+        plan.capabilities.as_slice()
+    } else {
+        none
+    };
     let mapping = json!([{"containerID": 0, "hostID": slot.base(), "size": USER_RANGE}]);
     let (soft, hard) = open_files();
     json!({

@@ -7,9 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::layout::USER_CLAIMS_DIR;
-use crate::limits::{
-    PASSWD_BYTES_MAX, USER_RANGE, USER_SLOT_END, USER_SLOT_FIRST,
-};
+use crate::limits::{PASSWD_BYTES_MAX, USER_RANGE, USER_SLOT_END, USER_SLOT_FIRST};
 use crate::sys::{self, Fork};
 use crate::workload::{InstallationId, WorkloadId};
 
@@ -40,7 +38,10 @@ impl Slot {
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::new(io::ErrorKind::StorageFull, "all ranges of user identities are taken"))
+        Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            "all ranges of user identities are taken",
+        ))
     }
 
     fn path(self) -> std::path::PathBuf {
@@ -67,12 +68,17 @@ pub(crate) fn claims(installation: InstallationId) -> io::Result<Vec<(Slot, Opti
     let prefix = format!("{installation}:");
     for entry in std::fs::read_dir(USER_CLAIMS_DIR)? {
         let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let number = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
         // It may be gone since it was listed; then it is nobody's.
         let Ok(target) = std::fs::read_link(entry.path()) else {
             continue;
         };
-        let holder = target.to_str().and_then(|target| target.strip_prefix(&prefix));
+        let holder = target
+            .to_str()
+            .and_then(|target| target.strip_prefix(&prefix));
         if let (Some(number), Some(holder)) = (number, holder) {
             found.push((Slot(number), holder.parse().ok()));
         }
@@ -113,7 +119,9 @@ fn map_namespace(
 ) -> io::Result<OwnedFd> {
     let mut answer = [0u8; 1];
     if rustix::io::read(ready, &mut answer)? != 1 || answer != [1] {
-        return Err(io::Error::other("the kernel refuses to make a user namespace"));
+        return Err(io::Error::other(
+            "the kernel refuses to make a user namespace",
+        ));
     }
     let process = format!("/proc/{}", pid.as_raw_nonzero());
     let map = format!("0 {} {USER_RANGE}\n", slot.base());
@@ -154,7 +162,12 @@ fn resolve_in(passwd: &str, group: &str, wanted: &str) -> Option<User> {
             groups: groups_of(group, entry.name),
             home: entry.home.to_owned(),
         },
-        (None, Some(uid)) => User { uid, gid: 0, groups: Vec::new(), home: "/".to_owned() },
+        (None, Some(uid)) => User {
+            uid,
+            gid: 0,
+            groups: Vec::new(),
+            home: "/".to_owned(),
+        },
         (None, None) => return None,
     };
     if let Some(group_name) = group_name.filter(|name| !name.is_empty()) {
@@ -182,8 +195,16 @@ impl<'a> PasswdEntry<'a> {
         let name = fields.next().filter(|name| !name.is_empty())?;
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        let home = fields.nth(1).filter(|home| home.starts_with('/')).unwrap_or("/");
-        Some(Self { name, uid, gid, home })
+        let home = fields
+            .nth(1)
+            .filter(|home| home.starts_with('/'))
+            .unwrap_or("/");
+        Some(Self {
+            name,
+            uid,
+            gid,
+            home,
+        })
     }
 }
 
@@ -253,7 +274,14 @@ mod tests {
 
     #[test]
     fn unknown_users_and_numbers_outside_the_range_are_refused() {
-        for wanted in ["nobody-here", "app:nothing", "65536", "1:65536", "-1", "4294967295"] {
+        for wanted in [
+            "nobody-here",
+            "app:nothing",
+            "65536",
+            "1:65536",
+            "-1",
+            "4294967295",
+        ] {
             assert_eq!(user(wanted), None, "{wanted}");
         }
     }

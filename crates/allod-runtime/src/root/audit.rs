@@ -3,6 +3,7 @@
 use super::host::{Host, refuse};
 use crate::container::user;
 use crate::journal;
+use crate::layout::Layout;
 use crate::network::Object;
 use crate::record;
 use crate::request::{HostObject, HostObjectKind, Refusal};
@@ -12,11 +13,19 @@ use crate::workload::WorkloadId;
 pub(super) fn audit(host: &Host) -> Result<Vec<HostObject>, Refusal> {
     let mut objects = Vec::new();
     let mut add = |kind, name: String, workload: Option<WorkloadId>| {
-        objects.push(HostObject { kind, name, workload });
+        objects.push(HostObject {
+            kind,
+            name,
+            workload,
+        });
     };
     for id in record::all(&host.layout).map_err(refuse("list the workloads"))? {
         let place = host.place(&id);
-        add(HostObjectKind::Directory, place.directory().display().to_string(), Some(id));
+        add(
+            HostObjectKind::Directory,
+            place.directory().display().to_string(),
+            Some(id),
+        );
         if let Ok(record) = place.record()
             && record.shim.is_alive()
         {
@@ -25,7 +34,7 @@ pub(super) fn audit(host: &Host) -> Result<Vec<HostObject>, Refusal> {
     }
     for name in host.hierarchy.children(&host.layout.cgroup_parent()) {
         let path = format!("{}/{name}", host.layout.cgroup_parent());
-        let workload = name.parse::<WorkloadId>().ok();
+        let workload = Layout::cgroup_owner(&name);
         for pid in host.hierarchy.group(&path).processes() {
             add(HostObjectKind::Process, pid.to_string(), workload);
         }
@@ -38,7 +47,11 @@ pub(super) fn audit(host: &Host) -> Result<Vec<HostObject>, Refusal> {
     let intents =
         journal::unfinished(&host.layout.journal()).map_err(refuse("read the journal"))?;
     for intent in intents {
-        add(HostObjectKind::Intent, format!("{intent:?}"), Some(intent.workload()));
+        add(
+            HostObjectKind::Intent,
+            format!("{intent:?}"),
+            Some(intent.workload()),
+        );
     }
     let directory = host.layout.workloads().display().to_string();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(refuse("read mounts"))?;
@@ -47,7 +60,10 @@ pub(super) fn audit(host: &Host) -> Result<Vec<HostObject>, Refusal> {
             add(HostObjectKind::Mount, point.to_owned(), None);
         }
     }
-    let network = host.network()?.list().map_err(refuse("list the private network"))?;
+    let network = host
+        .network()?
+        .list()
+        .map_err(refuse("list the private network"))?;
     for object in network {
         let workload = match &object {
             Object::Veth { workload, .. } => *workload,

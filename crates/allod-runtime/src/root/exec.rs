@@ -43,7 +43,10 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
         what: format!("workload {}", exec.id),
         why: "it does not run".to_owned(),
     };
-    let init = state.init.and_then(|init| init.open()).ok_or_else(stopped)?;
+    let init = state
+        .init
+        .and_then(|init| init.open())
+        .ok_or_else(stopped)?;
     let _shim = record.shim.open().ok_or_else(stopped)?;
     let plan = read_plan(record.shim.pid)?;
     let pid = record_pid(&state.phase).ok_or_else(stopped)?;
@@ -74,7 +77,11 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
 }
 
 fn check(exec: &ExecSpec) -> Result<(), Refusal> {
-    let invalid = |what: &str| Err(Refusal::Invalid { what: what.to_owned() });
+    let invalid = |what: &str| {
+        Err(Refusal::Invalid {
+            what: what.to_owned(),
+        })
+    };
     let bytes: usize = exec.args.iter().map(|arg| arg.len() + 1).sum();
     if exec.args.is_empty() || exec.args.len() > limits::ARGS_MAX {
         return invalid("a command of 1 to 1024 words is needed");
@@ -85,7 +92,10 @@ fn check(exec: &ExecSpec) -> Result<(), Refusal> {
     let is_odd = |name: &str| name.is_empty() || name.contains(['=', '\0']);
     let is_bad = |value: &[u8]| value.contains(&0) || std::str::from_utf8(value).is_err();
     if exec.env.len() > limits::ENV_MAX
-        || exec.env.iter().any(|var| is_odd(&var.name) || is_bad(var.value.expose()))
+        || exec
+            .env
+            .iter()
+            .any(|var| is_odd(&var.name) || is_bad(var.value.expose()))
     {
         return invalid("the variables are too many, or hold what no variable can");
     }
@@ -111,12 +121,16 @@ fn read_plan(shim: i32) -> Result<ProcessPlan, Refusal> {
 /// The plan of the first process, with what is asked for instead.
 fn adapt(mut plan: ProcessPlan, exec: &ExecSpec, init: i32) -> Result<ProcessPlan, Refusal> {
     if let Some(wanted) = &exec.user {
-        let root = crate::container::mount::open_place(&PathBuf::from(format!("/proc/{init}/root")))
-            .map_err(refuse("open its root"))?;
+        let root =
+            crate::container::mount::open_place(&PathBuf::from(format!("/proc/{init}/root")))
+                .map_err(refuse("open its root"))?;
         let user = user::resolve(root.as_fd(), wanted).map_err(refuse("read its users"))?;
-        let fault = StartFault::UnknownUser { user: wanted.clone() };
-        plan.user = user
-            .ok_or(Refusal::NotStarted { cause: EndCause::StartFailed { fault } })?;
+        let fault = StartFault::UnknownUser {
+            user: wanted.clone(),
+        };
+        plan.user = user.ok_or(Refusal::NotStarted {
+            cause: EndCause::StartFailed { fault },
+        })?;
         let home = plan.user.home.clone();
         set_variable(&mut plan.env, "HOME", &home);
     }
@@ -149,7 +163,11 @@ struct Stdio {
 
 /// What the command gets.
 enum Inner {
-    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
     Terminal(OwnedFd),
 }
 
@@ -161,7 +179,11 @@ impl Stdio {
             let (stderr_reader, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
             return Ok(Self {
                 outer: vec![stdin_writer, stdout_reader, stderr_reader],
-                inner: Inner::Pipes { stdin, stdout, stderr },
+                inner: Inner::Pipes {
+                    stdin,
+                    stdout,
+                    stderr,
+                },
             });
         };
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -175,7 +197,10 @@ impl Stdio {
             ws_ypixel: 0,
         };
         rustix::termios::tcsetwinsize(&master, size)?;
-        Ok(Self { outer: vec![master], inner: Inner::Terminal(inner) })
+        Ok(Self {
+            outer: vec![master],
+            inner: Inner::Terminal(inner),
+        })
     }
 }
 
@@ -200,13 +225,17 @@ impl Running {
         let mut bytes = Vec::new();
         let read = File::from(self.result).take(4).read_to_end(&mut bytes);
         let _ = rustix::process::waitpid(Some(self.gate), WaitOptions::empty());
-        let status = read.ok().and_then(|_| <[u8; 4]>::try_from(bytes.as_slice()).ok());
+        let status = read
+            .ok()
+            .and_then(|_| <[u8; 4]>::try_from(bytes.as_slice()).ok());
         // A gate without a word was killed, and the command with it.
         let raw = status.map_or(libc::SIGKILL, i32::from_ne_bytes);
         let status = std::process::ExitStatus::from_raw(raw);
         match status.code() {
             Some(code) => ExecEnd::Exited { code },
-            None => ExecEnd::Signaled { signal: status.signal().unwrap_or(libc::SIGKILL) },
+            None => ExecEnd::Signaled {
+                signal: status.signal().unwrap_or(libc::SIGKILL),
+            },
         }
     }
 }
@@ -227,7 +256,10 @@ impl Gate<'_> {
         };
         drop((inner, report_writer, result_writer));
         let mut text = Vec::new();
-        File::from(report).take(256).read_to_end(&mut text).map_err(refuse("start it"))?;
+        File::from(report)
+            .take(256)
+            .read_to_end(&mut text)
+            .map_err(refuse("start it"))?;
         if text.is_empty() {
             return Ok(Running { gate, result });
         }
@@ -236,12 +268,7 @@ impl Gate<'_> {
     }
 
     /// In the gate: goes in, lets the command in, and waits for it.
-    fn pass(
-        self,
-        inner: Inner,
-        report: OwnedFd,
-        result: std::os::fd::BorrowedFd<'_>,
-    ) {
+    fn pass(self, inner: Inner, report: OwnedFd, result: std::os::fd::BorrowedFd<'_>) {
         let tell = |step: &str, error: &io::Error| {
             let errno = error.raw_os_error().unwrap_or(0);
             let _ = rustix::io::write(&report, format!("{errno} {step}").as_bytes());
@@ -249,7 +276,7 @@ impl Gate<'_> {
         if let Err(error) = self.enter() {
             return tell("enter its namespaces", &error);
         }
-        match sys::fork() {
+        match sys::fork_again() {
             Err(error) => tell("fork inside", &error),
             Ok(Fork::Child) => {
                 let (step, error) = self.become_command(inner);
@@ -312,7 +339,10 @@ impl Gate<'_> {
         if let Some(name) = self.exec.args.first() {
             command.arg0(name);
         }
-        command.args(args).env_clear().envs(self.plan.env.iter().cloned());
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.plan.env.iter().cloned());
         if let Err(error) = self.host.filters.install() {
             return ("install the filters", error);
         }
@@ -322,10 +352,23 @@ impl Gate<'_> {
     fn give_up_rights(&self) -> io::Result<()> {
         use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
         let (soft, hard) = open_files();
-        let files = Rlimit { current: Some(soft), maximum: Some(hard) };
+        let files = Rlimit {
+            current: Some(soft),
+            maximum: Some(hard),
+        };
         setrlimit(Resource::Nofile, files)?;
-        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-        let kept: Vec<Capability> = self.plan.capabilities.iter().map(String::as_str)
+        setrlimit(
+            Resource::Core,
+            Rlimit {
+                current: Some(0),
+                maximum: Some(0),
+            },
+        )?;
+        let kept: Vec<Capability> = self
+            .plan
+            .capabilities
+            .iter()
+            .map(String::as_str)
             .filter_map(|name| Capability::from_str(name).ok())
             .collect();
         for capability in caps::all() {
@@ -342,7 +385,11 @@ impl Gate<'_> {
         let uid = Uid::from_raw(user.uid);
         // From host root to user 0 of the namespace, capabilities stay; to others, they go.
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-        let held = if user.uid == 0 { kept.into_iter().collect() } else { caps::CapsHashSet::new() };
+        let held = if user.uid == 0 {
+            kept.into_iter().collect()
+        } else {
+            caps::CapsHashSet::new()
+        };
         caps::clear(None, CapSet::Inheritable).map_err(io::Error::other)?;
         for set in [CapSet::Effective, CapSet::Permitted] {
             caps::set(None, set, &held).map_err(io::Error::other)?;
@@ -361,19 +408,29 @@ impl Gate<'_> {
         let fault = match (step, errno) {
             ("run", libc::ENOENT) => StartFault::CommandNotFound { command },
             ("run", _) => StartFault::CommandNotExecutable { command, why },
-            ("change to the working directory", _) => {
-                StartFault::WorkingDirectory { path: self.plan.working_dir.clone(), why }
-            }
-            _ => StartFault::Host { step: step.to_owned(), why },
+            ("change to the working directory", _) => StartFault::WorkingDirectory {
+                path: self.plan.working_dir.clone(),
+                why,
+            },
+            _ => StartFault::Host {
+                step: step.to_owned(),
+                why,
+            },
         };
-        Refusal::NotStarted { cause: EndCause::StartFailed { fault } }
+        Refusal::NotStarted {
+            cause: EndCause::StartFailed { fault },
+        }
     }
 }
 
 fn take_stdio(inner: Inner) -> io::Result<()> {
     rustix::process::setsid()?;
     match &inner {
-        Inner::Pipes { stdin, stdout, stderr } => {
+        Inner::Pipes {
+            stdin,
+            stdout,
+            stderr,
+        } => {
             rustix::stdio::dup2_stdin(stdin)?;
             rustix::stdio::dup2_stdout(stdout)?;
             rustix::stdio::dup2_stderr(stderr)?;
@@ -392,6 +449,11 @@ fn find_program(program: &str, path: Option<&str>) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program));
     }
-    let candidates = path.unwrap_or_default().split(':').filter(|part| !part.is_empty());
-    candidates.map(|part| PathBuf::from(part).join(program)).find(|path| path.is_file())
+    let candidates = path
+        .unwrap_or_default()
+        .split(':')
+        .filter(|part| !part.is_empty());
+    candidates
+        .map(|part| PathBuf::from(part).join(program))
+        .find(|path| path.is_file())
 }

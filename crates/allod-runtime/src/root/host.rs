@@ -32,6 +32,11 @@ impl Host {
         self.hierarchy.group(&self.layout.cgroup(id))
     }
 
+    /// Where the shim of a workload is, and nothing of the workload itself.
+    pub(crate) fn shim_group(&self, id: &WorkloadId) -> Group {
+        self.hierarchy.holding_group(&self.layout.shim_cgroup(id))
+    }
+
     /// The installation's private networks.
     pub(crate) fn network(&self) -> Result<Network, Refusal> {
         let directories = Directories {
@@ -45,7 +50,10 @@ impl Host {
 
 /// Turns an error of the host into an answer.
 pub(crate) fn refuse<E: std::error::Error>(step: &str) -> impl FnOnce(E) -> Refusal {
-    move |error| Refusal::Host { step: step.to_owned(), why: chain(&error) }
+    move |error| Refusal::Host {
+        step: step.to_owned(),
+        why: chain(&error),
+    }
 }
 
 /// An error with all its causes, on one line.
@@ -65,7 +73,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// The answer when something is not here.
 pub(crate) fn not_found(what: impl Display) -> Refusal {
-    Refusal::NotFound { what: what.to_string() }
+    Refusal::NotFound {
+        what: what.to_string(),
+    }
 }
 
 /// Tells absence from failure.

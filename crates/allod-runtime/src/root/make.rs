@@ -30,15 +30,22 @@ pub(crate) const PLAN_FILE: &str = "plan.json";
 
 /// Makes and starts a workload, answers, and then watches it to its end.
 pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Result<(), Refusal> {
-    spec.check().map_err(|error| Refusal::Invalid { what: error.to_string() })?;
+    spec.check().map_err(|error| Refusal::Invalid {
+        what: error.to_string(),
+    })?;
     let place = host.place(&spec.id);
-    let exists = || Refusal::Exists { what: format!("workload {}", spec.id) };
+    let exists = || Refusal::Exists {
+        what: format!("workload {}", spec.id),
+    };
     if place.exists() {
         return Err(exists());
     }
     let others = crate::record::all(&host.layout).map_err(refuse("list the workloads"))?;
     if others.len() >= limits::WORKLOADS_MAX {
-        let what = format!("this machine keeps at most {} workloads", limits::WORKLOADS_MAX);
+        let what = format!(
+            "this machine keeps at most {} workloads",
+            limits::WORKLOADS_MAX
+        );
         return Err(Refusal::Invalid { what });
     }
     let intent = Intent::Create { id: spec.id };
@@ -47,7 +54,11 @@ pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Re
     if let Err(error) = place.create(host.reader_gid) {
         let _ = journal::finish(&journal, intent);
         let is_there = error.kind() == io::ErrorKind::AlreadyExists;
-        return Err(if is_there { exists() } else { refuse("make its directory")(error) });
+        return Err(if is_there {
+            exists()
+        } else {
+            refuse("make its directory")(error)
+        });
     }
     let Some(lock) = place.try_lock().map_err(refuse("lock its directory"))? else {
         return Err(exists());
@@ -64,7 +75,7 @@ pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Re
             Ok(())
         }
         Err(cause) => {
-            remove::purge(host, &spec.id)?;
+            remove::abandon(host, &spec.id)?;
             journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
             Err(Refusal::NotStarted { cause })
         }
@@ -73,27 +84,31 @@ pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Re
 
 fn host_fault<E: std::error::Error>(step: &'static str) -> impl FnOnce(E) -> EndCause {
     move |error| EndCause::StartFailed {
-        fault: StartFault::Host { step: step.to_owned(), why: chain(&error) },
+        fault: StartFault::Host {
+            step: step.to_owned(),
+            why: chain(&error),
+        },
     }
 }
 
 fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status), EndCause> {
     if spec.args().is_empty() {
-        return Err(EndCause::StartFailed { fault: StartFault::NoCommand });
+        return Err(EndCause::StartFailed {
+            fault: StartFault::NoCommand,
+        });
     }
-    shim::detach().map_err(host_fault("detach the shim"))?;
-    let slot = Slot::claim(host.layout.installation, &spec.id)
-        .map_err(host_fault("claim a range of users"))?;
-    let record = record(spec, slot).map_err(host_fault("read its own process"))?;
-    place.write_record(&record).map_err(host_fault("write the record"))?;
-    let created = State { phase: Phase::Created, init: None };
-    place.write_state(&created).map_err(host_fault("write the status"))?;
-
+    let slot = begin(host, spec, place)?;
     // While the host's mount namespace is still the own one: the router is pinned by a mount.
-    let network = host.network().map_err(host_fault("open the private network"))?;
-    network.ensure().map_err(host_fault("prepare the private network"))?;
+    let network = host
+        .network()
+        .map_err(host_fault("open the private network"))?;
+    network
+        .ensure()
+        .map_err(host_fault("prepare the private network"))?;
     let group = host.group(&spec.id);
-    group.create(&spec.resources).map_err(host_fault("make its control group"))?;
+    group
+        .create(&spec.resources)
+        .map_err(host_fault("make its control group"))?;
 
     let plan = prepare(host, spec, place, slot)?;
     let logs = crate::logs::Writer::open(&place.logs(), spec.logs, host.reader_gid)
@@ -107,29 +122,78 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status
         .map_err(host_fault("attach it to the network"))?;
     rootfs::write_network_files(&spec.hostname, attachment.address, attachment.gateway)
         .map_err(host_fault("write its resolver configuration"))?;
-    let Launched { container, stdout, stderr, report, .. } = launched;
+    let Launched {
+        container,
+        stdout,
+        stderr,
+        report,
+        ..
+    } = launched;
     start(container, report, spec)?;
 
     let init = ProcessId::of(pid).map_err(host_fault("identify its first process"))?;
-    let phase =
-        Phase::Running { pid, address: attachment.address, started_ms: now_ms() };
-    let state = State { phase: phase.clone(), init: Some(init) };
-    place.write_state(&state).map_err(host_fault("write the status"))?;
+    let phase = Phase::Running {
+        pid,
+        address: attachment.address,
+        started_ms: now_ms(),
+    };
+    let state = State {
+        phase: phase.clone(),
+        init: Some(init),
+    };
+    place
+        .write_state(&state)
+        .map_err(host_fault("write the status"))?;
     let shim = Shim::new(place.clone(), group, pid, [stdout, stderr], logs)
         .map_err(host_fault("watch its first process"))?;
-    let status = Status { id: spec.id, app: spec.app, service: spec.service.clone(), phase };
+    let status = Status {
+        id: spec.id,
+        app: spec.app,
+        service: spec.service.clone(),
+        phase,
+    };
     Ok((shim, status))
 }
 
+/// Leaves everything that this process could be ended by, and writes down what it is about to do.
+fn begin(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Slot, EndCause> {
+    shim::detach().map_err(host_fault("detach the shim"))?;
+    // Whatever is forked from here on can be found, and killed, should this process die.
+    host.shim_group(&spec.id)
+        .enter()
+        .map_err(host_fault("enter a control group of its own"))?;
+    let slot = Slot::claim(host.layout.installation, &spec.id)
+        .map_err(host_fault("claim a range of users"))?;
+    let record = record(spec, slot).map_err(host_fault("read its own process"))?;
+    place
+        .write_record(&record)
+        .map_err(host_fault("write the record"))?;
+    let created = State {
+        phase: Phase::Created,
+        init: None,
+    };
+    place
+        .write_state(&created)
+        .map_err(host_fault("write the status"))?;
+    Ok(slot)
+}
+
 fn record(spec: &WorkloadSpec, slot: Slot) -> io::Result<Record> {
-    let named = [spec.stop_signal.as_deref(), Some(spec.image.stop_signal.as_str())];
+    let named = [
+        spec.stop_signal.as_deref(),
+        Some(spec.image.stop_signal.as_str()),
+    ];
     let stop_signal = named.into_iter().flatten().find_map(signal::parse);
     Ok(Record {
         id: spec.id,
         app: spec.app,
         service: spec.service.clone(),
         layers: spec.image.layers.clone(),
-        volumes: spec.volumes.iter().map(|volume| volume.name.clone()).collect(),
+        volumes: spec
+            .volumes
+            .iter()
+            .map(|volume| volume.name.clone())
+            .collect(),
         user_slot: slot.0,
         stop_signal: stop_signal.unwrap_or(libc::SIGTERM),
         stop_grace_ms: spec.stop_grace_ms,
@@ -149,7 +213,9 @@ fn prepare(
     let user = user::resolve(rootfs.root(), wanted)
         .map_err(host_fault("read the image's users"))?
         .ok_or_else(|| EndCause::StartFailed {
-            fault: StartFault::UnknownUser { user: wanted.to_owned() },
+            fault: StartFault::UnknownUser {
+                user: wanted.to_owned(),
+            },
         })?;
     rootfs.furnish(&host.layout, spec, &user)?;
     let plan = ProcessPlan::new(spec, user);
@@ -187,8 +253,10 @@ fn launch(
     let (stderr, stderr_writer) = pipe()?;
     let (report, report_writer) = pipe()?;
     let null = File::open("/dev/null").map_err(host_fault(step))?;
-    let executor =
-        CommandExecutor { filters: Rc::clone(&host.filters), report: Rc::new(report_writer) };
+    let executor = CommandExecutor {
+        filters: Rc::clone(&host.filters),
+        report: Rc::new(report_writer),
+    };
     let name = spec.id.tag(host.layout.installation);
     let container = ContainerBuilder::new(name, SyscallType::Linux)
         .with_root_path(private("state"))
@@ -202,10 +270,17 @@ fn launch(
         .with_detach(true)
         .build()
         .map_err(host_fault(step))?;
-    let pid = container.pid().map(|pid| pid.as_raw()).ok_or_else(|| {
-        host_fault(step)(io::Error::other("the container has no first process"))
-    })?;
-    Ok(Launched { container, pid, stdout, stderr, report })
+    let pid = container
+        .pid()
+        .map(|pid| pid.as_raw())
+        .ok_or_else(|| host_fault(step)(io::Error::other("the container has no first process")))?;
+    Ok(Launched {
+        container,
+        pid,
+        stdout,
+        stderr,
+        report,
+    })
 }
 
 /// Gives the word, and waits until the command really runs.
@@ -213,7 +288,10 @@ fn start(mut container: Container, report: OwnedFd, spec: &WorkloadSpec) -> Resu
     let step = "start the container";
     container.start().map_err(host_fault(step))?;
     let mut text = Vec::new();
-    File::from(report).take(4).read_to_end(&mut text).map_err(host_fault(step))?;
+    File::from(report)
+        .take(4)
+        .read_to_end(&mut text)
+        .map_err(host_fault(step))?;
     let Ok(errno) = <[u8; 4]>::try_from(text.as_slice()) else {
         return Ok(());
     };
@@ -225,7 +303,10 @@ fn start(mut container: Container, report: OwnedFd, spec: &WorkloadSpec) -> Resu
             command,
             why: "its interpreter or dynamic loader is not in the image".to_owned(),
         },
-        _ => StartFault::CommandNotExecutable { command, why: error.to_string() },
+        _ => StartFault::CommandNotExecutable {
+            command,
+            why: error.to_string(),
+        },
     };
     Err(EndCause::StartFailed { fault })
 }

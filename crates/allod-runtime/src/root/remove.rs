@@ -10,6 +10,7 @@ use super::host::{Host, absent_is_none, not_found, refuse};
 use super::shim::poll_readable;
 use crate::container::user;
 use crate::journal::{self, Intent};
+use crate::layout::Layout;
 use crate::limits::KILL_WAIT_MS;
 use crate::record::{self, State, now_ms};
 use crate::request::Refusal;
@@ -52,7 +53,13 @@ pub(crate) fn settle(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
         return Ok(());
     }
     let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
-    if matches!(state, Some(State { phase: Phase::Exited { .. }, .. })) {
+    if matches!(
+        state,
+        Some(State {
+            phase: Phase::Exited { .. },
+            ..
+        })
+    ) {
         return Ok(());
     }
     if has_shim(host, id)? {
@@ -63,10 +70,21 @@ pub(crate) fn settle(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     match state.map(|state| state.phase) {
         Some(Phase::Exited { .. }) => Ok(()),
         Some(Phase::Running { .. }) => {
-            host.group(id).kill().map_err(refuse("kill a workload without shim"))?;
-            let cause = if place.is_stopping() { EndCause::Stopped } else { EndCause::Lost };
-            let phase = Phase::Exited { cause, at_ms: now_ms() };
-            place.write_state(&State { phase, init: None }).map_err(refuse("write the status"))
+            host.group(id)
+                .kill()
+                .map_err(refuse("kill a workload without shim"))?;
+            let cause = if place.is_stopping() {
+                EndCause::Stopped
+            } else {
+                EndCause::Lost
+            };
+            let phase = Phase::Exited {
+                cause,
+                at_ms: now_ms(),
+            };
+            place
+                .write_state(&State { phase, init: None })
+                .map_err(refuse("write the status"))
         }
         Some(Phase::Created) | None => {
             purge(host, id)?;
@@ -101,8 +119,14 @@ pub(crate) fn stop(
     }
     let place = host.place(id);
     let record = place.record().map_err(refuse("read the record"))?;
-    place.mark_stopping().map_err(refuse("note that it is stopping"))?;
+    place
+        .mark_stopping()
+        .map_err(refuse("note that it is stopping"))?;
     let shim = record.shim.open();
+    // Frozen, it would hear nothing.
+    host.group(id)
+        .freeze(false)
+        .map_err(refuse("thaw the workload"))?;
     let state = place.state().map_err(refuse("read the status"))?;
     if let Some(init) = state.init.and_then(|init| init.open()) {
         let signal = signal.unwrap_or(record.stop_signal);
@@ -120,16 +144,36 @@ pub(crate) fn stop(
     status(host, id)
 }
 
+/// Stops the time of a running workload, or lets it go on.
+pub(crate) fn freeze(host: &Host, id: &WorkloadId, is_frozen: bool) -> Result<(), Refusal> {
+    let status = status(host, id)?;
+    if !matches!(status.phase, Phase::Running { .. }) {
+        let what = format!("workload {id}");
+        return Err(Refusal::Busy {
+            what,
+            why: "it does not run".to_owned(),
+        });
+    }
+    host.group(id)
+        .freeze(is_frozen)
+        .map_err(refuse("freeze or thaw it"))
+}
+
 /// Sends a signal to the first process.
 pub(crate) fn signal(host: &Host, id: &WorkloadId, signal: i32) -> Result<(), Refusal> {
     if !(1..=64).contains(&signal) {
-        return Err(Refusal::Invalid { what: format!("{signal} is not a signal") });
+        return Err(Refusal::Invalid {
+            what: format!("{signal} is not a signal"),
+        });
     }
     status(host, id)?;
     let state = host.place(id).state().map_err(refuse("read the status"))?;
     let Some(init) = state.init.and_then(|init| init.open()) else {
         let what = format!("workload {id}");
-        return Err(Refusal::Busy { what, why: "it does not run".to_owned() });
+        return Err(Refusal::Busy {
+            what,
+            why: "it does not run".to_owned(),
+        });
     };
     sys::signal_process(init.as_fd(), signal).map_err(refuse("send the signal"))
 }
@@ -142,6 +186,12 @@ pub(crate) fn delete(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     host.group(id).kill().map_err(refuse("kill the workload"))?;
     end_shim(host, id)?;
     purge(host, id)?;
+    // A maker that was killed could not say that its work is over; with this, it is.
+    let unfinished = journal::unfinished(&journal).map_err(refuse("read the journal"))?;
+    let making = Intent::Create { id: *id };
+    if unfinished.contains(&making) {
+        journal::finish(&journal, making).map_err(refuse("write the journal"))?;
+    }
     journal::finish(&journal, intent).map_err(refuse("write the journal"))
 }
 
@@ -160,16 +210,35 @@ fn end_shim(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
         return Ok(());
     }
     let what = format!("workload {id}");
-    Err(Refusal::Busy { what, why: "its shim outlives SIGKILL".to_owned() })
+    Err(Refusal::Busy {
+        what,
+        why: "its shim outlives SIGKILL".to_owned(),
+    })
+}
+
+/// Removes what this process itself has begun to make.
+pub(crate) fn abandon(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
+    end_children();
+    host.shim_group(id)
+        .leave()
+        .map_err(refuse("leave its control group"))?;
+    purge(host, id)
 }
 
 /// Removes everything on the host that belongs to a workload, by name.
 pub(crate) fn purge(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
-    let group = host.group(id);
-    group.kill().map_err(refuse("kill the workload"))?;
-    end_children();
-    host.network()?.detach(id).map_err(refuse("take it off the network"))?;
-    group.remove().map_err(refuse("remove its control group"))?;
+    let groups = [host.group(id), host.shim_group(id)];
+    for group in &groups {
+        group.kill().map_err(refuse("kill the workload"))?;
+    }
+    host.network()?
+        .detach(id)
+        .map_err(refuse("take it off the network"))?;
+    for group in &groups {
+        group
+            .remove()
+            .map_err(refuse("remove its control groups"))?;
+    }
     user::release(host.layout.installation, id).map_err(refuse("give back its users"))?;
     match std::fs::remove_dir_all(host.place(id).directory()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -186,12 +255,15 @@ fn end_children() {
     let own = std::process::id();
     while Instant::now() < deadline {
         let path = format!("/proc/self/task/{own}/children");
-        for pid in std::fs::read_to_string(path).unwrap_or_default().split_ascii_whitespace() {
+        for pid in std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+        {
             if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
-        match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+        match rustix::process::wait(rustix::process::WaitOptions::empty()) {
             Err(rustix::io::Errno::CHILD) => return,
             _ => continue,
         }
@@ -200,7 +272,8 @@ fn end_children() {
 
 /// Finishes what was interrupted: deletions go on, half-made workloads go, lost ones are noted.
 pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
-    let intents = journal::unfinished(&host.layout.journal()).map_err(refuse("read the journal"))?;
+    let intents =
+        journal::unfinished(&host.layout.journal()).map_err(refuse("read the journal"))?;
     for intent in intents {
         let id = intent.workload();
         match intent {
@@ -221,10 +294,12 @@ pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
 /// Removes what is not to be kept, and what belongs to no workload at all.
 pub(crate) fn reap(host: &Host, keep: &[WorkloadId]) -> Result<Vec<WorkloadId>, Refusal> {
     recover(host)?;
-    let mut found: BTreeSet<WorkloadId> =
-        record::all(&host.layout).map_err(refuse("list the workloads"))?.into_iter().collect();
+    let mut found: BTreeSet<WorkloadId> = record::all(&host.layout)
+        .map_err(refuse("list the workloads"))?
+        .into_iter()
+        .collect();
     let groups = host.hierarchy.children(&host.layout.cgroup_parent());
-    found.extend(groups.iter().filter_map(|name| name.parse::<WorkloadId>().ok()));
+    found.extend(groups.iter().filter_map(|name| Layout::cgroup_owner(name)));
     let claims = user::claims(host.layout.installation).map_err(refuse("list user ranges"))?;
     found.extend(claims.iter().filter_map(|(_, holder)| *holder));
     let mut removed = Vec::new();
@@ -251,13 +326,15 @@ pub(crate) fn stop_all(host: &Host) -> Result<(), Refusal> {
         }
     }
     loop {
-        match rustix::process::waitpid(None, rustix::process::WaitOptions::empty()) {
+        match rustix::process::wait(rustix::process::WaitOptions::empty()) {
             Err(rustix::io::Errno::CHILD) => break,
             _ => continue,
         }
     }
     let still = list(host)?;
-    let running = still.iter().filter(|status| !matches!(status.phase, Phase::Exited { .. }));
+    let running = still
+        .iter()
+        .filter(|status| !matches!(status.phase, Phase::Exited { .. }));
     match running.count() {
         0 => Ok(()),
         count => Err(Refusal::Busy {

@@ -81,7 +81,9 @@ impl Root {
         let lock = File::create(config.run_dir.join("root.lock")).map_err(step("open its lock"))?;
         let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         if rustix::fs::flock(&lock, exclusive).is_err() {
-            return Err(RootError::AlreadyRunning { directory: config.directory });
+            return Err(RootError::AlreadyRunning {
+                directory: config.directory,
+            });
         }
         sys::mask_signals(SIGNALS).map_err(step("block signals"))?;
         let signals = sys::signal_fd(SIGNALS).map_err(step("listen for signals"))?;
@@ -143,7 +145,12 @@ impl Root {
 
     fn adopt(&mut self) -> io::Result<()> {
         for id in record::all(&self.host.layout)? {
-            let shim = self.host.place(&id).record().ok().and_then(|record| record.shim.open());
+            let shim = self
+                .host
+                .place(&id)
+                .record()
+                .ok()
+                .and_then(|record| record.shim.open());
             if let Some(shim) = shim {
                 self.adopted.push((id, shim));
             }
@@ -159,11 +166,27 @@ impl Root {
             || self.requests_running() >= limits::WORKERS_MAX;
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         // A full house leaves the rest in the socket's backlog.
-        let listening = if is_full { PollFlags::empty() } else { PollFlags::IN };
+        let listening = if is_full {
+            PollFlags::empty()
+        } else {
+            PollFlags::IN
+        };
         fds.push(PollFd::new(&self.listener, listening));
-        fds.extend(self.pending.iter().map(|it| PollFd::new(&it.stream, PollFlags::IN)));
-        fds.extend(self.watchers.iter().map(|it| PollFd::new(it, PollFlags::RDHUP)));
-        fds.extend(self.adopted.iter().map(|(_, shim)| PollFd::new(shim, PollFlags::IN)));
+        fds.extend(
+            self.pending
+                .iter()
+                .map(|it| PollFd::new(&it.stream, PollFlags::IN)),
+        );
+        fds.extend(
+            self.watchers
+                .iter()
+                .map(|it| PollFd::new(it, PollFlags::RDHUP)),
+        );
+        fds.extend(
+            self.adopted
+                .iter()
+                .map(|(_, shim)| PollFd::new(shim, PollFlags::IN)),
+        );
         let wakes = self.supervised.iter().filter_map(Supervised::wake_at);
         let wake = wakes.chain(self.pending.iter().map(|it| it.deadline)).min();
         let wait = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
@@ -185,7 +208,10 @@ impl Root {
     }
 
     fn requests_running(&self) -> usize {
-        self.workers.values().filter(|work| !matches!(work, Work::Shim { .. })).count()
+        self.workers
+            .values()
+            .filter(|work| !matches!(work, Work::Shim { .. }))
+            .count()
     }
 
     fn take_signals(&mut self) -> io::Result<Option<Ended>> {
@@ -193,11 +219,7 @@ impl Root {
         while let Some(signal) = sys::next_signal(self.signals.as_fd())? {
             match signal {
                 libc::SIGTERM | libc::SIGINT => ended = Some(Ended::Signal { signal }),
-                libc::SIGCHLD => {
-                    if self.reap() {
-                        return Ok(Some(Ended::RequestAndStopped));
-                    }
-                }
+                libc::SIGCHLD if self.reap() => return Ok(Some(Ended::RequestAndStopped)),
                 // The terminal went away; the house stays.
                 _ => {}
             }
@@ -208,7 +230,7 @@ impl Root {
     /// Takes note of all children that have ended; whether the root process is to end.
     fn reap(&mut self) -> bool {
         let mut is_over = false;
-        while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
             if let Some(supervised) = self.supervised.iter_mut().find(|it| it.is(pid)) {
                 supervised.ended(status.as_raw());
@@ -242,7 +264,11 @@ impl Root {
         }
         if stream.set_nonblocking(true).is_ok() {
             let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_TIMEOUT_MS);
-            self.pending.push(Pending { stream, reader: FrameReader::default(), deadline });
+            self.pending.push(Pending {
+                stream,
+                reader: FrameReader::default(),
+                deadline,
+            });
         }
     }
 
@@ -272,24 +298,38 @@ impl Root {
         let request = match frame.parse::<Request>() {
             Ok(request) => request,
             Err(error) => {
-                answer(&stream, &Answer::Refused { refusal: invalid(error.to_string()) });
+                answer(
+                    &stream,
+                    &Answer::Refused {
+                        refusal: invalid(error.to_string()),
+                    },
+                );
                 return None;
             }
         };
         let work = match &request {
             Request::Identify => {
-                answer(&stream, &Answer::Identity { identity: self.identity() });
+                answer(
+                    &stream,
+                    &Answer::Identity {
+                        identity: self.identity(),
+                    },
+                );
                 return None;
             }
             Request::Watch => {
                 self.add_watcher(stream);
                 return None;
             }
-            Request::Shutdown { stop_workloads: false } => {
+            Request::Shutdown {
+                stop_workloads: false,
+            } => {
                 answer(&stream, &Answer::Done);
                 return Some(Ended::Request);
             }
-            Request::Shutdown { stop_workloads: true } => Work::StopAll,
+            Request::Shutdown {
+                stop_workloads: true,
+            } => Work::StopAll,
             Request::Create { spec } => Work::Shim { id: spec.id },
             Request::Stop { id, .. } | Request::Delete { id } => {
                 Work::Request { changed: Some(*id) }
@@ -316,7 +356,10 @@ impl Root {
             let usage = self.meter.sample(*id, version, || host.group(id));
             usages.extend(usage.map(|usage| (*id, usage)));
         }
-        Job::Measure { usages, with_storage }
+        Job::Measure {
+            usages,
+            with_storage,
+        }
     }
 
     fn identity(&self) -> Identity {
@@ -345,12 +388,14 @@ impl Root {
 
     fn drop_closed_watchers(&mut self, is_closed: &[bool]) {
         let mut is_closed = is_closed.iter();
-        self.watchers.retain(|_| !is_closed.next().copied().unwrap_or(false));
+        self.watchers
+            .retain(|_| !is_closed.next().copied().unwrap_or(false));
     }
 
     /// Tells all watchers; one who does not read is dropped, and finds out by connecting again.
     fn announce(&mut self, id: WorkloadId) {
-        self.watchers.retain(|stream| wire::send(stream, &Answer::Changed { id }, &[]).is_ok());
+        self.watchers
+            .retain(|stream| wire::send(stream, &Answer::Changed { id }, &[]).is_ok());
     }
 
     fn settle(&mut self, id: WorkloadId) {
@@ -394,9 +439,7 @@ impl Root {
             Ok(Fork::Parent(pid)) => {
                 self.workers.insert(pid.as_raw_nonzero().get(), work);
             }
-            Ok(Fork::Child) => {
-                in_child(&self.host, kept, run)
-            }
+            Ok(Fork::Child) => in_child(&self.host, kept, run),
             // The connection closes without an answer, and the client says so.
             Err(error) => tracing::error!(%error, "fork failed"),
         }
@@ -412,11 +455,7 @@ struct Ready {
     adopted: Vec<bool>,
 }
 
-fn in_child(
-    host: &Host,
-    kept: Vec<OwnedFd>,
-    run: impl FnOnce(&Host, Vec<OwnedFd>) -> i32,
-) -> ! {
+fn in_child(host: &Host, kept: Vec<OwnedFd>, run: impl FnOnce(&Host, Vec<OwnedFd>) -> i32) -> ! {
     let code = catch_unwind(AssertUnwindSafe(|| {
         match sys::mask_signals(&[]).and_then(|()| sys::keep_only(kept)) {
             Ok(kept) => run(host, kept),
@@ -436,7 +475,10 @@ fn invalid(what: String) -> Refusal {
 }
 
 fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// Makes the directories, and finds out what the host can do.
@@ -465,14 +507,25 @@ fn prepare(config: &Config) -> Result<Host, RootError> {
         Hierarchy::detect().map_err(|error| RootError::Unsuitable(error.to_string()))?;
     let filters = Filters::compile().map_err(step("compile the seccomp filters"))?;
     raise_open_files();
-    Ok(Host { layout, hierarchy, filters: Rc::new(filters), reader_gid: config.network_gid })
+    Ok(Host {
+        layout,
+        hierarchy,
+        filters: Rc::new(filters),
+        reader_gid: config.network_gid,
+    })
 }
 
 /// Metering keeps files open; without room for that it opens them again each time.
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    );
 }
 
 fn listen(config: &Config) -> io::Result<UnixListener> {

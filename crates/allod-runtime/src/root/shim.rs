@@ -24,7 +24,10 @@ pub(super) fn detach() -> io::Result<()> {
     rustix::thread::set_name(c"allod-shim")?;
     sys::become_subreaper()?;
     // Its terminal may go away; what the shim has to say goes to files.
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     std::env::set_current_dir("/")
@@ -50,7 +53,14 @@ impl Shim {
     ) -> io::Result<Self> {
         let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { place, group, pid, pidfd, outputs: outputs.map(Some), logs })
+        Ok(Self {
+            place,
+            group,
+            pid,
+            pidfd,
+            outputs: outputs.map(Some),
+            logs,
+        })
     }
 
     /// Writes logs until the first process has ended, then records the end.
@@ -65,7 +75,10 @@ impl Shim {
             if has_ended && is_silent {
                 break;
             }
-            let mut wait = self.logs.has_unfinished().then_some(Duration::from_millis(LOG_IDLE_MS));
+            let mut wait = self
+                .logs
+                .has_unfinished()
+                .then_some(Duration::from_millis(LOG_IDLE_MS));
             if let Some(until) = drain_until {
                 let left = Instant::saturating_duration_since(&until, Instant::now());
                 if left.is_zero() {
@@ -130,7 +143,13 @@ impl Shim {
         let code = status.and_then(|status| status.exit_status());
         let signal = status.and_then(|status| status.terminating_signal());
         let cause = self.end_cause(code, signal);
-        let state = State { phase: Phase::Exited { cause, at_ms: now_ms() }, init: None };
+        let state = State {
+            phase: Phase::Exited {
+                cause,
+                at_ms: now_ms(),
+            },
+            init: None,
+        };
         // Without room for it, the end is found out later, as lost.
         let _ = self.place.write_state(&state);
     }

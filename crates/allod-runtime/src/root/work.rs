@@ -1,16 +1,18 @@
 //! What a worker does for its one request.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 
 use super::audit;
 use super::exec;
-use super::host::{Host, absent_is_none, not_found, refuse};
+use super::host::{Host, absent_is_none, chain, not_found, refuse};
 use super::make;
 use super::remove;
+use crate::image::unpack::{self, UnpackError};
+use crate::image::{Digest, Hasher, LayerRecord, LayerStore, Limits};
 use crate::meter;
 use crate::network::AppTag;
 use crate::record;
@@ -22,7 +24,10 @@ use crate::workload::{LayerId, StorageUsage, Usage, VolumeName, WorkloadId};
 pub(super) enum Job {
     Request(Request),
     /// The control groups were read; network and storage are missing.
-    Measure { usages: Vec<(WorkloadId, Usage)>, with_storage: bool },
+    Measure {
+        usages: Vec<(WorkloadId, Usage)>,
+        with_storage: bool,
+    },
 }
 
 /// Does the work and answers. An error is the answer that is still to be given.
@@ -39,7 +44,10 @@ pub(super) fn run(
             return resolver_sockets(host, app, &stream);
         }
         Job::Request(request) => perform(host, request, fds)?,
-        Job::Measure { usages, with_storage } => measure(host, usages, with_storage)?,
+        Job::Measure {
+            usages,
+            with_storage,
+        } => measure(host, usages, with_storage)?,
     };
     wire::send(&stream, &answer, &[]).map_err(refuse("answer"))
 }
@@ -47,29 +55,49 @@ pub(super) fn run(
 fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, Refusal> {
     let done = |()| Answer::Done;
     match request {
-        Request::List => Ok(Answer::Statuses { statuses: remove::list(host)? }),
-        Request::Status { id } => Ok(Answer::Status { status: remove::status(host, &id)? }),
+        Request::List => Ok(Answer::Statuses {
+            statuses: remove::list(host)?,
+        }),
+        Request::Status { id } => Ok(Answer::Status {
+            status: remove::status(host, &id)?,
+        }),
         Request::Signal { id, signal } => remove::signal(host, &id, signal).map(done),
-        Request::Stop { id, signal, grace_ms } => {
-            Ok(Answer::Status { status: remove::stop(host, &id, signal, grace_ms)? })
-        }
+        Request::Stop {
+            id,
+            signal,
+            grace_ms,
+        } => Ok(Answer::Status {
+            status: remove::stop(host, &id, signal, grace_ms)?,
+        }),
+        Request::Freeze { id, is_frozen } => remove::freeze(host, &id, is_frozen).map(done),
         Request::Resize { id, resources } => {
             remove::status(host, &id)?;
-            host.group(&id).limit(&resources).map_err(refuse("change its limits")).map(done)
+            host.group(&id)
+                .limit(&resources)
+                .map_err(refuse("change its limits"))
+                .map(done)
         }
         Request::Delete { id } => remove::delete(host, &id).map(done),
         Request::UnpackLayer { layer, media_type } => {
             let blob = fds.into_iter().next().map(File::from);
             let blob = blob.ok_or_else(|| invalid("no blob came with the request"))?;
-            unpack(host, layer, &media_type, blob).map(done)
+            unpack_layer(host, layer, &media_type, blob).map(done)
         }
-        Request::ListLayers => Ok(Answer::Layers { layers: layers(host)? }),
+        Request::ListLayers => Ok(Answer::Layers {
+            layers: layers(host)?,
+        }),
         Request::RemoveLayer { layer } => remove_layer(host, layer).map(done),
         Request::EnsureVolume { name } => ensure_volume(host, &name).map(done),
-        Request::ListVolumes => Ok(Answer::Volumes { volumes: volumes(host)? }),
+        Request::ListVolumes => Ok(Answer::Volumes {
+            volumes: volumes(host)?,
+        }),
         Request::RemoveVolume { name } => remove_volume(host, &name).map(done),
-        Request::Audit => Ok(Answer::HostObjects { objects: audit::audit(host)? }),
-        Request::Reap { keep } => Ok(Answer::Reaped { removed: remove::reap(host, &keep)? }),
+        Request::Audit => Ok(Answer::HostObjects {
+            objects: audit::audit(host)?,
+        }),
+        Request::Reap { keep } => Ok(Answer::Reaped {
+            removed: remove::reap(host, &keep)?,
+        }),
         Request::Shutdown { .. } => remove::stop_all(host).map(done),
         Request::Identify
         | Request::Watch
@@ -81,7 +109,9 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
 }
 
 fn invalid(what: &str) -> Refusal {
-    Refusal::Invalid { what: what.to_owned() }
+    Refusal::Invalid {
+        what: what.to_owned(),
+    }
 }
 
 fn measure(
@@ -100,10 +130,15 @@ fn measure(
             let place = host.place(id);
             let record = absent_is_none(place.record()).map_err(refuse("read the record"))?;
             let volumes = record.map(|record| record.volumes).unwrap_or_default();
-            let volume_bytes =
-                volumes.iter().map(|name| meter::disk_bytes(&host.layout.volume(name))).sum();
+            let volume_bytes = volumes
+                .iter()
+                .map(|name| meter::disk_bytes(&host.layout.volume(name)))
+                .sum();
             let upper_bytes = meter::disk_bytes(&place.upper());
-            usage.storage = Some(StorageUsage { upper_bytes, volume_bytes });
+            usage.storage = Some(StorageUsage {
+                upper_bytes,
+                volume_bytes,
+            });
         }
     }
     Ok(Answer::Usages { usages })
@@ -115,15 +150,25 @@ fn resolver_sockets(host: &Host, app: [u8; 32], stream: &UnixStream) -> Result<(
         .resolver_sockets(&AppTag(app))
         .map_err(refuse("open sockets in the app's network"))?;
     let fds = [sockets.udp.as_fd(), sockets.tcp.as_fd()];
-    wire::send(stream, &Answer::Sockets { gateway: *sockets.address.ip() }, &fds)
-        .map_err(refuse("answer"))
+    wire::send(
+        stream,
+        &Answer::Sockets {
+            gateway: *sockets.address.ip(),
+        },
+        &fds,
+    )
+    .map_err(refuse("answer"))
 }
 
 fn layers(host: &Host) -> Result<Vec<LayerId>, Refusal> {
     let entries = std::fs::read_dir(host.layout.layers()).map_err(refuse("list the layers"))?;
     let mut found: Vec<LayerId> = entries
         .flatten()
-        .filter_map(|entry| format!("sha256:{}", entry.file_name().to_str()?).parse().ok())
+        .filter_map(|entry| {
+            format!("sha256:{}", entry.file_name().to_str()?)
+                .parse()
+                .ok()
+        })
         .filter(|layer| host.layout.is_unpacked(layer))
         .collect();
     found.sort_unstable();
@@ -137,7 +182,10 @@ fn remove_layer(host: &Host, layer: LayerId) -> Result<(), Refusal> {
         return Err(not_found(layer));
     }
     if let Some(id) = find_user(host, |record| record.layers.contains(&layer))? {
-        return Err(Refusal::Busy { what: layer.to_string(), why: format!("workload {id} uses it") });
+        return Err(Refusal::Busy {
+            what: layer.to_string(),
+            why: format!("workload {id} uses it"),
+        });
     }
     // First what says that it is whole, so that half of a layer never counts as one.
     match std::fs::remove_file(path.join("layer.json")) {
@@ -150,7 +198,10 @@ fn remove_layer(host: &Host, layer: LayerId) -> Result<(), Refusal> {
 }
 
 fn ensure_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
-    match std::fs::DirBuilder::new().mode(0o755).create(host.layout.volume(name)) {
+    match std::fs::DirBuilder::new()
+        .mode(0o755)
+        .create(host.layout.volume(name))
+    {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(refuse("make the volume")(error))
         }
@@ -175,7 +226,10 @@ fn remove_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
     }
     if let Some(id) = find_user(host, |record| record.volumes.contains(name))? {
         let what = format!("volume {name}");
-        return Err(Refusal::Busy { what, why: format!("workload {id} has it") });
+        return Err(Refusal::Busy {
+            what,
+            why: format!("workload {id} has it"),
+        });
     }
     std::fs::remove_dir_all(path).map_err(refuse("remove the volume"))
 }
@@ -194,7 +248,44 @@ fn find_user(
     Ok(None)
 }
 
-fn unpack(host: &Host, layer: LayerId, media_type: &str, blob: File) -> Result<(), Refusal> {
-    let _ = (host, layer, media_type, blob);
-    Err(invalid("layers cannot be unpacked yet"))
+fn unpack_layer(host: &Host, layer: LayerId, media_type: &str, blob: File) -> Result<(), Refusal> {
+    let store = LayerStore::open(host.layout.directory()).map_err(refuse("open the layers"))?;
+    let diff_id = layer
+        .to_string()
+        .parse()
+        .map_err(refuse("name the layer"))?;
+    let (digest, size) = hash(&blob).map_err(refuse("read the blob"))?;
+    let record = LayerRecord {
+        digest,
+        diff_id,
+        media_type: media_type.to_owned(),
+        size,
+    };
+    match unpack::layer(blob, &record, &store, &Limits::default()) {
+        Ok(_) => Ok(()),
+        Err(error @ (UnpackError::Io { .. } | UnpackError::Store(_))) => {
+            Err(refuse("unpack the layer")(error))
+        }
+        Err(error) => Err(Refusal::BadLayer {
+            what: chain(&error),
+        }),
+    }
+}
+
+/// The digest of the blob names it in errors. What decides is the digest of what is in it.
+fn hash(mut blob: &File) -> io::Result<(Digest, u64)> {
+    blob.rewind()?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0u8; 128 * 1024];
+    loop {
+        match blob.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => hasher.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    blob.rewind()?;
+    let size = hasher.bytes();
+    Ok((hasher.finish(), size))
 }

@@ -12,62 +12,94 @@ use allod_runtime::{
 };
 
 /// The user of the network process in tests; nobody else's.
-const NETWORK_UID: u32 = 64_999;
+pub(crate) const NETWORK_UID: u32 = 64_999;
 const LAYER: LayerId = LayerId([0xbb; 32]);
 
 /// One installation, gone when dropped.
-pub struct House {
+pub(crate) struct House {
+    /// Working directory and script of a process to keep running.
+    supervised: Option<(PathBuf, String)>,
     directory: tempfile::TempDir,
     root: Option<Child>,
-    pub client: Client,
+    pub(crate) client: Client,
 }
 
 impl House {
-    pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("allod-house-").tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))
+    pub(crate) fn new() -> Self {
+        Self::build(None)
+    }
+
+    /// A house whose root process keeps a script running.
+    pub(crate) fn supervising(working_directory: &Path, script: &str) -> Self {
+        Self::build(Some((working_directory.to_owned(), script.to_owned())))
+    }
+
+    fn build(supervised: Option<(PathBuf, String)>) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("allod-house-")
+            .tempdir()
             .unwrap();
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), open).unwrap();
         lay_layer(&directory.path().join("layers").join(LAYER.hex()));
         let client = Client::new(&directory.path().join("run"));
-        let mut house = Self { directory, root: None, client };
+        let mut house = Self {
+            supervised,
+            directory,
+            root: None,
+            client,
+        };
         house.start_root();
         house
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    pub fn start_root(&mut self) {
+    pub(crate) fn start_root(&mut self) {
         // This test is `target/<profile>/deps/it-<hash>`.
         let test = std::env::current_exe().unwrap();
-        let program = test.parent().unwrap().parent().unwrap().join("examples/root_process");
-        let child = Command::new(program)
-            .arg(self.path())
-            .arg(NETWORK_UID.to_string())
+        let program = test
+            .parent()
+            .unwrap()
+            .parent()
+            .unwrap()
+            .join("examples/root_process");
+        let mut command = Command::new(program);
+        command.arg(self.path()).arg(NETWORK_UID.to_string());
+        if let Some((working_directory, script)) = &self.supervised {
+            command.arg(working_directory).arg(script);
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         self.root = Some(child);
-        until("the root process answers", || self.client.identify().is_ok());
+        until("the root process answers", || {
+            self.client.identify().is_ok()
+        });
     }
 
     /// As the kernel would end it: without a word.
-    pub fn kill_root(&mut self) {
+    pub(crate) fn kill_root(&mut self) {
         let mut root = self.root.take().unwrap();
         root.kill().unwrap();
         root.wait().unwrap();
     }
 
     /// Waits for the root process, and says how it ended.
-    pub fn root_exit_code(&mut self) -> i32 {
+    pub(crate) fn root_exit_code(&mut self) -> i32 {
         self.root.take().unwrap().wait().unwrap().code().unwrap()
     }
 
-    pub fn spec(&self, number: u8, script: &str) -> WorkloadSpec {
+    pub(crate) fn spec(&self, number: u8, script: &str) -> WorkloadSpec {
         WorkloadSpec {
-            id: WorkloadId { lease: [number; 32], epoch: 1 },
+            id: WorkloadId {
+                lease: [number; 32],
+                epoch: 1,
+            },
             app: [number; 32],
             hostname: "box".into(),
             service: "test".into(),
@@ -82,7 +114,11 @@ impl House {
             env: Vec::new(),
             user: None,
             working_dir: None,
-            resources: Resources { cpu_milli: 1_000, memory_bytes: 64 << 20, pids: 64 },
+            resources: Resources {
+                cpu_milli: 1_000,
+                memory_bytes: 64 << 20,
+                pids: 64,
+            },
             volumes: Vec::new(),
             files: Vec::new(),
             tmpfs: Vec::new(),
@@ -95,7 +131,7 @@ impl House {
     }
 
     /// Runs a script to its end.
-    pub fn run(&self, spec: WorkloadSpec) -> (EndCause, String) {
+    pub(crate) fn run(&self, spec: WorkloadSpec) -> (EndCause, String) {
         let id = spec.id;
         self.client.create(spec).unwrap();
         let cause = self.end(id);
@@ -103,7 +139,7 @@ impl House {
     }
 
     /// Waits for the end of a workload.
-    pub fn end(&self, id: WorkloadId) -> EndCause {
+    pub(crate) fn end(&self, id: WorkloadId) -> EndCause {
         let mut cause = None;
         until("the workload ends", || {
             let Status { phase, .. } = self.client.status(id).unwrap();
@@ -115,20 +151,25 @@ impl House {
         cause.unwrap()
     }
 
-    pub fn output(&self, id: WorkloadId) -> String {
+    pub(crate) fn output(&self, id: WorkloadId) -> String {
         let directory = logs::directory(self.path(), &id);
         let (lines, _) = logs::read(&directory, Cursor::default(), 16 << 20).unwrap();
-        let text = lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned());
+        let text = lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.text).into_owned());
         text.collect::<Vec<_>>().join("\n")
     }
 
     /// What is on the host for workloads; the network of the installation itself stays.
-    pub fn leftovers(&self) -> Vec<HostObject> {
+    pub(crate) fn leftovers(&self) -> Vec<HostObject> {
         let objects = self.client.audit().unwrap();
         let is_base = |object: &HostObject| {
             object.kind == HostObjectKind::Network && object.workload.is_none()
         };
-        objects.into_iter().filter(|object| !is_base(object)).collect()
+        objects
+            .into_iter()
+            .filter(|object| !is_base(object))
+            .collect()
     }
 }
 
@@ -164,7 +205,7 @@ fn remove_parent_groups(name: &str) {
 }
 
 /// Waits for a condition, and says which one never came.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
@@ -175,7 +216,9 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 /// A layer with busybox under the names that the scripts use.
 fn lay_layer(layer: &Path) {
     let root = layer.join("fs");
-    for directory in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/app", "data"] {
+    for directory in [
+        "bin", "etc", "proc", "sys", "dev", "tmp", "root", "home/app", "data",
+    ] {
         std::fs::create_dir_all(root.join(directory)).unwrap();
     }
     std::fs::copy("/bin/busybox", root.join("bin/busybox"))
@@ -194,7 +237,11 @@ fn lay_layer(layer: &Path) {
         "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n",
     )
     .unwrap();
-    std::fs::write(root.join("etc/group"), "root:x:0:\napp:x:1000:\nextra:x:44:app\n").unwrap();
+    std::fs::write(
+        root.join("etc/group"),
+        "root:x:0:\napp:x:1000:\nextra:x:44:app\n",
+    )
+    .unwrap();
     std::fs::write(root.join("bin/not-executable"), "text").unwrap();
     std::fs::write(root.join("bin/bad-interpreter"), "#!/no/such/interpreter\n").unwrap();
     let executable = std::fs::Permissions::from_mode(0o755);

@@ -32,7 +32,12 @@ fn read_all(fd: OwnedFd) -> String {
 /// Runs a script inside, and answers with its code and what it wrote.
 fn exec(house: &House, spec: ExecSpec) -> (i32, String) {
     let exec = house.client.exec(spec).unwrap();
-    let ExecStdio::Pipes { stdin, stdout, stderr } = exec.stdio else {
+    let ExecStdio::Pipes {
+        stdin,
+        stdout,
+        stderr,
+    } = exec.stdio
+    else {
         panic!("pipes were asked for");
     };
     drop(stdin);
@@ -49,16 +54,28 @@ fn a_workload_runs_is_logged_ends_and_leaves_nothing() {
     let id = spec.id;
     let (cause, output) = house.run(spec);
     assert_eq!(cause, EndCause::Exited { code: 7 }, "{output}");
-    let (lines, _) =
-        logs::read(&logs::directory(house.path(), &id), Cursor::default(), 1 << 20).unwrap();
-    let mut seen: Vec<_> =
-        lines.iter().map(|line| (line.stream, line.text.as_slice())).collect();
+    let (lines, _) = logs::read(
+        &logs::directory(house.path(), &id),
+        Cursor::default(),
+        1 << 20,
+    )
+    .unwrap();
+    let mut seen: Vec<_> = lines
+        .iter()
+        .map(|line| (line.stream, line.text.as_slice()))
+        .collect();
     seen.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
-    assert_eq!(seen, [(Stream::Stdout, &b"out"[..]), (Stream::Stderr, b"bad")]);
+    assert_eq!(
+        seen,
+        [(Stream::Stdout, &b"out"[..]), (Stream::Stderr, b"bad")]
+    );
     house.client.delete(id).unwrap();
     assert_eq!(house.leftovers(), []);
     let gone = house.client.status(id).unwrap_err();
-    assert!(matches!(gone, ClientError::Refused(Refusal::NotFound { .. })));
+    assert!(matches!(
+        gone,
+        ClientError::Refused(Refusal::NotFound { .. })
+    ));
 }
 
 #[test]
@@ -76,9 +93,17 @@ fn what_cannot_start_has_a_name_and_leaves_nothing() {
         }
     };
     let not_found = start(1, &["nothing-here"], None);
-    assert_eq!(not_found, StartFault::CommandNotFound { command: "nothing-here".into() });
+    assert_eq!(
+        not_found,
+        StartFault::CommandNotFound {
+            command: "nothing-here".into()
+        }
+    );
     let denied = start(2, &["/bin/not-executable"], None);
-    assert!(matches!(denied, StartFault::CommandNotExecutable { .. }), "{denied:?}");
+    assert!(
+        matches!(denied, StartFault::CommandNotExecutable { .. }),
+        "{denied:?}"
+    );
     let interpreter = start(3, &["/bin/bad-interpreter"], None);
     assert!(
         matches!(&interpreter, StartFault::CommandNotExecutable { why, .. } if why.contains("interpreter")),
@@ -86,14 +111,21 @@ fn what_cannot_start_has_a_name_and_leaves_nothing() {
     );
     assert_eq!(start(4, &[], None), StartFault::NoCommand);
     let user = start(5, &["true"], Some("nobody-here"));
-    assert_eq!(user, StartFault::UnknownUser { user: "nobody-here".into() });
+    assert_eq!(
+        user,
+        StartFault::UnknownUser {
+            user: "nobody-here".into()
+        }
+    );
     let mut spec = house.spec(6, "true");
     spec.image.layers = vec![allod_runtime::LayerId([0xee; 32])];
     let missing = house.client.create(spec).unwrap_err();
     assert!(
         matches!(
             &missing,
-            ClientError::Refused(Refusal::NotStarted { cause: EndCause::ImageMissing { .. } })
+            ClientError::Refused(Refusal::NotStarted {
+                cause: EndCause::ImageMissing { .. }
+            })
         ),
         "{missing:?}"
     );
@@ -107,7 +139,10 @@ fn one_identity_is_one_workload() {
     let spec = house.spec(1, "exec sleep 1000");
     house.client.create(spec.clone()).unwrap();
     let again = house.client.create(spec.clone()).unwrap_err();
-    assert!(matches!(again, ClientError::Refused(Refusal::Exists { .. })), "{again:?}");
+    assert!(
+        matches!(again, ClientError::Refused(Refusal::Exists { .. })),
+        "{again:?}"
+    );
     let status = house.client.status(spec.id).unwrap();
     assert!(matches!(status.phase, Phase::Running { .. }));
 }
@@ -121,7 +156,10 @@ fn environment_user_directory_and_files_are_as_specified() {
     spec.user = Some("app".into());
     spec.working_dir = Some("/home/app".into());
     spec.image.env = vec!["FROM_IMAGE=image".into(), "SECRET=image".into()];
-    spec.env = vec![EnvVar { name: "SECRET".into(), value: "hunter2".into() }];
+    spec.env = vec![EnvVar {
+        name: "SECRET".into(),
+        value: "hunter2".into(),
+    }];
     spec.files = vec![FileMount {
         target: "/run/secret".into(),
         contents: "contents\n".into(),
@@ -131,8 +169,15 @@ fn environment_user_directory_and_files_are_as_specified() {
     let id = spec.id;
     let (_, output) = house.run(spec);
     let lines: Vec<&str> = output.lines().collect();
-    let expected =
-        ["1000", "1000", "1000 44", "/home/app", "image hunter2 /home/app", "contents", "400:1000"];
+    let expected = [
+        "1000",
+        "1000",
+        "1000 44",
+        "/home/app",
+        "image hunter2 /home/app",
+        "contents",
+        "400:1000",
+    ];
     assert_eq!(lines[..7], expected, "{output}");
     assert_eq!(lines[7], "box");
     assert!(lines[8].starts_with("nameserver 10."), "{output}");
@@ -141,7 +186,11 @@ fn environment_user_directory_and_files_are_as_specified() {
     let record = house.path().join("workloads").join(id.to_string());
     for entry in std::fs::read_dir(record).unwrap().flatten() {
         let text = std::fs::read(entry.path()).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&text).contains("hunter2"), "{:?}", entry.path());
+        assert!(
+            !String::from_utf8_lossy(&text).contains("hunter2"),
+            "{:?}",
+            entry.path()
+        );
     }
 }
 
@@ -151,23 +200,39 @@ fn volumes_outlive_workloads_and_stay_until_removed() {
     let name: allod_runtime::VolumeName = "db".parse().unwrap();
     house.client.ensure_volume(name.clone()).unwrap();
     house.client.ensure_volume(name.clone()).unwrap();
-    let mount =
-        VolumeMount { name: name.clone(), target: "/home/app".into(), read_only: false };
+    let mount = VolumeMount {
+        name: name.clone(),
+        target: "/home/app".into(),
+        read_only: false,
+    };
     let mut first = house.spec(1, "echo kept > /home/app/file; stat -c %u /home/app");
     // The image gives the directory to this user; a new volume follows it.
     first.user = Some("app".into());
     first.volumes = vec![mount.clone()];
     let first_id = first.id;
     let (cause, output) = house.run(first);
-    assert_eq!((cause, output.as_str()), (EndCause::Exited { code: 0 }, "1000"));
+    assert_eq!(
+        (cause, output.as_str()),
+        (EndCause::Exited { code: 0 }, "1000")
+    );
     let busy = house.client.remove_volume(name.clone()).unwrap_err();
-    assert!(matches!(busy, ClientError::Refused(Refusal::Busy { .. })), "{busy:?}");
+    assert!(
+        matches!(busy, ClientError::Refused(Refusal::Busy { .. })),
+        "{busy:?}"
+    );
     house.client.delete(first_id).unwrap();
 
     let mut second = house.spec(2, "cat /v/file; echo no > /v/file");
-    second.volumes = vec![VolumeMount { target: "/v".into(), read_only: true, ..mount }];
-    second.tmpfs =
-        vec![TmpfsMount { target: "/scratch".into(), bytes_max: 1 << 20, mode: 0o1777 }];
+    second.volumes = vec![VolumeMount {
+        target: "/v".into(),
+        read_only: true,
+        ..mount
+    }];
+    second.tmpfs = vec![TmpfsMount {
+        target: "/scratch".into(),
+        bytes_max: 1 << 20,
+        mode: 0o1777,
+    }];
     let second_id = second.id;
     let (_, output) = house.run(second);
     assert!(output.starts_with("kept"), "{output}");
@@ -185,10 +250,15 @@ fn exec_joins_everything_the_workload_is_in() {
                  /proc/self/status; hostname; cat /proc/self/cgroup; ls -l /proc/self/ns/user \
                  | sed 's/.*->//'; ls -l /proc/self/ns/net | sed 's/.*->//'; echo $SECRET; id -u";
     let mut spec = house.spec(1, &format!("{facts}; exec sleep 1000"));
-    spec.env = vec![EnvVar { name: "SECRET".into(), value: "shared".into() }];
+    spec.env = vec![EnvVar {
+        name: "SECRET".into(),
+        value: "shared".into(),
+    }];
     let id = spec.id;
     house.client.create(spec).unwrap();
-    until("it has spoken", || house.output(id).lines().last() == Some("0"));
+    until("it has spoken", || {
+        house.output(id).lines().last() == Some("0")
+    });
     let (code, inside) = exec(&house, exec_spec(id, facts));
     assert_eq!(code, 0, "{inside}");
     assert_eq!(inside.trim_end(), house.output(id));
@@ -200,13 +270,18 @@ fn exec_joins_everything_the_workload_is_in() {
     let mut other = exec_spec(id, "id -u; id -G; pwd; echo $HOME");
     other.user = Some("app".into());
     other.working_dir = Some("/data".into());
-    assert_eq!(exec(&house, other), (0, "1000\n1000 44\n/data\n/home/app\n".into()));
+    assert_eq!(
+        exec(&house, other),
+        (0, "1000\n1000 44\n/data\n/home/app\n".into())
+    );
 
     let mut missing = exec_spec(id, "");
     missing.args = vec!["nothing-here".into()];
     let refused = house.client.exec(missing).unwrap_err();
     let cause = EndCause::StartFailed {
-        fault: StartFault::CommandNotFound { command: "nothing-here".into() },
+        fault: StartFault::CommandNotFound {
+            command: "nothing-here".into(),
+        },
     };
     assert!(
         matches!(&refused, ClientError::Refused(Refusal::NotStarted { cause: found }) if *found == cause),
@@ -220,7 +295,10 @@ fn exec_with_a_terminal_is_interactive_and_resizes() {
     let spec = house.spec(1, "exec sleep 1000");
     let id = spec.id;
     house.client.create(spec).unwrap();
-    let mut terminal = exec_spec(id, "stty size; read line; stty size; echo got $line; exit 3");
+    let mut terminal = exec_spec(
+        id,
+        "stty size; read line; stty size; echo got $line; exit 3",
+    );
     terminal.terminal = Some((24, 80));
     let exec = house.client.exec(terminal).unwrap();
     exec.stdio.resize(50, 132).unwrap();
@@ -251,7 +329,10 @@ fn an_exec_ends_with_its_client() {
 #[test]
 fn stopping_asks_first_and_kills_then() {
     let house = House::new();
-    let polite = house.spec(1, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done");
+    let polite = house.spec(
+        1,
+        "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done",
+    );
     let deaf = house.spec(2, "trap '' TERM; echo up; while :; do sleep 0.05; done");
     let (polite_id, deaf_id) = (polite.id, deaf.id);
     house.client.create(polite).unwrap();
@@ -260,15 +341,30 @@ fn stopping_asks_first_and_kills_then() {
         house.output(polite_id) == "up" && house.output(deaf_id) == "up"
     });
     let status = house.client.stop(polite_id, None, Some(30_000)).unwrap();
-    assert!(matches!(status.phase, Phase::Exited { cause: EndCause::Stopped, .. }));
+    assert!(matches!(
+        status.phase,
+        Phase::Exited {
+            cause: EndCause::Stopped,
+            ..
+        }
+    ));
     assert_eq!(house.output(polite_id), "up\nbye");
     let status = house.client.stop(deaf_id, None, Some(100)).unwrap();
-    assert!(matches!(status.phase, Phase::Exited { cause: EndCause::Stopped, .. }));
+    assert!(matches!(
+        status.phase,
+        Phase::Exited {
+            cause: EndCause::Stopped,
+            ..
+        }
+    ));
     // Stopping what has ended changes nothing.
     let again = house.client.stop(deaf_id, None, None).unwrap();
     assert_eq!(again, status);
     let refused = house.client.signal(deaf_id, 15).unwrap_err();
-    assert!(matches!(refused, ClientError::Refused(Refusal::Busy { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, ClientError::Refused(Refusal::Busy { .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -282,5 +378,8 @@ fn watchers_hear_of_ends_and_a_foreign_signal_is_told_apart() {
     assert_eq!(watch.wait().unwrap(), id);
     let status = house.client.status(id).unwrap();
     let cause = EndCause::Signaled { signal: 9 };
-    assert!(matches!(&status.phase, Phase::Exited { cause: found, .. } if *found == cause), "{status:?}");
+    assert!(
+        matches!(&status.phase, Phase::Exited { cause: found, .. } if *found == cause),
+        "{status:?}"
+    );
 }

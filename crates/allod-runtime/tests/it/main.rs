@@ -3,7 +3,15 @@
 //! The root process has to be single-threaded, which a test never is: it is the example
 //! `root_process`, which cargo builds beside the tests.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers of tests are tests, too, which clippy cannot see"
+)]
+
 mod house;
 
+mod interruption;
+mod layer;
 mod life;
 mod rules;
+mod supervise;

@@ -35,10 +35,15 @@ fn limits_are_written_where_the_second_version_expects_them() {
         std::fs::write(directory.join("cgroup.subtree_control"), "cpu").unwrap();
     }
     let group = Hierarchy::V2(root.path().to_owned()).group("allod-x/w");
-    group.create(&Resources { cpu_milli: 1_500, memory_bytes: 64 << 20, pids: 9 }).unwrap();
-    let read = |file: &str| {
-        std::fs::read_to_string(root.path().join("allod-x/w").join(file)).unwrap()
-    };
+    group
+        .create(&Resources {
+            cpu_milli: 1_500,
+            memory_bytes: 64 << 20,
+            pids: 9,
+        })
+        .unwrap();
+    let read =
+        |file: &str| std::fs::read_to_string(root.path().join("allod-x/w").join(file)).unwrap();
     assert_eq!(read("memory.max"), "67108864");
     assert_eq!(read("memory.swap.max"), "0");
     assert_eq!(read("pids.max"), "9");

@@ -1,0 +1,39 @@
+//! The process beside the root process: few rights, its own descriptors, started again.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::house::{House, NETWORK_UID, until};
+
+/// What a supervised shell reports about itself, line by line, each time it is started.
+const SCRIPT: &str = "exec >>report; id -u; id -g; id -G; cat input; \
+                      grep NoNewPrivs /proc/self/status; cat <&3; echo $ALLOD_FDS; kill -9 $$";
+
+#[test]
+fn a_child_gets_what_it_is_handed_and_no_more_and_is_started_again() {
+    // A home that its user cannot walk to by path, as that of the one who starts the cloud.
+    let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let inside = closed.path().join("inside");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(inside.join("input"), "in the working directory\n").unwrap();
+    std::os::unix::fs::chown(&inside, Some(NETWORK_UID), None).unwrap();
+    let house = House::supervising(&inside, SCRIPT);
+    let report = inside.join("report");
+    let text = || std::fs::read_to_string(&report).unwrap_or_default();
+    until("it was started twice", || {
+        text().matches("NoNewPrivs").count() >= 2
+    });
+    let first: Vec<String> = text().lines().take(7).map(str::to_owned).collect();
+    let uid = NETWORK_UID.to_string();
+    let expected = [
+        &uid,
+        &uid,
+        &uid,
+        "in the working directory",
+        "NoNewPrivs:\t1",
+        "handed over",
+        "words",
+    ];
+    assert_eq!(first, expected);
+    drop(house);
+}
