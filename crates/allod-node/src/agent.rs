@@ -29,7 +29,7 @@ use allod_runtime::{
 };
 use allod_state::lease::{EndCause, Lease, Phase};
 use allod_state::volume::VolumeKey;
-use allod_state::{LeaseId, State};
+use allod_state::{AppId, LeaseId, State};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, interval};
@@ -59,6 +59,8 @@ pub(crate) enum Event {
     },
     /// A step came to its end.
     Done(WorkloadId, Done),
+    /// An app's resolver was opened, or could not be yet.
+    ResolverTried(AppId),
     /// A given-up volume was removed, or could not be yet.
     VolumeTried(VolumeKey),
     /// It is time to write evidence.
@@ -93,6 +95,7 @@ pub(crate) struct Agent {
     seen: watch::Sender<Arc<Sight>>,
     evidence_in_flight: bool,
     dropping: BTreeSet<VolumeKey>,
+    resolving: BTreeSet<AppId>,
 }
 
 impl Agent {
@@ -113,6 +116,7 @@ impl Agent {
             seen,
             evidence_in_flight: false,
             dropping: BTreeSet::new(),
+            resolving: BTreeSet::new(),
         };
         let mut meter = interval(METER_PERIOD);
         let mut sweep = interval(SWEEP_PERIOD);
@@ -148,6 +152,9 @@ impl Agent {
                 answer,
             } => self.answered(id, is_liveness, answer),
             Event::Done(id, done) => self.done(id, done),
+            Event::ResolverTried(app) => {
+                self.resolving.remove(&app);
+            }
             Event::VolumeTried(key) => {
                 self.dropping.remove(&key);
             }
@@ -304,6 +311,7 @@ impl Agent {
             .collect();
         let sight = self.sight(&state, &leases);
         self.tables.publish(&sight);
+        self.resolve_all(&sight);
         self.seen.send_replace(Arc::new(sight));
         for (id, step) in plan::plan(&wanted, &locals, &ended) {
             self.begin(id, step, &leases);

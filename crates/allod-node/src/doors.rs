@@ -112,6 +112,13 @@ impl Doors {
         Ok(())
     }
 
+    /// Whether an app's names are answered. A moment in which it is being changed counts as yes.
+    pub(crate) fn is_resolving(&self, app: &AppId) -> bool {
+        self.scopes
+            .try_lock()
+            .map_or(true, |scopes| scopes.contains_key(app))
+    }
+
     /// Stops answering for an app of which nothing is left here.
     pub(crate) async fn forget_app(&self, app: AppId) {
         if let Some(scope) = self.scopes.lock().await.remove(&app) {

@@ -1,5 +1,6 @@
 //! Carrying steps out. What is here decides nothing: each step runs to its end and says how it ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use allod_runtime::{Client, ClientError, Image, Refusal, Status, Usage, WorkloadId};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::agent::plan::{Stage, Step};
 use crate::agent::{
-    Agent, Event, Leases, REPORT_PATIENCE, find, is_answered, resolver_scope, spec,
+    Agent, Event, Leases, REPORT_PATIENCE, Sight, find, is_answered, resolver_scope, spec,
 };
 use crate::limits::{DRAIN_GRACE, RETRY_PAUSE};
 use crate::manifest::Service;
@@ -116,11 +117,14 @@ impl Agent {
         let (app, runtime) = (lease.app, inner.runtime.clone());
         let scope = resolver_scope(&self.seen.borrow(), app);
         self.carry_out(id, async move {
-            if let Err(error) = inner.doors.resolve_for(app, scope, &inner.runtime).await {
-                return Done::Retry(error);
-            }
             match spawn_blocking(move || create(&runtime, spec)).await {
-                Ok(Ok(status)) => Done::Started(status),
+                Ok(Ok(status)) => {
+                    // The app's network exists from its first replica on; the next look tries again if this fails.
+                    if let Err(error) = inner.doors.resolve_for(app, scope, &inner.runtime).await {
+                        tracing::warn!(%error, "an app's names are not answered yet");
+                    }
+                    Done::Started(status)
+                }
                 Ok(Err(ClientError::Refused(refusal))) => {
                     Done::Failed(EndCause::StartFailed, refusal.to_string())
                 }
@@ -217,6 +221,26 @@ impl Agent {
         });
         if is_settled {
             self.entries.remove(id);
+        }
+    }
+
+    /// Has names answered for every app of which something runs: after a restart of this agent, none are.
+    pub(super) fn resolve_all(&mut self, sight: &Sight) {
+        let running = sight.workloads.values().filter(|seen| seen.is_running);
+        let apps: BTreeSet<AppId> = running.map(|seen| seen.app).collect();
+        for app in apps {
+            if self.inner.doors.is_resolving(&app) || !self.resolving.insert(app) {
+                continue;
+            }
+            let (inner, scope) = (Arc::clone(&self.inner), resolver_scope(sight, app));
+            let events = self.events.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = inner.doors.resolve_for(app, scope, &inner.runtime).await {
+                    tracing::warn!(%error, "an app's names are not answered yet");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                let _ = events.send(Event::ResolverTried(app)).await;
+            });
         }
     }
 
