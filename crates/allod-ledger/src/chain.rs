@@ -142,7 +142,8 @@ pub struct View {
     pub waiting: usize,
 }
 
-/// The answer to a submission, when it comes.
+/// The answer to a submission, when it comes. Where the ledger stops first it never does, and
+/// receiving fails: then the transaction's fate is unknown, and [`Chain::receipt`] tells it later.
 pub type Answer = oneshot::Receiver<Result<Committed, SubmitError>>;
 
 /// The handle. Clones speak to the same ledger; it stops when [`Chain::shutdown`] is called or the
@@ -187,7 +188,19 @@ impl Chain {
             folder: config.folder.clone(),
             source,
         };
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(&config.folder).map_err(folder)?);
+        let disk = RealDisk::new(&config.folder).map_err(folder)?;
+        Self::start_on(Arc::new(disk), config, signer)
+    }
+
+    /// As [`Chain::start`], on any disk; `config.folder` is not looked at.
+    ///
+    /// # Errors
+    /// Where the disk cannot be used or holds something else.
+    pub fn start_on<S: Signer + Send + 'static>(
+        disk: Arc<dyn Disk>,
+        config: Config,
+        signer: S,
+    ) -> Result<(Self, mpsc::Receiver<Outbound>, Threads), StartError> {
         let steady = std::time::Instant::now();
         let clock = driver::clock(steady);
         let replica = Replica::open(disk, signer, config.settings, clock)?;

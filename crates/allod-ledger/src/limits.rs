@@ -95,3 +95,5 @@ pub const SPACE_LOW_BYTES: u64 = 64 * 1024 * 1024;
 pub const SYNC_BACKOFF_MS: u64 = 2_000;
 /// The longest that such a peer is left alone.
 pub const SYNC_BACKOFF_MS_MAX: u64 = 300_000;
+/// Transactions in one message.
+pub const TRANSACTIONS_PER_MESSAGE_MAX: usize = 4_096;

@@ -127,3 +127,6 @@ impl SignGuard {
             .map_or(self.floor, |((height, _, _), _)| *height)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,9 @@ use malachite_types::{
 };
 
 use super::context::{Address, Context, Height, Seal, Value};
-use crate::limits::{MESSAGE_BYTES_MAX, SYNC_BLOCKS_MAX, VALIDATORS_MAX};
+use crate::limits::{
+    MESSAGE_BYTES_MAX, SYNC_BLOCKS_MAX, TRANSACTIONS_PER_MESSAGE_MAX, VALIDATORS_MAX,
+};
 
 /// The version of the encoding below.
 pub const MESSAGE_VERSION: u8 = 1;
@@ -163,7 +165,8 @@ impl Message {
             Self::Round(proof) => ("votes", proof.votes.len(), VALIDATORS_MAX.saturating_mul(2)),
             Self::SyncResponse(blocks) => ("blocks", blocks.len(), SYNC_BLOCKS_MAX),
             Self::Vote(_) | Self::Proposal(..) | Self::Status(_) => return Ok(()),
-            Self::SyncRequest(_) | Self::Transactions(_) => return Ok(()),
+            Self::Transactions(list) => ("transactions", list.len(), TRANSACTIONS_PER_MESSAGE_MAX),
+            Self::SyncRequest(_) => return Ok(()),
         };
         if count > max {
             return Err(MessageError::TooMany { what, count, max });

@@ -139,3 +139,6 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Vec<Record>, FrameError> {
         other => Err(FrameError::Version(other.map(|(version, _)| *version))),
     }
 }
+
+#[cfg(test)]
+mod tests;

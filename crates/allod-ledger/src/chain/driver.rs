@@ -11,7 +11,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{Committed, Outbound, SubmitError, View};
 use crate::bft::{Message, Peer, Signer};
-use crate::limits::{ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, STEP_INPUTS_MAX};
+use crate::limits::{
+    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, STEP_INPUTS_MAX, TRANSACTIONS_PER_MESSAGE_MAX,
+};
 use crate::mempool::{Admitted, Refusal};
 use crate::replica::{Clock, Commit, Input, Output, Replica, ReplicaError, To};
 use crate::store::Tip;
@@ -67,10 +69,23 @@ pub(super) fn view<S: Signer>(replica: &Replica<S>, tip: Option<Tip>) -> View {
     }
 }
 
+/// A process whose ledger thread has panicked must not go on answering as if nothing had happened.
+struct PanicEndsProcess(bool);
+
+impl Drop for PanicEndsProcess {
+    fn drop(&mut self) {
+        if self.0 && std::thread::panicking() {
+            tracing::error!("the ledger thread panicked; the process ends and starts again");
+            std::process::abort();
+        }
+    }
+}
+
 impl<S: Signer> Driver<S> {
     pub(super) fn run(mut self) {
-        let ended = self.work();
         let aborts = self.aborts_on_failure;
+        let _guard = PanicEndsProcess(aborts);
+        let ended = self.work();
         let closed = ended.and_then(|done| {
             self.replica.close()?;
             Ok(done)
@@ -165,7 +180,7 @@ impl<S: Signer> Driver<S> {
         for transaction in transactions {
             bytes = bytes.saturating_add(transaction.len());
             batch.push(transaction);
-            if bytes >= GOSSIP_BYTES_MAX {
+            if bytes >= GOSSIP_BYTES_MAX || batch.len() >= TRANSACTIONS_PER_MESSAGE_MAX {
                 self.send(To::All, Message::Transactions(std::mem::take(&mut batch)));
                 bytes = 0;
             }

@@ -244,3 +244,34 @@ fn four_chains_agree_over_channels() {
     }
     all_threads.into_iter().for_each(Threads::join);
 }
+
+#[test]
+fn nothing_is_acknowledged_after_the_disk_has_failed() {
+    let disk = crate::disk::MemoryDisk::default();
+    let genesis = genesis_now(1);
+    let config = Config {
+        folder: "unused".into(),
+        settings: world::settings(genesis.clone()),
+        verify_threads: 1,
+        aborts_on_failure: false,
+    };
+    let disk_of_chain = Arc::new(disk.clone());
+    let (chain, _outbound, threads) =
+        Chain::start_on(disk_of_chain, config, world::validator(0)).unwrap();
+    chain
+        .submit(transfer(&genesis, 0, 0))
+        .blocking_recv()
+        .unwrap()
+        .unwrap();
+    let height = chain.tip().unwrap().header.height;
+    disk.fail_sync_after(0);
+    assert!(
+        chain
+            .submit(transfer(&genesis, 0, 1))
+            .blocking_recv()
+            .is_err()
+    );
+    assert_eq!(chain.tip().unwrap().header.height, height);
+    drop(chain);
+    threads.join();
+}

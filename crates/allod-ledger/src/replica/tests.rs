@@ -193,17 +193,18 @@ fn an_idle_network_costs_next_to_nothing() {
     assert!(steps < 4 * 12 * 8, "{steps} steps in twelve idle seconds");
 }
 
+/// Runs to just before a checkpoint, and lets the disk die after so many more changes.
 fn crash_one_after(changes: impl Iterator<Item = u64>) {
     for changes in changes {
         let mut world = World::new(1, 1);
-        for _ in 0..3 {
+        for _ in 0..CHECKPOINT_BLOCKS - 3 {
             world.offer();
-            world.run_for_ms(20);
+            world.run_for_ms(5);
         }
         world.disk(0).die_after(changes);
-        for _ in 0..70 {
+        for _ in 0..8 {
             world.offer();
-            world.run_for_ms(20);
+            world.run_for_ms(5);
             world.start(0);
         }
         world.assert_nothing_lost();
@@ -213,12 +214,12 @@ fn crash_one_after(changes: impl Iterator<Item = u64>) {
 
 #[test]
 fn one_validator_survives_a_crash_after_many_a_change() {
-    crash_one_after((0..400).step_by(41));
+    crash_one_after((0..70).step_by(9));
 }
 
 #[test]
 fn one_validator_survives_a_crash_after_every_single_change_slow() {
-    crash_one_after(0..400);
+    crash_one_after(0..70);
 }
 
 /// Plants a bug in many worlds; gives the first complaint of the checks.
