@@ -464,6 +464,27 @@ fn a_layer_that_breaks_off_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_registry_that_cannot_resume_sends_the_layer_again() {
+    let (image, count) = (Image::new(), AtomicUsize::new(0));
+    let layer = image.layer.clone();
+    let path = image.layer_path();
+    let server = image.with_layer(move |_| {
+        let whole = layer.len().to_string();
+        let sent = match count.fetch_add(1, Ordering::SeqCst) {
+            0 => &layer[..50_000],
+            _ => &layer[..],
+        };
+        Answer::raw(200, &[("Content-Length", &whole)], sent)
+    });
+    pull(&server).unwrap();
+    let asked = server
+        .requests()
+        .into_iter()
+        .filter(|request| request.path == path);
+    assert_eq!(asked.count(), 2);
+}
+
+#[test]
 fn images_too_large_for_this_machine_are_not_begun() {
     let small = Limits {
         layer_bytes_max: 1000,

@@ -234,6 +234,23 @@ pub(crate) fn skopeo(arguments: &[&str]) {
     );
 }
 
+/// `allod` with the password `correct horse`, as `htpasswd -B` writes it.
+const HTPASSWD: &str = "allod:$2y$05$KiHnCR/3jVi74vkMCJnqieVNKP05U3tHMS97Hk0EUGZGYqeD8niM2\n";
+
+/// Where `tests/setup.sh` unpacks the registry, unless it is installed.
+fn registry_program() -> PathBuf {
+    let fixtures = std::env::var_os("ALLOD_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fixtures"),
+        PathBuf::from,
+    );
+    let unpacked = fixtures.join("tools/usr/bin/docker-registry");
+    if unpacked.is_file() {
+        unpacked
+    } else {
+        "docker-registry".into()
+    }
+}
+
 /// Debian's registry on a free port, with its files in a directory of its own.
 pub(crate) struct Registry {
     process: Child,
@@ -254,16 +271,7 @@ impl Registry {
     fn start_with(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().to_str().unwrap();
-        let made = Command::new("htpasswd")
-            .args([
-                "-Bbc",
-                &format!("{root}/htpasswd"),
-                "allod",
-                "correct horse",
-            ])
-            .stderr(Stdio::null())
-            .status();
-        assert!(made.expect("apache2-utils is installed").success());
+        fs::write(directory.path().join("htpasswd"), HTPASSWD).unwrap();
         // The port could be taken between the two binds; then another one is tried.
         for _ in 0..10 {
             let address = TcpListener::bind("127.0.0.1:0")
@@ -279,7 +287,7 @@ impl Registry {
             let path = directory.path().join("config.yml");
             fs::write(&path, config).unwrap();
             let log = File::create(directory.path().join("log")).unwrap();
-            let mut process = Command::new("docker-registry")
+            let mut process = Command::new(registry_program())
                 .arg("serve")
                 .arg(&path)
                 .stdout(Stdio::null())

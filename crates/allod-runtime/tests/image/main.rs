@@ -1,7 +1,7 @@
 //! Images end to end: a real registry, hostile registries, hostile layers, hostile archives.
 //!
 //! The layers are unpacked as root, as in life: the tests need root, `docker-registry`,
-//! `skopeo`, `htpasswd`, `openssl`, `unshare` and `busybox-static`.
+//! `skopeo`, `openssl`, `unshare` and `busybox-static`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
