@@ -119,3 +119,6 @@ pub(crate) fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<(
     file.sync()?;
     disk.rename(&fresh, name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -176,3 +176,18 @@ proptest! {
         prop_assert_eq!(&recovered.frames[..], &written[..recovered.frames.len()]);
     }
 }
+
+#[test]
+fn the_format_is_frozen() {
+    let disk = MemoryDisk::default();
+    let (mut wal, _) = open(&disk, 3).unwrap();
+    wal.append(b"frozen").unwrap();
+    wal.sync().unwrap();
+    let bytes = crate::disk::read_whole(&disk, "wal-0000000000000003")
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        blake3::hash(&bytes[..160]).to_hex().as_str(),
+        "9cdb4bf3cbeec2c6a55648cec7158e8ec2ca2994baff486ef37319d22b3b18bc"
+    );
+}

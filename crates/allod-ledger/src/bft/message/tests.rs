@@ -118,3 +118,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_encoding_is_frozen() {
+    let digest = |bytes: &[u8]| blake3::hash(bytes).to_hex().to_string();
+    assert_eq!(
+        Message::Status(258).encode(),
+        [1, 4, 2, 1, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        digest(&Message::Vote(vote()).encode()),
+        "ed7bf62bf141b69a74cd762fb42dcdd44c3adfff40e25a1abb667f02ebc6f6e6"
+    );
+    let proposal = crate::bft::proposal_bytes(
+        &allod_state::NetworkId([7; 32]),
+        7,
+        2,
+        Some(1),
+        &BlockId([3; 32]),
+    );
+    assert_eq!(
+        digest(&proposal),
+        "59a254bfaba22b91a336b459c0730710d85ee09f93e019c88b18c81c5f2cebfd"
+    );
+}

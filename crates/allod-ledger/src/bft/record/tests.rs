@@ -67,3 +67,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_encoding_is_frozen() {
+    let frame = encode_frame(&records());
+    assert_eq!(
+        blake3::hash(&frame).to_hex().as_str(),
+        "71effd3cd937af4964b7fb0b313acafc96f9dbac66e1701f42c3db39b16f01f9"
+    );
+}
