@@ -6,5 +6,6 @@ pub(crate) mod executor;
 pub(crate) mod mount;
 pub(crate) mod rootfs;
 pub(crate) mod seccomp;
+pub(crate) mod seed;
 pub(crate) mod spec;
 pub(crate) mod user;

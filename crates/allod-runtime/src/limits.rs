@@ -44,6 +44,11 @@ pub const PATH_BYTES_MAX: usize = 1_024;
 /// Bytes of `/etc/passwd` or `/etc/group` of an image that are read to find a user.
 pub const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Files that a new volume takes over from an image.
+pub const SEED_ENTRIES_MAX: u64 = 200_000;
+/// Bytes that a new volume takes over from an image.
+pub const SEED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
 /// Smallest memory limit: below it the init process of a container cannot even start.
 pub const MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;
 /// Smallest processor share, in thousandths of a core.

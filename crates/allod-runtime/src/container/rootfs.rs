@@ -6,14 +6,15 @@
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 
 use super::mount::{self, Missing};
+use super::seed;
 use super::user::{self, Slot, User};
 use crate::layout::{Layout, SHIM_MOUNT_DIR};
 use crate::limits::FILES_BYTES_MAX;
@@ -201,7 +202,11 @@ impl Rootfs {
         }
         let base = self.slot.base();
         let target = mount::ensure_inside(self.root(), &volume.target, Missing::Directory, base)?;
-        adopt_ownership(&source, target.as_fd(), base)?;
+        if !volume.read_only {
+            // Through the descriptor: the path could lead elsewhere.
+            let place = format!("/proc/self/fd/{}", target.as_raw_fd());
+            seed::seed(&source, Path::new(&place), base)?;
+        }
         let flags = MountFlags {
             read_only: volume.read_only,
             no_exec: false,
@@ -303,9 +308,11 @@ fn enter_private_namespace() -> io::Result<()> {
     let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", slave)?;
     let size = (FILES_BYTES_MAX * 8).to_string();
-    let options = [("size", size.as_str()), ("mode", "711")];
+    let options = [("size", size.as_str()), ("mode", "711"), ("noswap", "")];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let tree = mount::new_file_system("tmpfs", &options, attributes)?;
+    // Kernels before 6.4 cannot keep secrets out of the swap.
+    let tree = mount::new_file_system("tmpfs", &options, attributes)
+        .or_else(|_| mount::new_file_system("tmpfs", &options[..2], attributes))?;
     mount::attach(
         tree.as_fd(),
         mount::open_place(Path::new(SHIM_MOUNT_DIR))?.as_fd(),
@@ -365,27 +372,4 @@ fn overlay(place: &Place, slot: Slot, lower: &str) -> io::Result<OwnedFd> {
     let tree = mount::new_file_system("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV)?;
     mount::attach(tree.as_fd(), mount::open_place(&private("rootfs"))?.as_fd())?;
     mount::open_place(&private("rootfs"))
-}
-
-/// A volume that is mounted for the first time belongs to whom the image says, as with Docker.
-fn adopt_ownership(volume: &Path, target: BorrowedFd<'_>, base: u32) -> io::Result<()> {
-    let is_new = std::fs::read_dir(volume)?.next().is_none();
-    let metadata = std::fs::metadata(volume)?;
-    if !is_new || metadata.uid() != 0 || metadata.gid() != 0 {
-        return Ok(());
-    }
-    let seen = rustix::fs::fstat(target)?;
-    // On disk a volume is numbered as inside, from 0 on.
-    let inside = |id: u32| {
-        id.checked_sub(base)
-            .filter(|id| *id < crate::limits::USER_RANGE)
-    };
-    let (Some(uid), Some(gid)) = (inside(seen.st_uid), inside(seen.st_gid)) else {
-        return Ok(());
-    };
-    std::os::unix::fs::chown(volume, Some(uid), Some(gid))?;
-    std::fs::set_permissions(
-        volume,
-        std::fs::Permissions::from_mode(seen.st_mode & 0o1777),
-    )
 }

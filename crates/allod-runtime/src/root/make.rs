@@ -18,6 +18,7 @@ use crate::container::executor::CommandExecutor;
 use crate::container::rootfs::{self, Rootfs, private};
 use crate::container::spec::{ProcessPlan, bundle};
 use crate::container::user::{self, Slot};
+use crate::image::LayerStore;
 use crate::journal::{self, Intent};
 use crate::network::AppTag;
 use crate::record::{Place, ProcessId, Record, State, now_ms};
@@ -114,7 +115,8 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status
     let logs = crate::logs::Writer::open(&place.logs(), spec.logs, host.reader_gid)
         .map_err(host_fault("open its logs"))?;
     let bundle = bundle(&host.layout, spec, &plan, slot);
-    let launched = launch(host, spec, &bundle)?;
+    let owner = (slot.base() + plan.user.uid, slot.base() + plan.user.gid);
+    let launched = launch(host, spec, &bundle, owner)?;
 
     let pid = launched.pid;
     let attachment = network
@@ -208,6 +210,10 @@ fn prepare(
     place: &Place,
     slot: Slot,
 ) -> Result<ProcessPlan, EndCause> {
+    // No layer goes between the look for it and its mount.
+    let layers =
+        LayerStore::open(host.layout.directory()).map_err(host_fault("open the layers"))?;
+    let _in_use = layers.in_use().map_err(host_fault("hold the layers"))?;
     let rootfs = Rootfs::mount(&host.layout, place, spec, slot)?;
     let wanted = spec.user.as_deref().unwrap_or(&spec.image.user);
     let user = user::resolve(rootfs.root(), wanted)
@@ -239,11 +245,17 @@ struct Launched {
     report: OwnedFd,
 }
 
+/// `owner` is the host's user and group of the first process: its outputs belong to it, because images open
+/// `/dev/stdout` by its path.
 fn launch(
     host: &Host,
     spec: &WorkloadSpec,
     bundle: &serde_json::Value,
+    (uid, gid): (u32, u32),
 ) -> Result<Launched, EndCause> {
+    // The first process is forked from here with the workload's outputs in place: what the container library has to
+    // say about itself must not appear among what the workload says.
+    let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     let step = "make the container";
     let text = serde_json::to_vec(bundle).map_err(host_fault(step))?;
     rootfs::write_private(&private("bundle/config.json"), &text, 0o600)
@@ -251,6 +263,14 @@ fn launch(
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(host_fault(step));
     let (stdout, stdout_writer) = pipe()?;
     let (stderr, stderr_writer) = pipe()?;
+    for output in [&stdout_writer, &stderr_writer] {
+        let (uid, gid) = (
+            rustix::fs::Uid::from_raw(uid),
+            rustix::fs::Gid::from_raw(gid),
+        );
+        rustix::fs::fchown(output, Some(uid), Some(gid))
+            .map_err(|errno| host_fault(step)(io::Error::from(errno)))?;
+    }
     let (report, report_writer) = pipe()?;
     let null = File::open("/dev/null").map_err(host_fault(step))?;
     let executor = CommandExecutor {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::host::{Host, absent_is_none, not_found, refuse};
 use super::shim::poll_readable;
-use crate::container::user;
+use crate::container::{seed, user};
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
 use crate::limits::KILL_WAIT_MS;
@@ -287,6 +287,7 @@ pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
             Intent::Create { .. } => {}
         }
     }
+    seed::sweep(&host.layout.volumes()).map_err(refuse("sweep the volumes"))?;
     list(host)?;
     Ok(())
 }

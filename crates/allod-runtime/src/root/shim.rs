@@ -65,6 +65,8 @@ impl Shim {
 
     /// Writes logs until the first process has ended, then records the end.
     pub(super) fn watch(mut self) {
+        // The workload was born with the host's ordinary score; its watcher shall outlive it.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
         if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
             let _ = rustix::stdio::dup2_stderr(&null);
         }

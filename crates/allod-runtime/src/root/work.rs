@@ -181,6 +181,11 @@ fn remove_layer(host: &Host, layer: LayerId) -> Result<(), Refusal> {
     if !path.exists() {
         return Err(not_found(layer));
     }
+    // Makers and unpackers hold it shared; a maker has its record written before it lets go.
+    let lock =
+        File::create(host.layout.layers().join("lock")).map_err(refuse("lock the layers"))?;
+    let exclusive = rustix::fs::FlockOperation::LockExclusive;
+    rustix::fs::flock(&lock, exclusive).map_err(refuse("lock the layers"))?;
     if let Some(id) = find_user(host, |record| record.layers.contains(&layer))? {
         return Err(Refusal::Busy {
             what: layer.to_string(),

@@ -248,5 +248,7 @@ fn lay_layer(layer: &Path) {
     std::fs::set_permissions(root.join("bin/bad-interpreter"), executable).unwrap();
     std::os::unix::fs::chown(root.join("home/app"), Some(1000), Some(1000)).unwrap();
     std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    std::fs::write(root.join("home/app/welcome"), "from the image").unwrap();
+    std::os::unix::fs::chown(root.join("home/app/welcome"), Some(1000), Some(1000)).unwrap();
     std::fs::write(layer.join("layer.json"), "{}").unwrap();
 }

@@ -205,7 +205,10 @@ fn volumes_outlive_workloads_and_stay_until_removed() {
         target: "/home/app".into(),
         read_only: false,
     };
-    let mut first = house.spec(1, "echo kept > /home/app/file; stat -c %u /home/app");
+    let mut first = house.spec(
+        1,
+        "echo kept > /home/app/file; stat -c %u /home/app; cat /home/app/welcome",
+    );
     // The image gives the directory to this user; a new volume follows it.
     first.user = Some("app".into());
     first.volumes = vec![mount.clone()];
@@ -213,7 +216,7 @@ fn volumes_outlive_workloads_and_stay_until_removed() {
     let (cause, output) = house.run(first);
     assert_eq!(
         (cause, output.as_str()),
-        (EndCause::Exited { code: 0 }, "1000")
+        (EndCause::Exited { code: 0 }, "1000\nfrom the image")
     );
     let busy = house.client.remove_volume(name.clone()).unwrap_err();
     assert!(
