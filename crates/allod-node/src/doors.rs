@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::agent::{BackendsOf, chain};
+use crate::ports::PickedPorts;
 
 /// For each app and service: the addresses wanted, and where each really listens or why it does not.
 pub(crate) type Listening =
@@ -25,6 +26,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// The ingress, the published ports and the resolver.
 pub(crate) struct Doors {
+    pub(crate) picked: Arc<PickedPorts>,
     pub(crate) resolver: Mutex<Resolver>,
     pub(crate) scopes: Mutex<BTreeMap<AppId, String>>,
     pub(crate) ingress: Ingress,
@@ -51,6 +53,12 @@ impl Doors {
         let mut ports = self.ports.lock().await;
         let table = Arc::clone(&self.published.borrow());
         let statuses = ports.apply(&table).await.to_vec();
+        self.picked.keep(statuses.iter().filter_map(|status| {
+            let address = status.state.as_ref().ok()?;
+            let key = &status.port.key;
+            let was_picked = status.port.listen.port() == 0;
+            was_picked.then(|| ((key.app.clone(), key.service.clone()), address.port()))
+        }));
         self.statuses.send_replace(Arc::new(statuses));
     }
 

@@ -18,6 +18,7 @@ mod lines;
 pub mod manifest;
 mod manifests;
 pub mod node;
+mod ports;
 mod registries;
 pub mod seal;
 mod signer;

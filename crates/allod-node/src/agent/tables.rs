@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::agent::sight::{Seen, Sight};
 use crate::lines::Lines;
 use crate::manifest::{self, Manifest};
+use crate::ports::PickedPorts;
 
 /// Which backends a workload was ever routed to by.
 pub(crate) type BackendsOf = Arc<Mutex<BTreeMap<WorkloadId, BTreeSet<BackendId>>>>;
@@ -28,6 +29,7 @@ pub(crate) struct Tables {
     pub(crate) upstreams: Vec<SocketAddr>,
     pub(crate) backends_of: BackendsOf,
     pub(crate) lines: Arc<Lines>,
+    pub(crate) picked: Arc<PickedPorts>,
     pub(crate) last: Sight,
 }
 
@@ -89,7 +91,11 @@ impl Tables {
                         manifest::Protocol::Tcp => Protocol::Tcp,
                         manifest::Protocol::Udp => Protocol::Udp,
                     };
-                    let listen = SocketAddr::new(ip, listen.port);
+                    let number = match listen.port {
+                        0 => self.picked.before(&manifest.app, name).unwrap_or(0),
+                        number => number,
+                    };
+                    let listen = SocketAddr::new(ip, number);
                     published.push(Published {
                         port: NetPort {
                             protocol,

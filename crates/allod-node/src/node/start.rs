@@ -35,6 +35,7 @@ use crate::limits::{
 use crate::lines::Lines;
 use crate::manifests::Manifests;
 use crate::node::Node;
+use crate::ports::PickedPorts;
 use crate::registries::Registries;
 use crate::signer::Signer;
 
@@ -126,7 +127,8 @@ impl Node {
         let lines = Lines::open(settings.places.runtime.clone(), dir.join("lines"))
             .map_err(file(dir.join("lines")))?;
         let lines = Arc::new(lines);
-        let (doors, tables) = open_doors(settings.ingress, &settings.resolv_conf, &lines)?;
+        let picked = Arc::new(PickedPorts::open(dir.join("ports")));
+        let (doors, tables) = open_doors(settings.ingress, &settings.resolv_conf, &lines, picked)?;
         let inner = Arc::new(Inner {
             node,
             signer: Signer::new(ledger.clone(), Arc::clone(&identity)),
@@ -209,6 +211,7 @@ fn open_doors(
     listeners: Vec<TcpListener>,
     resolv_conf: &str,
     lines: &Arc<Lines>,
+    picked: Arc<PickedPorts>,
 ) -> Result<(Doors, Tables), StartError> {
     let (routes, routes_seen) = watch::channel(Arc::new(Routes::new()));
     let (published, published_seen) = watch::channel(Arc::new(Vec::new()));
@@ -224,9 +227,11 @@ fn open_doors(
         upstreams,
         backends_of: Arc::clone(&backends_of),
         lines: Arc::clone(lines),
+        picked: Arc::clone(&picked),
         last: Sight::default(),
     };
     let doors = Doors {
+        picked,
         ingress,
         ports: Mutex::new(Ports::new(PortLimits::default())),
         published: published_seen,
