@@ -507,6 +507,9 @@ impl<S: Signer> Replica<S> {
         };
         let free = self.disk.free_bytes().map_err(io)?;
         let low = self.settings.space_low_bytes;
+        if !self.is_read_only && free >= low {
+            self.wal.mark()?;
+        }
         if !self.is_read_only && free < low {
             tracing::error!(
                 free_bytes = free,

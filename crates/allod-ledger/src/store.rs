@@ -12,6 +12,7 @@ mod backend;
 mod history;
 mod snapshot;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use allod_state::block::{Block, Header};
@@ -43,6 +44,7 @@ const TRANSACTIONS: TableDefinition<'_, &[u8; 32], (u64, u32)> =
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const GENESIS: &str = "genesis";
 const TIP: &str = "tip";
+const SEAL_DOMAIN: &str = "allod store value v1";
 const READ_MAX: usize = 256 * 1024 * 1024;
 
 /// Why the store cannot do what was asked.
@@ -143,10 +145,33 @@ pub struct StoredBlock {
     pub certificate: Certificate,
 }
 
+/// The open database. Closing it writes, and may stumble over damage that nobody has read yet.
+#[derive(Debug)]
+struct Handle(Option<Database>);
+
+impl std::ops::Deref for Handle {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0
+            .as_ref()
+            .expect("the database is taken out only when the handle is dropped")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if std::panic::catch_unwind(AssertUnwindSafe(move || drop(database))).is_err() {
+            tracing::error!("the store's file is damaged; it was not closed cleanly");
+        }
+    }
+}
+
 /// The open store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    database: Arc<Database>,
+    database: Arc<Handle>,
     network: NetworkId,
 }
 
@@ -157,13 +182,16 @@ impl Store {
     /// Where it is damaged, of another network, or the file system refuses.
     pub fn open(disk: &dyn Disk, genesis: &Genesis) -> Result<Self, StoreError> {
         let file = disk.open(FILE).map_err(redb::Error::Io).during("opening")?;
-        let database = redb::Builder::new()
-            .set_cache_size(STORE_CACHE_BYTES)
-            .create_with_backend(Backend::new(file))
-            .during("opening")?;
+        let database = guarded("file structure", 0, || {
+            let mut builder = redb::Builder::new();
+            builder.set_cache_size(STORE_CACHE_BYTES);
+            builder
+                .create_with_backend(Backend::new(file))
+                .during("opening")
+        })?;
         let network = genesis.network();
         let store = Self {
-            database: Arc::new(database),
+            database: Arc::new(Handle(Some(database))),
             network,
         };
         match store.meta(GENESIS)? {
@@ -204,6 +232,10 @@ impl Store {
     /// # Errors
     /// Where what is stored is not what a quorum decided.
     pub fn load(&self) -> Result<(State, Option<Tip>), StoreError> {
+        guarded("state", 0, || self.load_unguarded())
+    }
+
+    fn load_unguarded(&self) -> Result<(State, Option<Tip>), StoreError> {
         let Some(tip) = self.tip()? else {
             let bytes = self.meta(GENESIS)?.unwrap_or_default();
             let damaged = StoreError::Damaged {
@@ -335,6 +367,13 @@ impl Store {
     /// # Errors
     /// Where it cannot be read.
     pub fn block_bytes(&self, height: u64) -> Result<Option<(Vec<u8>, Certificate)>, StoreError> {
+        guarded("block", height, || self.block_bytes_unguarded(height))
+    }
+
+    fn block_bytes_unguarded(
+        &self,
+        height: u64,
+    ) -> Result<Option<(Vec<u8>, Certificate)>, StoreError> {
         let read = self.database.begin_read().during("reading")?;
         let blocks = read.open_table(BLOCKS).during("reading")?;
         let certificates = read.open_table(CERTIFICATES).during("reading")?;
@@ -343,13 +382,14 @@ impl Store {
         let (Some(block), Some(certificate)) = (block, certificate) else {
             return Ok(None);
         };
+        let block = open_at(BLOCKS, height, block.value(), "block")?.to_vec();
+        let certificate = open_at(CERTIFICATES, height, certificate.value(), "certificate")?;
         let damaged = |_| StoreError::Damaged {
             what: "certificate",
             height,
         };
-        let certificate =
-            codec::decode("certificate", READ_MAX, certificate.value()).map_err(damaged)?;
-        Ok(Some((block.value().to_vec(), certificate)))
+        let certificate = codec::decode("certificate", READ_MAX, certificate).map_err(damaged)?;
+        Ok(Some((block, certificate)))
     }
 
     /// Decided blocks from a height on, as many as one answer to a peer holds.
@@ -376,6 +416,10 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn outcome(&self, height: u64) -> Result<Option<Outcome>, StoreError> {
+        guarded("outcome", height, || self.outcome_unguarded(height))
+    }
+
+    fn outcome_unguarded(&self, height: u64) -> Result<Option<Outcome>, StoreError> {
         let read = self.database.begin_read().during("reading")?;
         let outcomes = read.open_table(OUTCOMES).during("reading")?;
         let Some(bytes) = outcomes.get(height).during("reading")? else {
@@ -385,7 +429,8 @@ impl Store {
             what: "outcome",
             height,
         };
-        codec::decode("outcome", READ_MAX, bytes.value())
+        let bytes = open_at(OUTCOMES, height, bytes.value(), "outcome")?;
+        codec::decode("outcome", READ_MAX, bytes)
             .map(Some)
             .map_err(damaged)
     }
@@ -395,12 +440,14 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn receipt(&self, id: &TransactionId) -> Result<Option<(u64, u32, Receipt)>, StoreError> {
-        let read = self.database.begin_read().during("reading")?;
-        let places = read.open_table(TRANSACTIONS).during("reading")?;
-        let place = places
-            .get(id.as_bytes())
-            .during("reading")?
-            .map(|place| place.value());
+        let place = guarded("place of a transaction", 0, || {
+            let read = self.database.begin_read().during("reading")?;
+            let places = read.open_table(TRANSACTIONS).during("reading")?;
+            Ok(places
+                .get(id.as_bytes())
+                .during("reading")?
+                .map(|place| place.value()))
+        })?;
         let Some((height, index)) = place else {
             return Ok(None);
         };
@@ -430,11 +477,41 @@ impl Store {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             other => other.during("reading")?,
         };
-        Ok(table
-            .get(name)
-            .during("reading")?
-            .map(|bytes| bytes.value().to_vec()))
+        let Some(sealed) = table.get(name).during("reading")? else {
+            return Ok(None);
+        };
+        let value = unseal("meta", name.as_bytes(), sealed.value());
+        let damaged = StoreError::Damaged {
+            what: "entry of the tip or genesis",
+            height: 0,
+        };
+        value.map(|value| Some(value.to_vec())).ok_or(damaged)
     }
+}
+
+/// redb panics on some damage to its file; to whoever reads, that is damage like any other.
+fn guarded<T>(
+    what: &'static str,
+    height: u64,
+    read: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    std::panic::catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or(Err(StoreError::Damaged { what, height }))
+}
+
+/// Takes the seal off a value of a height.
+fn open_at<'a>(
+    table: TableDefinition<'_, u64, &[u8]>,
+    height: u64,
+    sealed: &'a [u8],
+    what: &'static str,
+) -> Result<&'a [u8], StoreError> {
+    let value = unseal(
+        redb::TableHandle::name(&table),
+        &height.to_le_bytes(),
+        sealed,
+    );
+    value.ok_or(StoreError::Damaged { what, height })
 }
 
 fn write_rows(change: &WriteTransaction, rows: &[Write]) -> Result<(), StoreError> {
@@ -454,15 +531,38 @@ fn put(
     height: u64,
     bytes: &[u8],
 ) -> Result<(), StoreError> {
+    let sealed = seal(
+        redb::TableHandle::name(&table),
+        &height.to_le_bytes(),
+        bytes,
+    );
     let mut table = change.open_table(table).during("writing")?;
-    table.insert(height, bytes).during("writing")?;
+    table.insert(height, &sealed[..]).during("writing")?;
     Ok(())
 }
 
 fn put_meta(change: &WriteTransaction, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let sealed = seal("meta", name.as_bytes(), bytes);
     let mut table = change.open_table(META).during("writing")?;
-    table.insert(name, bytes).during("writing")?;
+    table.insert(name, &sealed[..]).during("writing")?;
     Ok(())
+}
+
+/// Adds a checksum over a value and the place it is stored at, which redb does not check on reading.
+fn seal(table: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut sealed = value.to_vec();
+    sealed.extend_from_slice(&codec::hash_parts(
+        SEAL_DOMAIN,
+        &[table.as_bytes(), key, value],
+    ));
+    sealed
+}
+
+/// The value under a seal, where the seal is whole.
+fn unseal<'a>(table: &str, key: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
+    let (value, sum) = sealed.split_last_chunk::<32>()?;
+    let is_whole = codec::hash_parts(SEAL_DOMAIN, &[table.as_bytes(), key, value]) == *sum;
+    is_whole.then_some(value)
 }
 
 /// The id of the block a tip stands for; genesis has its network's.

@@ -12,7 +12,8 @@
 //! followed by nothing that claims to have been written after it was synced, the log ends there,
 //! and the rest is cut off: nobody was told of it. Where a later good frame does claim so, synced
 //! bytes have changed on the disk. That is damage, not a crash, and the log is refused by name.
-//! One case cannot be told apart: damage to the very last synced frame looks like an unsynced one.
+//! Damage to the very last frame cannot be told from a crash; so a while after a sync an empty frame
+//! is written ([`Wal::mark`]), which says that everything before it had been synced.
 
 use std::io;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ pub struct Wal {
     key: [u8; 32],
     end: u64,
     synced: u64,
+    /// Up to where the last frame written says that everything is synced.
+    claimed: u64,
     /// How much of a new segment is written with zeros at once, so that a sync later only has to
     /// move data and no file-system metadata.
     prepared_bytes: u64,
@@ -146,6 +149,7 @@ impl Wal {
             key: key_of(&network, *last),
             end,
             synced: end,
+            claimed: 0,
             prepared_bytes,
         };
         wal.clear_after_end()?;
@@ -178,6 +182,7 @@ impl Wal {
             key,
             end,
             synced: end,
+            claimed: end,
             prepared_bytes,
         };
         wal.write_header()?;
@@ -216,7 +221,7 @@ impl Wal {
         }
     }
 
-    /// Writes one frame; it is on disk after the next [`Wal::sync`]. After an error the same frame
+    /// Writes one frame with something in it; it is on disk after the next [`Wal::sync`]. After an error the same frame
     /// may be written again.
     ///
     /// # Errors
@@ -227,7 +232,21 @@ impl Wal {
             .write_at(self.end, &frame)
             .map_err(self.io("appending to"))?;
         self.end = self.end.saturating_add(to_u64(frame.len()));
+        self.claimed = self.synced;
         Ok(())
+    }
+
+    /// Writes an empty frame that vouches for everything synced, unless the last frame does. It
+    /// needs no sync of its own: until it is on disk, nothing is worse than without it.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn mark(&mut self) -> Result<(), WalError> {
+        if self.claimed == self.synced || self.synced != self.end {
+            Ok(())
+        } else {
+            self.append(&[])
+        }
     }
 
     /// Puts every frame on the disk.
@@ -327,7 +346,9 @@ fn read_segment(
     let mut at = HEADER;
     while let Some(frame) = decode_frame(&key, &bytes, at) {
         at = frame.next;
-        frames.push(frame.payload);
+        if !frame.payload.is_empty() {
+            frames.push(frame.payload);
+        }
     }
     if claims_synced(&key, &bytes, at) {
         return Err(WalError::Damaged {

@@ -90,6 +90,30 @@ impl MemoryDisk {
         self.inner().syncs_ignored = true;
     }
 
+    /// Another disk with the same durable content.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let inner = self.inner();
+        let files = inner.files.iter().map(|(name, content)| {
+            let durable = content.durable.clone();
+            (
+                name.clone(),
+                Content {
+                    current: durable.clone(),
+                    durable,
+                    pending: Vec::new(),
+                },
+            )
+        });
+        let files = files.collect();
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                files,
+                ..Inner::default()
+            })),
+        }
+    }
+
     /// How many syncs there were.
     #[must_use]
     pub fn syncs(&self) -> u64 {

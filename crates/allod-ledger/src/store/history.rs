@@ -3,7 +3,7 @@
 use allod_state::block::Block;
 use redb::{Durability, ReadableTable};
 
-use super::{BLOCKS, CERTIFICATES, During, OUTCOMES, Store, StoreError, TRANSACTIONS};
+use super::{BLOCKS, CERTIFICATES, During, OUTCOMES, Store, StoreError, TRANSACTIONS, open_at};
 use crate::limits::PRUNED_PER_CALL_MAX;
 
 impl Store {
@@ -70,6 +70,6 @@ fn first(
     };
     Ok(Some((
         height,
-        Block::from_bytes(bytes.value()).map_err(damaged)?,
+        Block::from_bytes(open_at(BLOCKS, height, bytes.value(), "block")?).map_err(damaged)?,
     )))
 }

@@ -86,7 +86,12 @@ impl Store {
             what: "tip",
             height: 0,
         };
-        let tip: Tip = codec::decode("tip", super::READ_MAX, tip.value()).map_err(damaged)?;
+        let tip =
+            super::unseal("meta", TIP.as_bytes(), tip.value()).ok_or(StoreError::Damaged {
+                what: "tip",
+                height: 0,
+            })?;
+        let tip: Tip = codec::decode("tip", super::READ_MAX, tip).map_err(damaged)?;
         let rows = read.open_table(ROWS).during("reading")?;
         let mut chunks = Vec::new();
         let mut chunk: Vec<Row> = Vec::new();

@@ -230,3 +230,33 @@ fn a_block_out_of_order_is_refused() {
         Err(StoreError::OutOfOrder { height: 1, tip: 1 })
     ));
 }
+
+/// What a reader finds: the root, the blocks and the receipts.
+fn read_all(disk: &MemoryDisk) -> Result<Vec<String>, StoreError> {
+    let store = Store::open(disk, &genesis(1, 0))?;
+    let mut found = vec![store.load()?.0.root().to_string()];
+    for height in 1..=4 {
+        found.push(format!("{:?}", store.block(height)?));
+        found.push(format!("{:?}", store.outcome(height)?));
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_the_file_is_never_served() {
+    let (disk, _) = chain(4);
+    let truth = read_all(&disk).unwrap();
+    let len = disk.file_len(FILE);
+    let mut noticed = 0;
+    let mut at = 0;
+    while at < len {
+        let copy = disk.fork();
+        copy.flip(FILE, at, 0x40);
+        match read_all(&copy) {
+            Ok(found) => assert_eq!(found, truth, "byte {at}"),
+            Err(_) => noticed += 1,
+        }
+        at += 97;
+    }
+    assert!(noticed > 0);
+}
