@@ -8,7 +8,7 @@ use std::time::Duration;
 use allod_net::published::PortStatus;
 use allod_net::resolver::Resolver;
 use allod_net::{BackendId, Ingress, Ports, Published};
-use allod_runtime::{Client, WorkloadId};
+use allod_runtime::{Client, ResolverSockets, WorkloadId};
 use allod_state::AppId;
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
@@ -101,7 +101,7 @@ impl Doors {
         scope: String,
         runtime: &Client,
     ) -> Result<(), String> {
-        let mut scopes = self.scopes.lock().await;
+        let scopes = self.scopes.lock().await;
         if scopes.contains_key(&app) {
             return Ok(());
         }
@@ -112,12 +112,23 @@ impl Doors {
             Ok(Err(error)) => return Err(chain(&error)),
             Err(_) => return Err("the node is shutting down".to_owned()),
         };
-        let mut resolver = self.resolver.lock().await;
-        resolver
-            .open(&scope, sockets.datagrams, sockets.listener)
-            .map_err(|error| format!("the resolver's sockets: {error}"))?;
-        scopes.insert(app, scope);
+        drop(scopes);
+        self.resolve_on(app, scope, sockets).await;
         Ok(())
+    }
+
+    /// Answers an app's names on sockets that are bound inside its network.
+    pub(crate) async fn resolve_on(&self, app: AppId, scope: String, sockets: ResolverSockets) {
+        let mut scopes = self.scopes.lock().await;
+        let opened = self
+            .resolver
+            .lock()
+            .await
+            .open(&scope, sockets.datagrams, sockets.listener);
+        match opened {
+            Ok(()) => drop(scopes.insert(app, scope)),
+            Err(error) => tracing::warn!(%error, %app, "an app's names cannot be answered yet"),
+        }
     }
 
     /// Whether an app's names are answered. A moment in which it is being changed counts as yes.

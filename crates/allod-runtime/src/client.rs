@@ -63,14 +63,37 @@ impl Client {
 
     /// Makes and starts a workload. When this returns an error, nothing of it is left.
     pub fn create(&self, spec: WorkloadSpec) -> Result<Status, ClientError> {
+        Ok(self.create_with_resolver(spec)?.0)
+    }
+
+    /// Makes and starts a workload, and hands over the sockets of its app's resolver where nobody holds them: they
+    /// were bound before it started, so that what it asks at once is answered.
+    pub fn create_with_resolver(
+        &self,
+        spec: WorkloadSpec,
+    ) -> Result<(Status, Option<ResolverSockets>), ClientError> {
+        let stream = self.connect()?;
         let wait = Duration::from_millis(limits::CREATE_TIMEOUT_MS);
-        expect_status(self.ask_within(
-            &Request::Create {
-                spec: Box::new(spec),
-            },
-            &[],
-            wait,
-        )?)
+        stream
+            .set_read_timeout(Some(wait))
+            .map_err(ClientError::Broken)?;
+        let request = Request::Create {
+            spec: Box::new(spec),
+        };
+        let frame = exchange(&stream, &request, &[])?;
+        let answer: Answer = frame.parse().map_err(ClientError::Broken)?;
+        let Answer::Made { status, gateway } = refused(answer)? else {
+            return Err(ClientError::Unexpected);
+        };
+        let mut fds = frame.fds.into_iter();
+        let sockets = gateway.and_then(|gateway| {
+            Some(ResolverSockets {
+                gateway,
+                datagrams: UdpSocket::from(fds.next()?),
+                listener: TcpListener::from(fds.next()?),
+            })
+        });
+        Ok((status, sockets))
     }
 
     /// All workloads of the installation, whatever their phase. Always the truth of the moment.

@@ -103,6 +103,11 @@ pub(crate) enum Answer {
     Status {
         status: Status,
     },
+    /// A workload was made. With a gateway, the sockets of its app's resolver come along: datagrams first.
+    Made {
+        status: Status,
+        gateway: Option<Ipv4Addr>,
+    },
     Statuses {
         statuses: Vec<Status>,
     },

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use allod_runtime::{Client, ClientError, Image, Refusal, Status, Usage, WorkloadId};
+use allod_runtime::{
+    Client, ClientError, Image, Refusal, ResolverSockets, Status, Usage, WorkloadId,
+};
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::{EndCause, Lease, Report, ReportLease};
 use allod_state::limits::EVIDENCE_ITEMS_MAX;
@@ -118,10 +120,9 @@ impl Agent {
         let scope = resolver_scope(&self.seen.borrow(), app);
         self.carry_out(id, async move {
             match spawn_blocking(move || create(&runtime, spec)).await {
-                Ok(Ok(status)) => {
-                    // The app's network exists from its first replica on; the next look tries again if this fails.
-                    if let Err(error) = inner.doors.resolve_for(app, scope, &inner.runtime).await {
-                        tracing::warn!(%error, "an app's names are not answered yet");
+                Ok(Ok((status, sockets))) => {
+                    if let Some(sockets) = sockets {
+                        inner.doors.resolve_on(app, scope, sockets).await;
                     }
                     Done::Started(status)
                 }
@@ -348,10 +349,13 @@ const NOBODY: WorkloadId = WorkloadId {
 };
 
 /// Creates a workload; one that is there already, from before a restart of this agent, is what was wanted.
-fn create(runtime: &Client, spec: allod_runtime::WorkloadSpec) -> Result<Status, ClientError> {
+fn create(
+    runtime: &Client,
+    spec: allod_runtime::WorkloadSpec,
+) -> Result<(Status, Option<ResolverSockets>), ClientError> {
     let id = spec.id;
-    match runtime.create(spec) {
-        Err(ClientError::Refused(Refusal::Exists { .. })) => runtime.status(id),
+    match runtime.create_with_resolver(spec) {
+        Err(ClientError::Refused(Refusal::Exists { .. })) => Ok((runtime.status(id)?, None)),
         other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ use crate::container::spec::{ProcessPlan, bundle};
 use crate::container::user::{self, Slot};
 use crate::image::LayerStore;
 use crate::journal::{self, Intent};
-use crate::network::AppTag;
+use crate::network::{AppTag, ResolverSockets};
 use crate::record::{Place, ProcessId, Record, State, now_ms};
 use crate::request::{Answer, Refusal};
 use crate::workload::{EndCause, Phase, StartFault, Status, WorkloadSpec};
@@ -66,11 +66,23 @@ pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Re
     };
     let made = make(host, spec, &place);
     match made {
-        Ok((shim, status)) => {
+        Ok(Made {
+            shim,
+            status,
+            resolver,
+        }) => {
             journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
             // Whoever asked may be gone; the workload is there all the same.
-            let _ = wire::send(&stream, &Answer::Status { status }, &[]);
-            drop(stream);
+            let answer = Answer::Made {
+                status,
+                gateway: resolver.as_ref().map(|sockets| *sockets.address.ip()),
+            };
+            let fds: Vec<_> = resolver
+                .iter()
+                .flat_map(|sockets| [sockets.udp.as_fd(), sockets.tcp.as_fd()])
+                .collect();
+            let _ = wire::send(&stream, &answer, &fds);
+            drop((stream, resolver));
             shim.watch();
             drop(lock);
             Ok(())
@@ -92,7 +104,16 @@ fn host_fault<E: std::error::Error>(step: &'static str) -> impl FnOnce(E) -> End
     }
 }
 
-fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status), EndCause> {
+/// A workload that runs.
+struct Made {
+    shim: Shim,
+    status: Status,
+    /// The sockets of its app's resolver, unless somebody holds them already. They are bound before the first process
+    /// starts, so that a question it asks at once waits for its answer instead of being refused.
+    resolver: Option<ResolverSockets>,
+}
+
+fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCause> {
     if spec.args().is_empty() {
         return Err(EndCause::StartFailed {
             fault: StartFault::NoCommand,
@@ -122,6 +143,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status
     let attachment = network
         .attach(AppTag(spec.app), spec.id, pid.cast_unsigned())
         .map_err(host_fault("attach it to the network"))?;
+    let resolver = network.resolver_sockets(&AppTag(spec.app)).ok();
     rootfs::write_network_files(&spec.hostname, attachment.address, attachment.gateway)
         .map_err(host_fault("write its resolver configuration"))?;
     let Launched {
@@ -154,7 +176,11 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<(Shim, Status
         service: spec.service.clone(),
         phase,
     };
-    Ok((shim, status))
+    Ok(Made {
+        shim,
+        status,
+        resolver,
+    })
 }
 
 /// Leaves everything that this process could be ended by, and writes down what it is about to do.
