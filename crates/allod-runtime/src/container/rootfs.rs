@@ -204,7 +204,7 @@ impl Rootfs {
         let target = mount::ensure_inside(self.root(), &volume.target, Missing::Directory, base)?;
         if !volume.read_only {
             // Through the descriptor: the path could lead elsewhere.
-            let place = format!("/proc/self/fd/{}", target.as_raw_fd());
+            let place = format!("/proc/self/fd/{}/.", target.as_raw_fd());
             seed::seed(&source, Path::new(&place), base)?;
         }
         let flags = MountFlags {

@@ -34,7 +34,11 @@ pub(crate) fn seed(volume: &Path, source: &Path, base: u32) -> io::Result<()> {
     if result.is_err() {
         let _ = fs::remove_dir_all(&unfinished);
     }
-    result
+    match result {
+        // Another workload was faster, and has put the same there.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => other,
+    }
 }
 
 /// Removes what interrupted copies have left among the volumes.

@@ -15,9 +15,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use caps::{CapSet, Capability};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::process::{Gid, Pid, Uid, WaitOptions};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
+use rustix::termios::Winsize;
 use rustix::thread::ThreadNameSpaceType;
 
 use super::host::{Host, refuse};
@@ -26,7 +28,7 @@ use super::remove;
 use super::shim::poll_readable;
 use crate::container::rootfs::private;
 use crate::container::spec::{ProcessPlan, open_files};
-use crate::container::user;
+use crate::container::user::{self, Slot, User};
 use crate::request::{Answer, ExecEnd, ExecSpec, Refusal};
 use crate::sys::{self, Fork};
 use crate::workload::{EndCause, StartFault};
@@ -52,6 +54,10 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
     let pid = record_pid(&state.phase).ok_or_else(stopped)?;
     let plan = adapt(plan, exec, pid)?;
     let stdio = Stdio::open(exec.terminal).map_err(refuse("open its standard streams"))?;
+    stdio
+        .inner
+        .give_to(Slot(record.user_slot).base(), &plan.user)
+        .map_err(refuse("give it its standard streams"))?;
     let joining = host.group(&exec.id).open_for_joining();
     let gate = Gate {
         host,
@@ -61,10 +67,11 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
         joining: joining.map_err(refuse("open its control group"))?,
     };
     let running = gate.open(stdio.inner)?;
-    let fds: Vec<_> = stdio.outer.iter().map(AsFd::as_fd).collect();
+    let outer = stdio.outer.take().map_err(refuse("take its terminal"))?;
+    let fds: Vec<_> = outer.iter().map(AsFd::as_fd).collect();
     wire::send(stream, &Answer::ExecStarted, &fds).map_err(refuse("answer"))?;
     drop(fds);
-    drop(stdio.outer);
+    drop(outer);
     // A client that hangs up does not want it any more.
     let [has_ended, _has_hung_up] =
         poll_readable([Some(running.result.as_fd()), Some(stream.as_fd())], None);
@@ -157,8 +164,15 @@ fn set_variable(env: &mut Vec<(String, String)>, name: &str, value: &str) {
 /// Both sides of the standard streams.
 struct Stdio {
     /// For the client.
-    outer: Vec<OwnedFd>,
+    outer: Outer,
     inner: Inner,
+}
+
+/// What the client gets.
+enum Outer {
+    Pipes([OwnedFd; 3]),
+    /// The terminal is made inside; this is where its master comes out.
+    Terminal(UnixStream),
 }
 
 /// What the command gets.
@@ -168,7 +182,10 @@ enum Inner {
         stdout: OwnedFd,
         stderr: OwnedFd,
     },
-    Terminal(OwnedFd),
+    Terminal {
+        size: Winsize,
+        master_to: UnixStream,
+    },
 }
 
 impl Stdio {
@@ -178,7 +195,7 @@ impl Stdio {
             let (stdout_reader, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
             let (stderr_reader, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
             return Ok(Self {
-                outer: vec![stdin_writer, stdout_reader, stderr_reader],
+                outer: Outer::Pipes([stdin_writer, stdout_reader, stderr_reader]),
                 inner: Inner::Pipes {
                     stdin,
                     stdout,
@@ -186,23 +203,54 @@ impl Stdio {
                 },
             });
         };
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags)?;
-        unlockpt(&master)?;
-        let inner = ioctl_tiocgptpeer(&master, flags)?;
-        let size = rustix::termios::Winsize {
+        let (master_from, master_to) = UnixStream::pair()?;
+        let size = Winsize {
             ws_row: rows,
             ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
-        rustix::termios::tcsetwinsize(&master, size)?;
         Ok(Self {
-            outer: vec![master],
-            inner: Inner::Terminal(inner),
+            outer: Outer::Terminal(master_from),
+            inner: Inner::Terminal { size, master_to },
         })
     }
 }
+
+impl Outer {
+    /// The descriptors for the client, once the command runs.
+    fn take(self) -> io::Result<Vec<OwnedFd>> {
+        match self {
+            Self::Pipes(pipes) => Ok(pipes.into()),
+            Self::Terminal(master_from) => Ok(wire::receive(&master_from)?.fds),
+        }
+    }
+}
+
+/// Makes a terminal in the container's own instance, so that it has a name there. Nothing that a
+/// tenant could have put in its place is opened: the instance is recognised by its file system,
+/// in which only the kernel makes files.
+fn open_terminal(size: Winsize, master_to: &UnixStream, user: &User) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let instance = rustix::fs::openat2(rustix::fs::CWD, "/dev/pts", flags, Mode::empty(), resolve)?;
+    if rustix::fs::fstatfs(&instance)?.f_type != DEVPTS_MAGIC {
+        let text = "/dev/pts is not the container's terminals";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::openat(&instance, "ptmx", flags, Mode::empty())?;
+    unlockpt(&master)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = ioctl_tiocgptpeer(&master, flags)?;
+    std::os::unix::fs::fchown(&terminal, Some(user.uid), None)?;
+    rustix::termios::tcsetwinsize(&master, size)?;
+    wire::send(master_to, &(), &[master.as_fd()])?;
+    Ok(terminal)
+}
+
+/// What the kernel calls the file system of terminals.
+const DEVPTS_MAGIC: rustix::fs::FsWord = 0x1cd1;
 
 /// What is needed to let a command in.
 struct Gate<'a> {
@@ -276,15 +324,19 @@ impl Gate<'_> {
         if let Err(error) = self.enter() {
             return tell("enter its namespaces", &error);
         }
+        let streams = match inner.settle(&self.plan.user) {
+            Ok(streams) => streams,
+            Err(error) => return tell("make its terminal", &error),
+        };
         match sys::fork_again() {
             Err(error) => tell("fork inside", &error),
             Ok(Fork::Child) => {
-                let (step, error) = self.become_command(inner);
+                let (step, error) = self.become_command(streams);
                 tell(step, &error);
                 sys::exit_now(127)
             }
             Ok(Fork::Parent(pid)) => {
-                drop((inner, report));
+                drop((streams, report));
                 let status = loop {
                     match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
                         Ok(Some((_, status))) => break status.as_raw(),
@@ -311,13 +363,20 @@ impl Gate<'_> {
             | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
             | ThreadNameSpaceType::CONTROL_GROUP;
         rustix::thread::move_into_thread_name_spaces(self.init.as_fd(), all)?;
-        Ok(())
+        // The host's root is nobody inside, and what it made would belong to nobody. Becoming
+        // the container's root keeps all rights inside, and none outside.
+        let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+        // Changing the user has undone both.
+        sys::die_with_parent()?;
+        sys::become_undumpable()
     }
 
     /// In the command: gives up everything, in an order in which each step is still allowed.
     /// Comes back only with what went wrong.
-    fn become_command(&self, inner: Inner) -> (&'static str, io::Error) {
-        if let Err(error) = take_stdio(inner) {
+    fn become_command(&self, streams: Streams) -> (&'static str, io::Error) {
+        if let Err(error) = take_stdio(&streams) {
             return ("take over its standard streams", error);
         }
         if let Err(error) = std::env::set_current_dir(&self.plan.working_dir) {
@@ -350,7 +409,7 @@ impl Gate<'_> {
     }
 
     fn give_up_rights(&self) -> io::Result<()> {
-        use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+        use rustix::process::{Resource, Rlimit, setrlimit};
         let (soft, hard) = open_files();
         let files = Rlimit {
             current: Some(soft),
@@ -383,7 +442,7 @@ impl Gate<'_> {
         let gid = Gid::from_raw(user.gid);
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         let uid = Uid::from_raw(user.uid);
-        // From host root to user 0 of the namespace, capabilities stay; to others, they go.
+        // As user 0 of the namespace, capabilities stay; as another, they go.
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         let held = if user.uid == 0 {
             kept.into_iter().collect()
@@ -423,25 +482,56 @@ impl Gate<'_> {
     }
 }
 
-fn take_stdio(inner: Inner) -> io::Result<()> {
-    rustix::process::setsid()?;
-    match &inner {
-        Inner::Pipes {
+/// Standard input, output and error as the command has them.
+enum Streams {
+    Pipes([OwnedFd; 3]),
+    Terminal(OwnedFd),
+}
+
+impl Inner {
+    /// Outside: makes pipes the user's own, as programs open `/dev/stdout` by its path.
+    fn give_to(&self, base: u32, user: &User) -> io::Result<()> {
+        let Self::Pipes {
             stdin,
             stdout,
             stderr,
-        } => {
-            rustix::stdio::dup2_stdin(stdin)?;
-            rustix::stdio::dup2_stdout(stdout)?;
-            rustix::stdio::dup2_stderr(stderr)?;
+        } = self
+        else {
+            return Ok(());
+        };
+        for pipe in [stdin, stdout, stderr] {
+            std::os::unix::fs::fchown(pipe, Some(base + user.uid), Some(base + user.gid))?;
         }
-        Inner::Terminal(terminal) => {
-            sys::take_terminal(terminal.as_fd())?;
-            rustix::stdio::dup2_stdin(terminal)?;
-            rustix::stdio::dup2_stdout(terminal)?;
-            rustix::stdio::dup2_stderr(terminal)?;
+        Ok(())
+    }
+
+    /// Inside: makes what can only be made there.
+    fn settle(self, user: &User) -> io::Result<Streams> {
+        match self {
+            Self::Pipes {
+                stdin,
+                stdout,
+                stderr,
+            } => Ok(Streams::Pipes([stdin, stdout, stderr])),
+            Self::Terminal { size, master_to } => {
+                open_terminal(size, &master_to, user).map(Streams::Terminal)
+            }
         }
     }
+}
+
+fn take_stdio(streams: &Streams) -> io::Result<()> {
+    rustix::process::setsid()?;
+    let [stdin, stdout, stderr] = match streams {
+        Streams::Pipes([stdin, stdout, stderr]) => [stdin, stdout, stderr],
+        Streams::Terminal(terminal) => {
+            sys::take_terminal(terminal.as_fd())?;
+            [terminal, terminal, terminal]
+        }
+    };
+    rustix::stdio::dup2_stdin(stdin)?;
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)?;
     Ok(())
 }
 

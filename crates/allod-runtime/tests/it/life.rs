@@ -270,7 +270,7 @@ fn exec_joins_everything_the_workload_is_in() {
 
     let (code, text) = exec(&house, exec_spec(id, "kill -9 $$"));
     assert_eq!((code, text.as_str()), (137, ""));
-    let mut other = exec_spec(id, "id -u; id -G; pwd; echo $HOME");
+    let mut other = exec_spec(id, "id -u; id -G; pwd; echo $HOME > /dev/stdout");
     other.user = Some("app".into());
     other.working_dir = Some("/data".into());
     assert_eq!(
@@ -300,7 +300,7 @@ fn exec_with_a_terminal_is_interactive_and_resizes() {
     house.client.create(spec).unwrap();
     let mut terminal = exec_spec(
         id,
-        "stty size; read line; stty size; echo got $line; exit 3",
+        "tty; stty size; read line; stty size; echo got $line; exit 3",
     );
     terminal.terminal = Some((24, 80));
     let exec = house.client.exec(terminal).unwrap();
@@ -311,6 +311,7 @@ fn exec_with_a_terminal_is_interactive_and_resizes() {
     let mut writer = std::fs::File::from(master.try_clone().unwrap());
     writer.write_all(b"typed\n").unwrap();
     let text = read_all(master);
+    assert!(text.contains("/dev/pts/0"), "{text}");
     assert!(text.contains("50 132"), "{text}");
     assert!(text.contains("got typed"), "{text}");
     assert_eq!(exec.end.wait().unwrap(), ExecEnd::Exited { code: 3 });
