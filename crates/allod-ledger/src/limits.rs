@@ -97,3 +97,5 @@ pub const SYNC_BACKOFF_MS: u64 = 2_000;
 pub const SYNC_BACKOFF_MS_MAX: u64 = 300_000;
 /// Transactions in one message.
 pub const TRANSACTIONS_PER_MESSAGE_MAX: usize = 4_096;
+/// Good signatures remembered at one height.
+pub const SIGNATURES_REMEMBERED_MAX: usize = 4_096;

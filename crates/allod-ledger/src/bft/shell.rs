@@ -20,10 +20,7 @@ use super::message::{
     value_from_engine,
 };
 use super::record::Record;
-use super::verify::{
-    sign_bytes_of_proposal, sign_bytes_of_vote, verify_commit, verify_message, verify_polka,
-    verify_round,
-};
+use super::verify::{Verifier, sign_bytes_of_proposal, sign_bytes_of_vote};
 use super::{Action, Alarm, Config, Equivocation, Signer};
 
 /// Tells records of one height apart.
@@ -52,6 +49,7 @@ pub(crate) struct Shell<S> {
     pub(crate) config: Config,
     pub(crate) signer: S,
     pub(crate) guard: SignGuard,
+    verifier: Verifier,
     pub(crate) now_ms: u64,
     pub(crate) timers: Vec<Timer>,
     pub(crate) values: BTreeMap<BlockId, Held>,
@@ -78,6 +76,7 @@ impl<S: Signer> Shell<S> {
             config,
             signer,
             guard,
+            verifier: Verifier::new(config.network),
             now_ms: 0,
             timers: Vec::new(),
             values: BTreeMap::new(),
@@ -105,6 +104,7 @@ impl<S: Signer> Shell<S> {
         self.muted_at = None;
         self.written.clear();
         self.values_written.clear();
+        self.verifier.forget();
         self.guard.raise_floor(next);
     }
 
@@ -114,26 +114,21 @@ impl<S: Signer> Shell<S> {
             E::SignVote(vote, r) => r.resume_with(self.sign_vote(vote)?),
             E::SignProposal(proposal, r) => r.resume_with(self.sign_proposal(proposal)?),
             E::VerifySignature(message, key, r) => {
-                r.resume_with(verify_message(&self.config.network, &message, &key))
+                r.resume_with(self.verifier.message(&message, &key))
             }
-            E::VerifyCommitCertificate(certificate, members, params, r) => r.resume_with(
-                verify_commit(&self.config.network, &certificate, &members, params),
-            ),
+            E::VerifyCommitCertificate(certificate, members, params, r) => {
+                r.resume_with(self.verifier.commit(&certificate, &members, params))
+            }
             E::VerifyExtendedCommitCertificate(certificate, members, params, _, r) => {
                 let plain = certificate.trim_vote_extensions();
-                r.resume_with(verify_commit(
-                    &self.config.network,
-                    &plain,
-                    &members,
-                    params,
-                ))
+                r.resume_with(self.verifier.commit(&plain, &members, params))
             }
-            E::VerifyPolkaCertificate(certificate, members, params, r) => r.resume_with(
-                verify_polka(&self.config.network, &certificate, &members, params),
-            ),
-            E::VerifyRoundCertificate(certificate, members, params, r) => r.resume_with(
-                verify_round(&self.config.network, &certificate, &members, params),
-            ),
+            E::VerifyPolkaCertificate(certificate, members, params, r) => {
+                r.resume_with(self.verifier.polka(&certificate, &members, params))
+            }
+            E::VerifyRoundCertificate(certificate, members, params, r) => {
+                r.resume_with(self.verifier.round(&certificate, &members, params))
+            }
             E::ExtendVote(_, _, _, _, r) => r.resume_with(None),
             E::VerifyVoteExtension(_, _, _, _, _, _, r) => r.resume_with(Ok(())),
             order => {
@@ -329,7 +324,10 @@ impl<S: Signer> Shell<S> {
                 if is_new {
                     self.append(Record::Signed(signed));
                 }
-                Ok(Seal(self.signer.sign(message)))
+                let signature = self.signer.sign(message);
+                self.verifier
+                    .made(&self.signer.public_key(), message, &signature);
+                Ok(Seal(signature))
             }
             Err(conflict) => {
                 self.muted_at = Some(signed.height);

@@ -1,4 +1,8 @@
 //! Checks signatures and certificates for the engine.
+//!
+//! The engine asks for the same signature more than once: for a vote when it comes, and again for
+//! the certificate it becomes part of. What was found good at this height is remembered by the hash
+//! of key, message and signature together.
 #![expect(
     clippy::result_large_err,
     reason = "the engine asks for its own error type"
@@ -7,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use allod_state::certificate::{VoteKind, vote_bytes};
-use allod_state::{NetworkId, PublicKey};
+use allod_state::{NetworkId, PublicKey, Signature, codec};
 use malachite_consensus::{ConsensusMsg, ThresholdParams};
 use malachite_types::{
     CertificateError, CommitCertificate, PolkaCertificate, RoundCertificate, RoundCertificateType,
@@ -17,6 +21,7 @@ use malachite_types::{
 use super::context::{Address, Context, Members, Proposal, Vote};
 use super::message::{kind_from_engine, round_number, value_from_engine};
 use super::proposal_bytes;
+use crate::limits::SIGNATURES_REMEMBERED_MAX;
 
 type Verified = Result<(), CertificateError<Context>>;
 
@@ -46,91 +51,141 @@ pub(crate) fn sign_bytes_of_vote(network: &NetworkId, vote: &Vote) -> Vec<u8> {
     )
 }
 
-/// Whether `key` signed the message.
-pub(crate) fn verify_message(
-    network: &NetworkId,
-    message: &SignedMessage<Context, ConsensusMsg<Context>>,
-    key: &PublicKey,
-) -> bool {
-    let bytes = match &message.message {
-        ConsensusMsg::Vote(vote) => sign_bytes_of_vote(network, vote),
-        ConsensusMsg::Proposal(proposal) => sign_bytes_of_proposal(network, proposal),
-    };
-    key.verify(&bytes, &message.signature.0).is_ok()
+/// Checks signatures of one height.
+pub(crate) struct Verifier {
+    network: NetworkId,
+    good: BTreeSet<[u8; 32]>,
 }
 
-/// Whether a quorum of `members` precommitted.
-pub(crate) fn verify_commit(
-    network: &NetworkId,
-    certificate: &CommitCertificate<Context>,
-    members: &Members,
-    params: ThresholdParams,
-) -> Verified {
-    let (height, round) = (certificate.height.0, round_number(certificate.round));
-    let block = Some(&certificate.value_id);
-    let message = vote_bytes(network, VoteKind::Precommit, height, round, block);
-    let mut tally = Tally::new(members);
-    for one in &certificate.commit_signatures {
-        tally.add(one.address)?;
-        if one.address.0.verify(&message, &one.signature.0).is_err() {
-            return Err(CertificateError::InvalidCommitSignature(one.clone()));
+impl Verifier {
+    pub(crate) fn new(network: NetworkId) -> Self {
+        Self {
+            network,
+            good: BTreeSet::new(),
         }
     }
-    tally.reach(params.quorum.min_expected(members.total_voting_power()))
-}
 
-/// Whether a quorum of `members` prevoted.
-pub(crate) fn verify_polka(
-    network: &NetworkId,
-    certificate: &PolkaCertificate<Context>,
-    members: &Members,
-    params: ThresholdParams,
-) -> Verified {
-    let (height, round) = (certificate.height.0, round_number(certificate.round));
-    let block = Some(&certificate.value_id);
-    let message = vote_bytes(network, VoteKind::Prevote, height, round, block);
-    let mut tally = Tally::new(members);
-    for one in &certificate.polka_signatures {
-        tally.add(one.address)?;
-        if one.address.0.verify(&message, &one.signature.0).is_err() {
-            return Err(CertificateError::InvalidPolkaSignature(one.clone()));
+    /// Forgets the signatures of a height that is done.
+    pub(crate) fn forget(&mut self) {
+        self.good.clear();
+    }
+
+    /// Takes note of a signature that this node has just made.
+    pub(crate) fn made(&mut self, key: &PublicKey, message: &[u8], signature: &Signature) {
+        self.remember(digest(key, message, signature));
+    }
+
+    fn remember(&mut self, digest: [u8; 32]) {
+        if self.good.len() < SIGNATURES_REMEMBERED_MAX {
+            self.good.insert(digest);
         }
     }
-    tally.reach(params.quorum.min_expected(members.total_voting_power()))
-}
 
-/// Whether enough of `members` voted to enter a round.
-pub(crate) fn verify_round(
-    network: &NetworkId,
-    certificate: &RoundCertificate<Context>,
-    members: &Members,
-    params: ThresholdParams,
-) -> Verified {
-    let is_skip = certificate.cert_type == RoundCertificateType::Skip;
-    let mut tally = Tally::new(members);
-    for one in &certificate.round_signatures {
-        if !is_skip && one.vote_type == VoteType::Prevote {
-            return Err(CertificateError::InvalidVoteType(one.address));
+    fn is_signed(&mut self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+        let digest = digest(key, message, signature);
+        if self.good.contains(&digest) {
+            return true;
         }
-        tally.add(one.address)?;
-        let vote = Vote {
-            kind: one.vote_type,
-            height: certificate.height,
-            round: certificate.round,
-            value: one.value_id,
-            validator: one.address,
+        let is_good = key.verify(message, signature).is_ok();
+        if is_good {
+            self.remember(digest);
+        }
+        is_good
+    }
+
+    /// Whether `key` signed the message.
+    pub(crate) fn message(
+        &mut self,
+        message: &SignedMessage<Context, ConsensusMsg<Context>>,
+        key: &PublicKey,
+    ) -> bool {
+        let bytes = match &message.message {
+            ConsensusMsg::Vote(vote) => sign_bytes_of_vote(&self.network, vote),
+            ConsensusMsg::Proposal(proposal) => sign_bytes_of_proposal(&self.network, proposal),
         };
-        let bytes = sign_bytes_of_vote(network, &vote);
-        if one.address.0.verify(&bytes, &one.signature.0).is_err() {
-            return Err(CertificateError::InvalidRoundSignature(one.clone()));
-        }
+        self.is_signed(key, &bytes, &message.signature.0)
     }
-    let needed = if is_skip {
-        params.honest
-    } else {
-        params.quorum
-    };
-    tally.reach(needed.min_expected(members.total_voting_power()))
+
+    /// Whether a quorum of `members` precommitted.
+    pub(crate) fn commit(
+        &mut self,
+        certificate: &CommitCertificate<Context>,
+        members: &Members,
+        params: ThresholdParams,
+    ) -> Verified {
+        let (height, round) = (certificate.height.0, round_number(certificate.round));
+        let block = Some(&certificate.value_id);
+        let message = vote_bytes(&self.network, VoteKind::Precommit, height, round, block);
+        let mut tally = Tally::new(members);
+        for one in &certificate.commit_signatures {
+            tally.add(one.address)?;
+            if !self.is_signed(&one.address.0, &message, &one.signature.0) {
+                return Err(CertificateError::InvalidCommitSignature(one.clone()));
+            }
+        }
+        tally.reach(params.quorum.min_expected(members.total_voting_power()))
+    }
+
+    /// Whether a quorum of `members` prevoted.
+    pub(crate) fn polka(
+        &mut self,
+        certificate: &PolkaCertificate<Context>,
+        members: &Members,
+        params: ThresholdParams,
+    ) -> Verified {
+        let (height, round) = (certificate.height.0, round_number(certificate.round));
+        let block = Some(&certificate.value_id);
+        let message = vote_bytes(&self.network, VoteKind::Prevote, height, round, block);
+        let mut tally = Tally::new(members);
+        for one in &certificate.polka_signatures {
+            tally.add(one.address)?;
+            if !self.is_signed(&one.address.0, &message, &one.signature.0) {
+                return Err(CertificateError::InvalidPolkaSignature(one.clone()));
+            }
+        }
+        tally.reach(params.quorum.min_expected(members.total_voting_power()))
+    }
+
+    /// Whether enough of `members` voted to enter a round.
+    pub(crate) fn round(
+        &mut self,
+        certificate: &RoundCertificate<Context>,
+        members: &Members,
+        params: ThresholdParams,
+    ) -> Verified {
+        let is_skip = certificate.cert_type == RoundCertificateType::Skip;
+        let mut tally = Tally::new(members);
+        for one in &certificate.round_signatures {
+            if !is_skip && one.vote_type == VoteType::Prevote {
+                return Err(CertificateError::InvalidVoteType(one.address));
+            }
+            tally.add(one.address)?;
+            let vote = Vote {
+                kind: one.vote_type,
+                height: certificate.height,
+                round: certificate.round,
+                value: one.value_id,
+                validator: one.address,
+            };
+            let bytes = sign_bytes_of_vote(&self.network, &vote);
+            if !self.is_signed(&one.address.0, &bytes, &one.signature.0) {
+                return Err(CertificateError::InvalidRoundSignature(one.clone()));
+            }
+        }
+        let needed = if is_skip {
+            params.honest
+        } else {
+            params.quorum
+        };
+        tally.reach(needed.min_expected(members.total_voting_power()))
+    }
+}
+
+fn digest(key: &PublicKey, message: &[u8], signature: &Signature) -> [u8; 32] {
+    codec::hash_parts(
+        "allod good signature v1",
+        &[key.as_bytes(), message, &codec::encode(signature)],
+    )
 }
 
 /// Adds up the power of distinct members.
