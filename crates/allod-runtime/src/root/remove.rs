@@ -311,7 +311,7 @@ pub(crate) fn reap(host: &Host, keep: &[WorkloadId]) -> Result<Vec<WorkloadId>, 
     Ok(removed)
 }
 
-/// Stops all workloads at once, each with its own grace.
+/// Stops all workloads at once, each with its own grace, and leaves nothing of them on the host.
 pub(crate) fn stop_all(host: &Host) -> Result<(), Refusal> {
     for status in list(host)? {
         if matches!(status.phase, Phase::Exited { .. }) {
@@ -337,10 +337,22 @@ pub(crate) fn stop_all(host: &Host) -> Result<(), Refusal> {
         .iter()
         .filter(|status| !matches!(status.phase, Phase::Exited { .. }));
     match running.count() {
-        0 => Ok(()),
+        0 => vacate(host),
         count => Err(Refusal::Busy {
             what: format!("{count} workloads"),
             why: "they could not be stopped".to_owned(),
         }),
     }
+}
+
+/// Takes everything off the host that is there for running workloads. What they have written, and
+/// how they ended, stays on disk; the next start makes the rest again.
+fn vacate(host: &Host) -> Result<(), Refusal> {
+    host.hierarchy
+        .group(&host.layout.cgroup_parent())
+        .remove()
+        .map_err(refuse("remove the control groups"))?;
+    host.network()?
+        .destroy()
+        .map_err(refuse("remove the private network"))
 }

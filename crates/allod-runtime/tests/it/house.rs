@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use allod_runtime::logs::{self, Cursor};
 use allod_runtime::{
-    Client, EndCause, HostObject, HostObjectKind, Image, LayerId, LogLimits, Phase, Resources,
-    Status, WorkloadId, WorkloadSpec,
+    Client, EndCause, HostObject, HostObjectKind, Image, InstallationId, LayerId, LogLimits, Phase,
+    Resources, Status, WorkloadId, WorkloadSpec,
 };
 
 /// The user of the network process in tests; nobody else's.
@@ -55,6 +55,15 @@ impl House {
 
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    fn installation(&self) -> InstallationId {
+        InstallationId::derive(self.path().as_os_str().as_encoded_bytes())
+    }
+
+    /// What the control group of all its workloads is called.
+    pub(crate) fn name(&self) -> String {
+        format!("allod-{}", self.installation())
     }
 
     pub(crate) fn start_root(&mut self) {
@@ -183,24 +192,7 @@ impl Drop for House {
         if let Some(mut root) = self.root.take() {
             let _ = root.wait();
         }
-        let id = allod_runtime::InstallationId::derive(self.path().as_os_str().as_encoded_bytes());
-        let directories = allod_runtime::network::Directories {
-            state: self.path().join("network"),
-            run: PathBuf::from(format!("/run/allod/network-{id}")),
-        };
-        let run = directories.run.clone();
-        if let Ok(network) = allod_runtime::network::Network::open(id, directories) {
-            let _ = network.destroy();
-        }
-        let _ = std::fs::remove_dir_all(run);
-        remove_parent_groups(&format!("allod-{id}"));
-    }
-}
-
-fn remove_parent_groups(name: &str) {
-    let _ = std::fs::remove_dir(Path::new("/sys/fs/cgroup").join(name));
-    for entry in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let _ = std::fs::remove_dir(entry.path().join(name));
+        let _ = std::fs::remove_dir_all(format!("/run/allod/network-{}", self.installation()));
     }
 }
 

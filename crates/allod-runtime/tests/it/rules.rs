@@ -1,7 +1,9 @@
 //! What a workload may not do, and what survives whose death.
 
+use std::process::Command;
+
 use allod_runtime::root::Ended;
-use allod_runtime::{EndCause, LogLimits, Phase, Resources};
+use allod_runtime::{EndCause, HostObjectKind, LogLimits, Phase, Resources};
 
 use crate::house::{House, until};
 
@@ -199,9 +201,9 @@ fn a_workload_whose_shim_is_killed_is_lost_and_cleaned_up() {
     let objects = house.leftovers();
     let shim = objects
         .iter()
-        .find(|object| object.kind == allod_runtime::HostObjectKind::Shim)
+        .find(|object| object.kind == HostObjectKind::Shim)
         .expect("a running workload has a shim");
-    let killed = std::process::Command::new("kill")
+    let killed = Command::new("kill")
         .args(["-9", &shim.name])
         .status()
         .unwrap();
@@ -262,8 +264,20 @@ fn shutdown_stops_all_or_leaves_all() {
     ));
     house.client.shutdown(true).unwrap();
     assert_eq!(house.root_exit_code(), exit_code(Ended::RequestAndStopped));
+    let groups = Command::new("find")
+        .args(["/sys/fs/cgroup", "-name", &house.name()])
+        .output()
+        .unwrap();
+    assert!(groups.stdout.is_empty(), "{groups:?}");
     house.start_root();
     assert_eq!(house.end(id), EndCause::Stopped);
+    // What it wrote is still there, and nothing else.
+    let on_disk = [HostObjectKind::Directory, HostObjectKind::UserRange];
+    let objects = house.client.audit().unwrap();
+    assert!(
+        objects.iter().all(|object| on_disk.contains(&object.kind)),
+        "{objects:?}"
+    );
 }
 
 fn exit_code(ended: Ended) -> i32 {
