@@ -2,5 +2,6 @@
 //!
 //! It never reaches the ledger, the network or the runtime but through the node's handle.
 
+pub mod client;
 pub mod compose;
 pub mod signature;

@@ -1,10 +1,37 @@
 //! Files of `NAME=value` lines: `.env` beside a deploy file, and `env_file` of a service.
 
-use super::diagnostic::{Problem, Report, Severity, Span};
+use std::collections::BTreeMap;
+
+use super::diagnostic::{Diagnostic, Problem, Report, Severity, Source, Span};
 use super::interpolate::{Variables, replace};
 
 #[cfg(test)]
 mod tests;
+
+/// Reads a file that the caller names for the variables of a deploy file. Values may use `known` variables.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn env_file(
+    text: &str,
+    file: &str,
+    known: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Vec<Diagnostic>> {
+    let mut report = Report::default();
+    report.sources.push(Source {
+        name: file.to_string(),
+        folder: None,
+        text: text.to_string(),
+    });
+    let pairs = parse(0, known, &mut report);
+    if report.has_errors() {
+        return Err(report.into_diagnostics());
+    }
+    let pairs = pairs.into_iter();
+    Ok(pairs
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect())
+}
 
 /// Reads the report's file of that index. Values may use `known` variables and those before them.
 /// A name without `=` has no value of its own.

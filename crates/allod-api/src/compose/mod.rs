@@ -47,6 +47,7 @@ mod tests;
 
 pub use demand::ServiceDemand;
 pub use diagnostic::{Diagnostic, Severity};
+pub use dotenv::env_file;
 pub use find::{FILE_NAMES, lookup};
 pub use single::{Single, single};
 

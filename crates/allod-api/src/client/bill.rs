@@ -1,0 +1,348 @@
+//! A bill recomputed: from the network's id, step by step, to the last millionth, trusting neither the node nor its API.
+//!
+//! 1. The genesis document hashes to the network's id, so its validators are the network's.
+//! 2. They certified the header, so its root is the state's.
+//! 3. Each line and each lease is under that root.
+//! 4. The raw evidence of each lease, folded by the law's own function, gives the lease's meter with its accumulator: no
+//!    item was added, changed, left out or reordered.
+//! 5. What the items of the month add up to is the line, and the lines add up to the bill.
+//!
+//! What it does not show: that no line was left out of the answer, since a proof names one line at a time. Nobody gains by
+//! leaving out a line of what one owes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use allod_node::view::{Bill, BillLine, BillProof, LineProof, Proved};
+use allod_state::bill::{Line, month_of};
+use allod_state::block::Header;
+use allod_state::certificate::Certificate;
+use allod_state::codec;
+use allod_state::evidence::{Item, Meter};
+use allod_state::genesis::Genesis;
+use allod_state::lease::{EndCause, Lease, Phase};
+use allod_state::proof::Proof;
+use allod_state::validator::ValidatorSet;
+use allod_state::{AccountId, Credits, LeaseId, NetworkId, Root, State};
+use borsh::BorshDeserialize;
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use super::limits::PROOF_BYTES_MAX;
+
+/// One thing that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was checked.
+    pub what: String,
+    /// Whether it holds.
+    pub is_good: bool,
+    /// What was found.
+    pub found: String,
+}
+
+impl Check {
+    fn new(what: impl Into<String>, result: Result<String, String>) -> Self {
+        let is_good = result.is_ok();
+        Self {
+            what: what.into(),
+            is_good,
+            found: result.unwrap_or_else(|wrong| wrong),
+        }
+    }
+}
+
+/// Recomputes `bill` of `payer` on `network` from `proof`. The bill is right where every check is good.
+#[must_use]
+pub fn verify_bill(
+    network: &NetworkId,
+    payer: &AccountId,
+    bill: &Bill,
+    proof: &BillProof,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let genesis = genesis(network, proof);
+    let header = genesis.as_ref().map_err(Clone::clone);
+    let header = header.and_then(|genesis| certified(network, genesis, proof));
+    checks.push(Check::new(
+        "the genesis document is this network's",
+        genesis
+            .as_ref()
+            .map(|genesis| {
+                let validators = genesis.validators.len();
+                format!("{network}, {validators} validator(s)")
+            })
+            .map_err(Clone::clone),
+    ));
+    checks.push(Check::new(
+        "its validators certified the header",
+        header
+            .as_ref()
+            .map(|header| format!("height {}, root {}", header.height, header.root.short()))
+            .map_err(Clone::clone),
+    ));
+    checks.push(Check::new(
+        "the bill is the one asked for",
+        owner(payer, bill),
+    ));
+    let Ok(header) = header else {
+        return checks;
+    };
+    let shown: BTreeMap<LeaseId, &BillLine> = bill.lines.iter().map(|l| (l.lease, l)).collect();
+    let mut total = Credits::ZERO;
+    let mut to_oneself = Credits::ZERO;
+    for line in &proof.lines {
+        let known = Known {
+            root: header.root,
+            payer: *payer,
+            month: bill.month,
+            shown: shown.get(&line.lease).copied(),
+        };
+        let found = known.check(line);
+        if let Ok((proved, lease)) = &found {
+            total = total.plus(proved.amount).unwrap_or(total);
+            if lease.payee == *payer {
+                to_oneself = to_oneself.plus(proved.amount).unwrap_or(to_oneself);
+            }
+        }
+        checks.push(Check::new(
+            label(line.lease, known.shown),
+            found.map(|(proved, lease)| {
+                let meter = &lease.meter;
+                let items = meter.items;
+                format!("{} credits from {items} evidence item(s)", proved.amount)
+            }),
+        ));
+    }
+    checks.push(Check::new(
+        "every line is proved, once",
+        same_lines(bill, proof),
+    ));
+    checks.push(Check::new(
+        "the lines add up to the bill",
+        sums(bill, total, to_oneself),
+    ));
+    checks
+}
+
+/// What a line is checked against.
+struct Known<'a> {
+    root: Root,
+    payer: AccountId,
+    month: u32,
+    shown: Option<&'a BillLine>,
+}
+
+impl Known<'_> {
+    fn check(&self, proof: &LineProof) -> Result<(Line, Lease), String> {
+        let key = State::bill_line_key(&(self.payer, self.month, proof.lease));
+        let line: Line = proved(&self.root, &key, &proof.line, "bill line")?;
+        let key = State::lease_key(&proof.lease);
+        let lease: Lease = proved(&self.root, &key, &proof.row, "lease")?;
+        if lease.payer != self.payer {
+            return Err(format!("the lease is paid by {}", lease.payer));
+        }
+        let shown = self.shown.ok_or("the bill does not show this line")?;
+        if shown.line != line {
+            return Err(format!(
+                "the bill shows {} credits for {} ms, and the state holds {} for {} ms",
+                shown.line.amount, shown.line.ready_ms, line.amount, line.ready_ms
+            ));
+        }
+        if shown.price_per_hour != Some(lease.price_per_hour) || shown.payee != Some(lease.payee) {
+            return Err("the bill shows another price or payee than the lease".into());
+        }
+        if shown.usage != lease.meter.usage {
+            return Err("the bill shows another usage than the lease".into());
+        }
+        let folded = Folded::of(&proof.lease, &lease, &proof.items)?;
+        folded.compare(&lease)?;
+        folded.compare_line(self.month, &line, &lease)?;
+        Ok((line, lease))
+    }
+}
+
+/// The sum of a lease's raw evidence.
+struct Folded {
+    meter: Meter,
+    ready_ms: BTreeMap<u32, u64>,
+    amount: BTreeMap<u32, Credits>,
+}
+
+impl Folded {
+    fn of(id: &LeaseId, lease: &Lease, items: &[Item]) -> Result<Self, String> {
+        let mut folded = Self {
+            meter: Meter::starting_at(lease.placed_ms),
+            ready_ms: BTreeMap::new(),
+            amount: BTreeMap::new(),
+        };
+        for (index, item) in items.iter().enumerate() {
+            folded
+                .add(id, lease, item)
+                .map_err(|wrong| format!("evidence item {index} {wrong}"))?;
+        }
+        Ok(folded)
+    }
+
+    fn add(&mut self, id: &LeaseId, lease: &Lease, item: &Item) -> Result<(), String> {
+        if item.lease != *id || item.epoch != lease.epoch {
+            return Err("belongs to another lease".into());
+        }
+        if item.from_ms != self.meter.until_ms {
+            return Err("does not begin where the one before ended".into());
+        }
+        let span = item.until_ms.checked_sub(item.from_ms);
+        if span.is_none_or(|span| item.ready_ms > span) {
+            return Err("claims more ready time than it spans".into());
+        }
+        let out_of_range = |_| "leaves the range of credits".to_owned();
+        let before = self.meter.charged;
+        let after = self
+            .meter
+            .fold(item, lease.price_per_hour)
+            .map_err(out_of_range)?;
+        let due = after.charged.minus(before).map_err(out_of_range)?;
+        let month = month_of(item.until_ms);
+        *self.ready_ms.entry(month).or_default() += item.ready_ms;
+        let amount = self.amount.entry(month).or_default();
+        *amount = amount.plus(due).map_err(out_of_range)?;
+        self.meter = after;
+        Ok(())
+    }
+
+    fn compare(&self, lease: &Lease) -> Result<(), String> {
+        let (mine, theirs) = (&self.meter, &lease.meter);
+        if mine.items != theirs.items {
+            return Err(format!(
+                "the lease counts {} evidence item(s), and {} were given",
+                theirs.items, mine.items
+            ));
+        }
+        if mine.accumulator != theirs.accumulator {
+            return Err("the evidence is not what the lease's accumulator was made of".into());
+        }
+        let is_charged = mine.charged == theirs.charged
+            || (was_exhausted(lease) && theirs.charged <= mine.charged);
+        let rest = |meter: &Meter| Meter {
+            charged: Credits::ZERO,
+            ..meter.clone()
+        };
+        if !is_charged || rest(mine) != rest(theirs) {
+            return Err(format!(
+                "the evidence makes {} credits, and the lease was charged {}",
+                mine.charged, theirs.charged
+            ));
+        }
+        Ok(())
+    }
+
+    fn compare_line(&self, month: u32, line: &Line, lease: &Lease) -> Result<(), String> {
+        let ready_ms = self.ready_ms.get(&month).copied().unwrap_or_default();
+        let amount = self.amount.get(&month).copied().unwrap_or_default();
+        let is_amount = line.amount == amount || (was_exhausted(lease) && line.amount <= amount);
+        if line.ready_ms == ready_ms && is_amount {
+            return Ok(());
+        }
+        Err(format!(
+            "the month's evidence makes {amount} credits for {ready_ms} ms, and the line says {} for {} ms",
+            line.amount, line.ready_ms
+        ))
+    }
+}
+
+/// A payer whose credits ran out paid what was left, which can be less than the evidence makes.
+const fn was_exhausted(lease: &Lease) -> bool {
+    matches!(
+        lease.phase,
+        Phase::Ended {
+            cause: EndCause::CreditExhausted,
+            ..
+        }
+    )
+}
+
+fn genesis(network: &NetworkId, proof: &BillProof) -> Result<Genesis, String> {
+    let genesis: Genesis = decoded("genesis document", &proof.genesis)?;
+    if genesis.network() == *network {
+        Ok(genesis)
+    } else {
+        Err(format!("it is that of {}", genesis.network()))
+    }
+}
+
+fn certified(network: &NetworkId, genesis: &Genesis, proof: &BillProof) -> Result<Header, String> {
+    let header: Header = decoded("header", &proof.header)?;
+    let certificate: Certificate = decoded("certificate", &proof.certificate)?;
+    let powers = genesis.validators.iter().map(|(key, power)| (*key, *power));
+    certificate
+        .verify(network, &ValidatorSet::new(powers), &header)
+        .map_err(|error| error.to_string())?;
+    Ok(header)
+}
+
+fn owner(payer: &AccountId, bill: &Bill) -> Result<String, String> {
+    if bill.payer == *payer {
+        Ok(format!("{payer}, {}", bill.month))
+    } else {
+        Err(format!("it is that of {}", bill.payer))
+    }
+}
+
+fn proved<T: BorshDeserialize>(
+    root: &Root,
+    key: &[u8],
+    claim: &Proved,
+    what: &'static str,
+) -> Result<T, String> {
+    let bytes = unhex(what, &claim.value)?;
+    let proof: Proof = decoded("proof", &claim.proof)?;
+    if bytes.is_empty() {
+        return Err(format!("the state holds no such {what} any more"));
+    }
+    proof
+        .verify_value(root, key, &bytes)
+        .map_err(|error| format!("the {what} is not in the state: {error}"))?;
+    codec::decode(what, PROOF_BYTES_MAX, &bytes).map_err(|error| error.to_string())
+}
+
+fn decoded<T: BorshDeserialize>(what: &'static str, text: &str) -> Result<T, String> {
+    codec::decode(what, PROOF_BYTES_MAX, &unhex(what, text)?).map_err(|error| error.to_string())
+}
+
+fn unhex(what: &str, text: &str) -> Result<Vec<u8>, String> {
+    HEXLOWER
+        .decode(text.as_bytes())
+        .map_err(|_| format!("the {what} is not hexadecimal"))
+}
+
+fn label(lease: LeaseId, shown: Option<&BillLine>) -> String {
+    match shown {
+        Some(line) => format!("{}/{} ({})", line.app, line.service, lease.short()),
+        None => lease.short(),
+    }
+}
+
+fn same_lines(bill: &Bill, proof: &BillProof) -> Result<String, String> {
+    let shown: BTreeSet<LeaseId> = bill.lines.iter().map(|line| line.lease).collect();
+    let proved: BTreeSet<LeaseId> = proof.lines.iter().map(|line| line.lease).collect();
+    if shown.len() != bill.lines.len() || proved.len() != proof.lines.len() {
+        return Err("a line appears twice".into());
+    }
+    match shown.symmetric_difference(&proved).next() {
+        None => Ok(format!("{} line(s)", shown.len())),
+        Some(lease) => Err(format!("{lease} is only in one of bill and proof")),
+    }
+}
+
+fn sums(bill: &Bill, total: Credits, to_oneself: Credits) -> Result<String, String> {
+    if (bill.total, bill.to_oneself) == (total, to_oneself) {
+        Ok(format!("{total} credits, {to_oneself} of them to oneself"))
+    } else {
+        Err(format!(
+            "the lines make {total} credits, {to_oneself} of them to oneself; the bill says {} and {}",
+            bill.total, bill.to_oneself
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! From a lowered deploy file to a signed deployment: tags resolved, the private half sealed, the public half blinded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use allod_node::manifest::{ImageSource, Manifest, Protocol, Published};
+use allod_node::seal::{Holder, Scope, seal};
+use allod_node::view;
+use allod_state::app::Deploy;
+use allod_state::limits::WRAPS_PER_MANIFEST_MAX;
+use allod_state::{Label, NetworkId};
+use data_encoding::HEXLOWER_PERMISSIVE;
+use futures_util::future::try_join_all;
+
+use super::Result;
+use super::connection::Client;
+use super::error::Error;
+use crate::compose::Lowered;
+
+/// A deployment that is ready to be planned, and then signed.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The app's name.
+    pub app: String,
+    /// The app's blinded name.
+    pub label: Label,
+    /// The services' names by their blinded names.
+    pub names: BTreeMap<Label, String>,
+    /// What is signed.
+    pub deploy: Deploy,
+    /// What is handed to the node beside it.
+    pub ciphertext: Vec<u8>,
+}
+
+impl Client {
+    /// Resolves the images of an app and seals it for the network's nodes and the own account.
+    ///
+    /// # Errors
+    /// Where an image cannot be resolved, a node's sealing key is bad, or the app is too large.
+    pub async fn prepare(&self, lowered: Lowered, network: &view::Network) -> Result<Prepared> {
+        let mut lowered = lowered;
+        let (nodes, digests) = tokio::try_join!(
+            self.nodes(),
+            try_join_all(
+                unresolved(&lowered.manifest)
+                    .into_iter()
+                    .map(|reference| async {
+                        let digest = self.resolve_image(&reference).await?;
+                        Ok::<_, Error>((reference, digest))
+                    })
+            )
+        )?;
+        let digests: BTreeMap<String, String> = digests.into_iter().collect();
+        for service in lowered.manifest.services.values_mut() {
+            if service.image.digest.is_none() {
+                service.image.digest = digests.get(&service.image.reference).cloned();
+            }
+        }
+        let holders = self.holders(&nodes)?;
+        self.sealed(lowered, network.network, &holders)
+    }
+
+    fn sealed(&self, lowered: Lowered, network: NetworkId, holders: &[Holder]) -> Result<Prepared> {
+        let app = lowered.manifest.app.clone();
+        let label = Label::of(self.account().as_bytes(), &app);
+        let scope = Scope {
+            network,
+            app: label,
+        };
+        let sealed = seal(&lowered.manifest.to_bytes(), &scope, holders)?;
+        let services = lowered.manifest.services.keys();
+        Ok(Prepared {
+            names: services
+                .map(|name| (allod_node::service_label(&label, name), name.clone()))
+                .collect(),
+            deploy: Deploy {
+                label,
+                services: lowered.blinded(&label),
+                manifest: sealed.manifest,
+            },
+            ciphertext: sealed.ciphertext,
+            app,
+            label,
+        })
+    }
+
+    /// The own account, and as many nodes as the law lets hold a manifest.
+    fn holders(&self, nodes: &[view::Node]) -> Result<Vec<Holder>> {
+        let own = Holder {
+            id: self.account().0,
+            sealing_key: self.identity().sealing_key().public(),
+        };
+        let mut holders = vec![own];
+        for node in nodes.iter().take(WRAPS_PER_MANIFEST_MAX - 1) {
+            let key = HEXLOWER_PERMISSIVE.decode(node.sealing_key.as_bytes());
+            let key = key.ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
+            holders.push(Holder {
+                id: node.node.0,
+                sealing_key: key.ok_or_else(|| Error::Nonsense {
+                    attempted: "GET /v1/nodes".into(),
+                    cause: format!("the sealing key of {} is none", node.name),
+                })?,
+            });
+        }
+        Ok(holders)
+    }
+}
+
+/// Publishes the TCP ports of an app that no port of the machine leads to yet on free ports of the loopback address, so
+/// that it can be reached without resolving a name.
+pub fn publish_on_loopback(manifest: &mut Manifest) {
+    let ports = manifest.services.values_mut().flat_map(|s| &mut s.ports);
+    for port in ports.filter(|port| port.protocol == Protocol::Tcp) {
+        port.published.get_or_insert(Published {
+            host_ip: None,
+            port: 0,
+        });
+    }
+}
+
+fn unresolved(manifest: &Manifest) -> BTreeSet<String> {
+    let images = manifest.services.values().map(|service| &service.image);
+    let open = images.filter(|i| i.digest.is_none() && i.source == ImageSource::Registry);
+    open.map(|image| image.reference.clone()).collect()
+}

@@ -1,0 +1,36 @@
+//! Every bound of the client, in one place.
+
+use std::time::Duration;
+
+/// How long connecting may take.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an ordinary answer may take.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the answer to a transaction may take: it waits for its block.
+pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long a registry may take to say what a tag means.
+pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the node may take to unpack an image archive.
+pub(super) const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a stream may be silent; the server sends a heartbeat every 15 s.
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Largest answer, in bytes.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest image archive, in bytes.
+pub(super) const ARCHIVE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Largest line of a stream, in bytes.
+pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Largest WebSocket message, in bytes.
+pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How long a transaction is valid, in milliseconds.
+pub(super) const TRANSACTION_LIFETIME_MS: u64 = 60_000;
+/// How often an app that starts is looked at: at first, and the longest pause.
+pub(super) const POLL_FIRST: Duration = Duration::from_millis(20);
+/// The longest pause between two looks.
+pub(super) const POLL_LONGEST: Duration = Duration::from_millis(500);
+/// How long one try of an app's port may take.
+pub(super) const KNOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a port may close connections unanswered before it counts as one that does not speak HTTP.
+pub(super) const MUTE_MAX: Duration = Duration::from_secs(3);
+/// Largest genesis document, header, certificate or proof in a bill's proof, in bytes.
+pub(super) const PROOF_BYTES_MAX: usize = 4 * 1024 * 1024;

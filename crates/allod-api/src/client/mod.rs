@@ -1,0 +1,32 @@
+//! The client of the API: signed reads, signed transactions, deployments that are followed until they answer, and bills
+//! recomputed without trusting anybody.
+//!
+//! It holds what the commands of `allod` have in common and what is worth a test; the commands themselves only parse
+//! flags and print.
+
+mod bill;
+mod connection;
+mod deploy;
+mod error;
+mod exec;
+mod follow;
+mod grant;
+mod limits;
+mod routes;
+mod stream;
+mod submit;
+mod target;
+
+pub use bill::{Check, verify_bill};
+pub use connection::Client;
+pub use deploy::{Prepared, publish_on_loopback};
+pub use error::{Error, Exit, Problem};
+pub use exec::{Exec, ExecRequest, Input, Output};
+pub use follow::{Goal, Progress, knock};
+pub use grant::{parse_budget, parse_span};
+pub use routes::LogQuery;
+pub use stream::Lines;
+pub use target::{Target, Wanted, app_of, service_of};
+
+/// A result of the client.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
