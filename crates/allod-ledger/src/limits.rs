@@ -99,3 +99,7 @@ pub const SYNC_BACKOFF_MS_MAX: u64 = 300_000;
 pub const TRANSACTIONS_PER_MESSAGE_MAX: usize = 4_096;
 /// Good signatures remembered at one height.
 pub const SIGNATURES_REMEMBERED_MAX: usize = 4_096;
+/// The most bytes of transactions in a proposal: a header fits beside them in the largest block.
+pub const PROPOSED_BYTES_MAX: usize = allod_state::limits::BLOCK_BYTES_MAX - 8 * 1024;
+/// The least: the largest transaction fits however often failed rounds have halved it.
+pub const PROPOSED_BYTES_MIN: usize = 8 * allod_state::limits::TRANSACTION_BYTES_MAX;

@@ -21,7 +21,7 @@ use super::{Clock, Replica, ReplicaError, Settings};
 use crate::bft::{Config, Core, Record, SignGuard, Signer, Start, decode_frame};
 use crate::disk::Disk;
 use crate::law::{Known, Law};
-use crate::limits::{CHECKPOINT_BLOCKS, WAL_FIRST_SEGMENT};
+use crate::limits::{CHECKPOINT_BLOCKS, PROPOSED_BYTES_MAX, PROPOSED_BYTES_MIN, WAL_FIRST_SEGMENT};
 use crate::mempool::Mempool;
 use crate::sign_state::{Found, SignState};
 use crate::store::Store;
@@ -93,7 +93,9 @@ impl<S: Signer> Replica<S> {
         let config = Config {
             network,
             timing: settings.timing,
-            block_bytes_max: settings.block_bytes_max,
+            block_bytes_max: settings
+                .block_bytes_max
+                .clamp(PROPOSED_BYTES_MIN, PROPOSED_BYTES_MAX),
         };
         let core = Core::new(config, signer, start);
         let mut replica = Self {

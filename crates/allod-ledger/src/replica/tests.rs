@@ -84,6 +84,34 @@ fn a_closed_replica_opens_without_its_log() {
 }
 
 #[test]
+fn the_largest_block_that_is_proposed_can_be_read_back() {
+    let disk = MemoryDisk::default();
+    let mut greedy = settings(genesis(1, 0));
+    greedy.block_bytes_max = usize::MAX;
+    let genesis = greedy.genesis.clone();
+    let mut replica = Replica::open(Arc::new(disk), validator(0), greedy, CLOCK).unwrap();
+    let one = transfer(&genesis, 0, 0, 5).to_bytes().len();
+    let enough = u64::try_from(allod_state::limits::BLOCK_BYTES_MAX / one).unwrap() + 100;
+    let count = enough.min(19_000);
+    let many = (0..count).map(|nonce| transfer(&genesis, 0, nonce, 1));
+    let many = Verified::batch(many.collect()).unwrap();
+    let mut output = Output::default();
+    replica
+        .step(CLOCK, Input::Offer(many), &mut output)
+        .unwrap();
+    let committed: usize = output.commits.iter().map(|commit| commit.ids.len()).sum();
+    assert_eq!(u64::try_from(committed).unwrap(), count);
+    for commit in &output.commits {
+        let stored = replica
+            .store()
+            .block(commit.header.height)
+            .unwrap()
+            .unwrap();
+        assert_eq!(stored.block.header, commit.header);
+    }
+}
+
+#[test]
 fn two_processes_never_share_a_folder() {
     let disk = MemoryDisk::default();
     let first = open(&disk, 1).unwrap();
