@@ -45,12 +45,13 @@ enum Record {
 
 /// Notes, durably, that the work begins.
 pub(crate) fn begin(path: &Path, intent: Intent) -> io::Result<()> {
-    append(path, &Record::Begun(intent))
+    append(path, &Record::Begun(intent))?.sync_data()
 }
 
-/// Notes that nothing of the work is left to do.
+/// Notes that nothing of the work is left to do. Not synced: if it is lost, work that is done is
+/// looked at once more, and found done.
 pub(crate) fn finish(path: &Path, intent: Intent) -> io::Result<()> {
-    append(path, &Record::Finished(intent))
+    append(path, &Record::Finished(intent)).map(drop)
 }
 
 /// What was begun and not finished.
@@ -65,7 +66,7 @@ pub(crate) fn unfinished(path: &Path) -> io::Result<BTreeSet<Intent>> {
     }
 }
 
-fn append(path: &Path, record: &Record) -> io::Result<()> {
+fn append(path: &Path, record: &Record) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .read(true)
         .append(true)
@@ -78,7 +79,7 @@ fn append(path: &Path, record: &Record) -> io::Result<()> {
     }
     end_torn_line(&mut file)?;
     file.write_all(&encode(record)?)?;
-    file.sync_data()
+    Ok(file)
 }
 
 /// A line that was torn by a crash must not swallow the next one.

@@ -217,8 +217,11 @@ pub(crate) fn now_ms() -> u64 {
         .map_or(0, |since| since.as_millis() as u64)
 }
 
+/// What cannot be understood counts as absent: files are not synced, because no workload outlives
+/// a crash of the machine, and such a crash may leave an empty one behind.
 fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
-    Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    serde_json::from_slice(&std::fs::read(path)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
 }
 
 fn replace<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
@@ -231,6 +234,5 @@ fn replace<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<
         .mode(0o600)
         .open(&partial)?;
     file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_data()?;
     std::fs::rename(&partial, directory.join(name))
 }

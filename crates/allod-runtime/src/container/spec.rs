@@ -11,8 +11,9 @@ use crate::workload::WorkloadSpec;
 /// What is looked for commands in, where an image does not say.
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the first process is started with; the same holds for those that join it later.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What the first process is started with; the same holds for those that join it later. It holds
+/// secrets in its variables, so it is never shown.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct ProcessPlan {
     pub(crate) user: User,
     pub(crate) env: Vec<(String, String)>,

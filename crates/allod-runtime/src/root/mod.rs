@@ -5,7 +5,9 @@
 //! frame of a request; the children do, one request each.
 //!
 //! The workloads do not depend on it: it may end, by will or by accident, and a new one finds
-//! them again.
+//! them again. Each shim moves to a control group of its own. Where a service manager starts the
+//! root process, it still has to be told to end only that one (systemd: `KillMode=process`),
+//! because on hosts of the first version it keeps a hierarchy of its own.
 
 mod audit;
 mod exec;

@@ -283,8 +283,15 @@ pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
                 let journal = host.layout.journal();
                 journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
             }
-            // Settled below, unless its shim is still at it.
-            Intent::Create { .. } => {}
+            // One that came to run is made, whatever became of it since; others are settled
+            // below, unless their shim is still at it.
+            Intent::Create { .. } => {
+                let state = host.place(&id).state();
+                if state.is_ok_and(|state| state.phase != Phase::Created) {
+                    let journal = host.layout.journal();
+                    journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
+                }
+            }
         }
     }
     seed::sweep(&host.layout.volumes()).map_err(refuse("sweep the volumes"))?;
