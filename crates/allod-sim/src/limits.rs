@@ -1,0 +1,30 @@
+//! How long and how hard a run is, in one place. Times are in simulated milliseconds.
+
+/// When the simulated world begins, in milliseconds since 1970.
+pub(crate) const START_MS: u64 = 1_800_000_000_000;
+/// How long faults, clients and attackers are at work.
+pub(crate) const STORM_MS: u64 = 90_000;
+/// Mean time between two wishes of clients.
+pub(crate) const WISH_EVERY_MS: u64 = 400;
+/// Mean time between two looks of a node's agent at its leases.
+pub(crate) const AGENT_EVERY_MS: u64 = 1_500;
+/// Mean time between two acts of an attacker.
+pub(crate) const ATTACK_EVERY_MS: u64 = 1_500;
+/// Mean time between two faults.
+pub(crate) const FAULT_EVERY_MS: u64 = 6_000;
+/// How often clients offer again what has no answer yet.
+pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
+/// The longest that a machine stays down.
+pub(crate) const DOWN_MS_MAX: u64 = 5_000;
+/// How far a wall clock jumps at most.
+pub(crate) const JUMP_MS_MAX: u64 = 600_000;
+/// After the faults have stopped, everything must be well within this time.
+pub(crate) const CALM_MS_MAX: u64 = 120_000;
+/// How long a client's transaction is valid.
+pub(crate) const LIFETIME_MS: u64 = 600_000;
+/// Transactions of one key that a client sends without waiting.
+pub(crate) const UNANSWERED_PER_KEY_MAX: usize = 3;
+/// Committed transactions that an attacker remembers.
+pub(crate) const REMEMBERED_MAX: usize = 64;
+/// Steps of one run at most: a run that needs more goes in circles.
+pub(crate) const STEPS_MAX: u64 = 2_000_000;

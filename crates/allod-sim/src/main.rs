@@ -1,0 +1,88 @@
+//! The command: runs seeds on all cores, and prints how to run a failing one again.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use allod_sim::{Counts, Outcome, Plan, run};
+use clap::Parser;
+
+/// Runs whole networks from seeds, with faults and attackers, and checks the promises after each block.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, from the first on.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// How many validators.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
+    validators: u64,
+}
+
+/// What all seeds together gave so far.
+#[derive(Default)]
+struct Sum {
+    counts: Counts,
+    failed: Option<(u64, Outcome)>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let validators = usize::try_from(arguments.validators).expect("at most 64");
+    let sum = run_all(&arguments, validators);
+    let Some((seed, outcome)) = sum.failed else {
+        println!(
+            "{} seeds from {} with {validators} validator(s): no violation\n{:#?}",
+            arguments.seeds, arguments.seed, sum.counts
+        );
+        return ExitCode::SUCCESS;
+    };
+    println!("seed {seed} with {validators} validator(s) broke a promise:");
+    for violation in &outcome.violations {
+        println!("  {}: {}", violation.check, violation.what);
+    }
+    println!("run it again: allod-sim --seed {seed} --validators {validators}");
+    ExitCode::FAILURE
+}
+
+/// Runs the seeds on all cores until they are done or one fails; the lowest failing seed is kept.
+fn run_all(arguments: &Arguments, validators: usize) -> Sum {
+    let (next, sum) = (AtomicU64::new(0), Mutex::new(Sum::default()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= arguments.seeds || !go_on(&sum) {
+                        return;
+                    }
+                    let seed = arguments.seed.wrapping_add(at);
+                    let plan = Plan {
+                        seed,
+                        validators,
+                        mutation: None,
+                    };
+                    add(&sum, seed, run(&plan));
+                }
+            });
+        }
+    });
+    sum.into_inner().expect("no thread panics while it adds")
+}
+
+fn go_on(sum: &Mutex<Sum>) -> bool {
+    let sum = sum.lock().expect("no thread panics while it adds");
+    sum.failed.is_none()
+}
+
+fn add(sum: &Mutex<Sum>, seed: u64, outcome: Outcome) {
+    let mut sum = sum.lock().expect("no thread panics while it adds");
+    sum.counts.add(&outcome.counts);
+    let is_lower = sum.failed.as_ref().is_none_or(|(lowest, _)| seed < *lowest);
+    if !outcome.violations.is_empty() && is_lower {
+        sum.failed = Some((seed, outcome));
+    }
+}

@@ -1,0 +1,417 @@
+//! One run: the machines, what happens to them and between them, in the order that the seed decides.
+//!
+//! A run has two parts. In the storm clients, agents and attackers are at work while machines crash, disks and clocks
+//! fail and messages go astray. Then all faults stop, and within a bound everything must be well again.
+
+mod doors;
+mod faults;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use allod_ledger::bft::{Message, Peer};
+use allod_ledger::replica::{Input, Output, ReplicaError, To};
+use allod_state::Credits;
+use allod_state::genesis::{Founder, Genesis};
+use allod_state::transaction::PROTOCOL_VERSION;
+
+use crate::check::{Inspector, Told};
+use crate::desk::Desk;
+use crate::limits::{
+    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULT_EVERY_MS, RETRY_EVERY_MS, START_MS,
+    STEPS_MAX, STORM_MS, WISH_EVERY_MS,
+};
+use crate::machine::{Machine, is_injected};
+use crate::mutation::Mutation;
+use crate::person::{FOUNDERS, People, validator};
+use crate::random::Random;
+use crate::run::{Counts, Plan};
+use crate::trace::Trace;
+use crate::wire::Wire;
+
+/// Something that is going to happen.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrive {
+        from: usize,
+        to: usize,
+        bytes: Vec<u8>,
+    },
+    Start(usize),
+    Wish,
+    Look,
+    Attack,
+    Retry,
+    Fault,
+    FaultEnds(usize),
+}
+
+/// Everything that a run consists of.
+pub(crate) struct Network {
+    pub(crate) inspector: Inspector,
+    pub(crate) trace: Trace,
+    pub(crate) counts: Counts,
+    plan: Plan,
+    genesis: Genesis,
+    people: People,
+    machines: Vec<Machine>,
+    ticked_ms: Vec<Option<u64>>,
+    wire: Wire,
+    desk: Desk,
+    queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    order: u64,
+    now_ms: u64,
+    is_calm: bool,
+    clients: Random,
+    attackers: Random,
+    faults: Random,
+}
+
+fn genesis(plan: &Plan) -> Genesis {
+    let mut random = Random::new(plan.seed, "genesis");
+    let people = People::new();
+    let mut founders = std::collections::BTreeMap::new();
+    for number in FOUNDERS {
+        // The first has a line and no credits, as the owner of a network of one.
+        let (balance, line) = if number == 0 {
+            (0, 1_000_000_000_000)
+        } else {
+            (random.between(1, 20_000_000), random.below(2) * 1_000_000)
+        };
+        let founder = Founder {
+            balance: Credits::from_micro(i128::from(balance)),
+            line: Credits::from_micro(i128::from(line)),
+        };
+        founders.insert(people.get(number).key, founder);
+    }
+    let key = |number| allod_ledger::bft::Signer::public_key(&validator(number));
+    Genesis {
+        version: PROTOCOL_VERSION,
+        time_ms: START_MS,
+        salt: [9; 32],
+        founders,
+        validators: (0..plan.validators)
+            .map(|number| (key(number), 1))
+            .collect(),
+        fee_per_work: Credits::from_micro(i128::from(random.below(3))),
+    }
+}
+
+impl Network {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let genesis = genesis(plan);
+        let mut machines: Vec<Machine> = (0..plan.validators)
+            .map(|number| Machine::new(plan.seed, number))
+            .collect();
+        for machine in &mut machines {
+            machine.forgets = plan.mutation == Some(Mutation::SignStateForgotten);
+            if plan.mutation == Some(Mutation::SyncsDoNothing) {
+                machine.disk().ignore_syncs();
+            }
+        }
+        if let Some(last) = machines.last_mut()
+            && plan.mutation == Some(Mutation::OneKeyTwice)
+        {
+            last.key_of = 0;
+        }
+        Self {
+            inspector: Inspector::new(&genesis, plan.mutation),
+            trace: Trace::default(),
+            counts: Counts::default(),
+            plan: plan.clone(),
+            genesis,
+            people: People::new(),
+            ticked_ms: vec![None; machines.len()],
+            machines,
+            wire: Wire::new(plan.seed),
+            desk: Desk::default(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            now_ms: 1,
+            is_calm: false,
+            clients: Random::new(plan.seed, "clients"),
+            attackers: Random::new(plan.seed, "attackers"),
+            faults: Random::new(plan.seed, "faults"),
+        }
+    }
+
+    /// The whole run, up to its end or its first violation.
+    pub(crate) fn run(&mut self) {
+        for at in 0..self.machines.len() {
+            self.start(at);
+        }
+        for event in [
+            Event::Wish,
+            Event::Look,
+            Event::Attack,
+            Event::Fault,
+            Event::Retry,
+        ] {
+            self.after(1, event);
+        }
+        while self.is_well() && self.now_ms < STORM_MS {
+            self.advance();
+        }
+        self.calm();
+        if self.is_well() {
+            let machines = std::mem::take(&mut self.machines);
+            self.inspector.ended(&machines);
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.inspector.violations.is_empty()
+    }
+
+    /// All faults stop; within a bound everyone must be up, agree, go on, and have answered every client.
+    fn calm(&mut self) {
+        self.is_calm = true;
+        if self.plan.mutation == Some(Mutation::NeverHeals) {
+            self.wire.lost_percent = 100;
+        } else {
+            self.wire.heal();
+        }
+        self.machines.iter_mut().for_each(Machine::heal);
+        for at in 0..self.machines.len() {
+            self.start(at);
+        }
+        let target = self.heights().into_iter().max().unwrap_or(0) + 2;
+        let until_ms = self.now_ms + CALM_MS_MAX;
+        while self.is_well() {
+            let is_moving = self.heights().iter().all(|height| *height >= target);
+            let unanswered = self.desk.unanswered().len();
+            if is_moving && unanswered == 0 {
+                return;
+            }
+            if self.now_ms >= until_ms {
+                let what = format!(
+                    "{CALM_MS_MAX} ms after the last fault the heights are {:?} of {target}, and \
+                     {unanswered} transactions have no answer",
+                    self.heights()
+                );
+                return self.inspector.complain("liveness", what);
+            }
+            self.advance();
+        }
+    }
+
+    fn heights(&self) -> Vec<u64> {
+        let height = |machine: &Machine| {
+            let replica = machine.replica.as_ref();
+            replica.map_or(0, |replica| replica.state().tip().height)
+        };
+        self.machines.iter().map(height).collect()
+    }
+
+    fn after(&mut self, ms: u64, event: Event) {
+        self.order += 1;
+        self.queue
+            .push(Reverse((self.now_ms + ms, self.order, event)));
+    }
+
+    /// The next thing happens: a timer of a machine, or what stands first in the queue.
+    fn advance(&mut self) {
+        self.counts.steps += 1;
+        if self.counts.steps > STEPS_MAX {
+            let what = format!("{STEPS_MAX} steps did not end the run");
+            return self.inspector.complain("liveness", what);
+        }
+        let timers = self
+            .machines
+            .iter()
+            .enumerate()
+            .filter_map(|(at, machine)| {
+                let deadline_ms = machine.deadline_ms()?;
+                // A machine that has just looked at its timers looks again a moment later.
+                let again_ms = self
+                    .ticked_ms
+                    .get(at)
+                    .copied()
+                    .flatten()
+                    .map_or(0, |ms| ms + 1);
+                Some((deadline_ms.max(again_ms).max(self.now_ms), at))
+            });
+        let timer = timers.min();
+        let first_ms = self.queue.peek().map(|Reverse((at_ms, ..))| *at_ms);
+        match timer {
+            Some((at_ms, at)) if first_ms.is_none_or(|first_ms| at_ms < first_ms) => {
+                self.now_ms = at_ms;
+                if let Some(ticked) = self.ticked_ms.get_mut(at) {
+                    *ticked = Some(at_ms);
+                }
+                self.step(at, Input::Tick);
+            }
+            _ => {
+                if let Some(Reverse((at_ms, _, event))) = self.queue.pop() {
+                    self.now_ms = self.now_ms.max(at_ms);
+                    self.happen(event);
+                }
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive { from, to, bytes } => self.arrive(from, to, &bytes),
+            Event::Start(at) => self.start(at),
+            Event::FaultEnds(at) => self.end_fault(at),
+            Event::Retry => {
+                self.retry();
+                self.after(RETRY_EVERY_MS, Event::Retry);
+            }
+            _ if self.is_calm => {}
+            Event::Wish => {
+                self.wish();
+                self.again(WISH_EVERY_MS, Event::Wish);
+            }
+            Event::Look => {
+                self.look();
+                self.again(AGENT_EVERY_MS, Event::Look);
+            }
+            Event::Attack => {
+                self.attack();
+                self.again(ATTACK_EVERY_MS, Event::Attack);
+            }
+            Event::Fault => {
+                self.fault();
+                let ms = 1 + self.faults.below(2 * FAULT_EVERY_MS);
+                self.after(ms, Event::Fault);
+            }
+        }
+    }
+
+    fn again(&mut self, mean_ms: u64, event: Event) {
+        let mut ms = 1 + self.clients.below(2 * mean_ms);
+        if self.plan.mutation == Some(Mutation::OutsideChance) {
+            ms += crate::run::outside_chance();
+        }
+        self.after(ms, event);
+    }
+
+    /// Starts a machine that is down; one that dies while starting is started again later.
+    fn start(&mut self, at: usize) {
+        let now_ms = self.now_ms;
+        let Some(machine) = self.machines.get_mut(at) else {
+            return;
+        };
+        if machine.replica.is_some() {
+            return;
+        }
+        match machine.start(&self.genesis, now_ms) {
+            Ok(()) => {
+                self.trace.note(now_ms, "start", at, &[]);
+                if let Some(replica) = &machine.replica {
+                    self.inspector.restarted(at, replica);
+                }
+                self.step(at, Input::Tick);
+            }
+            Err(error) => self.fell(at, &error),
+        }
+    }
+
+    /// A replica ended; that is allowed only where a fault was injected.
+    fn fell(&mut self, at: usize, error: &ReplicaError) {
+        if !is_injected(error) {
+            let what = format!("machine {at} stopped by itself: {error}");
+            self.inspector.complain("start", what);
+        }
+        self.crash(at);
+    }
+
+    fn crash(&mut self, at: usize) {
+        self.counts.crashes += 1;
+        self.trace.note(self.now_ms, "crash", at, &[]);
+        if let Some(machine) = self.machines.get_mut(at) {
+            machine.crash();
+        }
+        let down_ms = self.down_ms();
+        self.after(down_ms, Event::Start(at));
+    }
+
+    /// One step of one replica, and everything that comes of it.
+    fn step(&mut self, at: usize, input: Input) -> Vec<bool> {
+        let now_ms = self.now_ms;
+        let Some(machine) = self.machines.get_mut(at) else {
+            return Vec::new();
+        };
+        let clock = machine.clock(now_ms);
+        let Some(replica) = machine.replica.as_mut() else {
+            return Vec::new();
+        };
+        let mut output = Output::default();
+        let result = replica.step(clock, input, &mut output);
+        let answers = output.offers.iter().map(Result::is_ok).collect();
+        self.take(at, output);
+        if let Err(error) = result {
+            self.fell(at, &error);
+        }
+        answers
+    }
+
+    fn take(&mut self, at: usize, output: Output) {
+        for (to, message) in &output.messages {
+            self.inspector.left(message);
+            match to {
+                To::One(Peer(peer)) => self.send(at, usize::from(peer[0]), message),
+                To::All => self.send_to_all(at, message),
+            }
+        }
+        for commit in &output.commits {
+            let (height, block) = (commit.header.height, commit.certificate.block);
+            let mut detail = block.as_bytes().to_vec();
+            detail.extend_from_slice(&height.to_le_bytes());
+            self.trace.note(self.now_ms, "commit", at, &detail);
+            self.counts.commits += 1;
+            self.commit(at, commit);
+        }
+        for (id, rejection) in &output.dropped {
+            self.trace.note(self.now_ms, "drop", at, id.as_bytes());
+            let _ = rejection;
+            self.desk.refused(id);
+        }
+        for evidence in &output.evidence {
+            self.inspector
+                .complain("signatures", format!("seen by a replica: {evidence:?}"));
+        }
+        for alarm in &output.alarms {
+            self.inspector.complain("alarm", alarm.to_string());
+        }
+    }
+
+    fn commit(&mut self, at: usize, commit: &allod_ledger::replica::Commit) {
+        let height = commit.header.height;
+        let store = self
+            .machines
+            .get(at)
+            .and_then(|machine| machine.replica.as_ref());
+        let stored = store.map(|replica| replica.store().block(height));
+        let Some(Ok(Some(stored))) = stored else {
+            let what = format!("machine {at} told of height {height} and does not hold it");
+            return self.inspector.complain("durability", what);
+        };
+        let transactions = stored.block.transactions;
+        for (transaction, receipt) in transactions.iter().zip(&commit.receipts) {
+            self.inspector.answered(at, receipt.transaction);
+            self.counts.note(transaction, receipt);
+        }
+        self.desk.committed(&transactions);
+        let told = Told::new(at, commit, transactions);
+        self.inspector.told(told);
+    }
+
+    fn send_to_all(&mut self, from: usize, message: &Message) {
+        for to in 0..self.machines.len() {
+            if to != from {
+                self.send(from, to, message);
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, message: &Message) {
+        for delay_ms in self.wire.delays(from, to) {
+            let bytes = message.encode();
+            self.counts.messages += 1;
+            self.after(delay_ms, Event::Arrive { from, to, bytes });
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Running one seed, and saying what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use allod_state::Transaction;
+use allod_state::event::Event;
+use allod_state::receipt::Receipt;
+
+use crate::check::Violation;
+use crate::mutation::Mutation;
+use crate::network::Network;
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What decides everything that happens.
+    pub seed: u64,
+    /// How many validators there are.
+    pub validators: usize,
+    /// A bug to plant; none in an honest run.
+    pub mutation: Option<Mutation>,
+}
+
+/// How much happened in a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Steps of the scheduler.
+    pub steps: u64,
+    /// Messages that arrived or were on their way.
+    pub messages: u64,
+    /// Faults injected.
+    pub faults: u64,
+    /// Machines that died.
+    pub crashes: u64,
+    /// Acts of attackers.
+    pub attacks: u64,
+    /// Transactions of honest clients.
+    pub submitted: u64,
+    /// Blocks told by any replica.
+    pub commits: u64,
+    /// Receipts told by any replica that say that the transaction succeeded.
+    pub succeeded: u64,
+    /// Receipts told by any replica that say that the transaction failed.
+    pub failed: u64,
+    /// How often each kind of action succeeded.
+    pub actions: BTreeMap<&'static str, u64>,
+    /// How often each kind of rejection was the answer.
+    pub rejections: BTreeMap<&'static str, u64>,
+    /// How often a lease ended for each cause, in transactions.
+    pub ends: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    pub(crate) fn note(&mut self, transaction: &Transaction, receipt: &Receipt) {
+        match &receipt.outcome {
+            Ok(()) => {
+                self.succeeded += 1;
+                for action in &transaction.body.actions {
+                    *self.actions.entry(action.name()).or_default() += 1;
+                }
+            }
+            Err(rejection) => {
+                self.failed += 1;
+                *self.rejections.entry(rejection.name()).or_default() += 1;
+            }
+        }
+        for event in &receipt.events {
+            if let Event::LeaseEnded { cause, .. } = event {
+                *self.ends.entry(cause.to_string()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.messages += other.messages;
+        self.faults += other.faults;
+        self.crashes += other.crashes;
+        self.attacks += other.attacks;
+        self.submitted += other.submitted;
+        self.commits += other.commits;
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        for (name, count) in &other.actions {
+            *self.actions.entry(name).or_default() += count;
+        }
+        for (name, count) in &other.rejections {
+            *self.rejections.entry(name).or_default() += count;
+        }
+        for (cause, count) in &other.ends {
+            *self.ends.entry(cause.clone()).or_default() += count;
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The hash over everything that happened.
+    pub trace: [u8; 32],
+    /// How many events that hash covers.
+    pub events: u64,
+    /// How much happened.
+    pub counts: Counts,
+    /// Broken promises; none in a good run.
+    pub violations: Vec<Violation>,
+}
+
+/// Runs one seed.
+#[must_use]
+pub fn run(plan: &Plan) -> Outcome {
+    let mut network = Network::new(plan);
+    network.run();
+    Outcome {
+        trace: network.trace.hash(),
+        events: network.trace.events(),
+        counts: network.counts,
+        violations: network.inspector.violations,
+    }
+}
+
+/// Runs one seed twice: the same seed must give the same trace.
+#[must_use]
+pub fn run_twice(plan: &Plan) -> Outcome {
+    let (mut first, second) = (run(plan), run(plan));
+    if first.trace != second.trace || first.counts != second.counts {
+        first.violations.push(Violation {
+            check: "determinism",
+            what: format!(
+                "two runs of one seed differ: {} events and {:?}, then {} events and {:?}",
+                first.events, first.counts, second.events, second.counts
+            ),
+        });
+    }
+    first
+}
+
+/// What a run must never ask: it is different every time. Only a planted bug does.
+pub(crate) fn outside_chance() -> u64 {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    ASKED.fetch_add(1, Ordering::Relaxed) % 7
+}

@@ -1,0 +1,170 @@
+//! Altering the rows of a state, as a wrong law would have written them.
+
+use std::collections::BTreeMap;
+
+use allod_state::account::{Account, KeyRecord};
+use allod_state::app::{Slot, SlotKey};
+use allod_state::block::Header;
+use allod_state::lease::Lease;
+use allod_state::state::{Params, RestoreError};
+use allod_state::{AccountId, Credits, LeaseId, State, bill, codec};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::mutation::Mutation;
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Tamper = fn(&mut Rows) -> Option<()>;
+
+// The tags of the tables' stored keys; a golden vector of the law freezes them.
+const ACCOUNT: u8 = 1;
+const KEY: u8 = 2;
+const SLOT: u8 = 6;
+const LEASE: u8 = 7;
+const BILL_LINE: u8 = 8;
+const PARAMS: u8 = 10;
+
+/// How a bug changes the rows; none where it lies elsewhere.
+pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
+    match mutation {
+        Mutation::CreditMinted => Some(mint),
+        Mutation::SupplyRaised => Some(|rows| mint(rows).and(raise_supply(rows))),
+        Mutation::CreditMoved => Some(move_credit),
+        Mutation::EpochFalls => Some(lower_epoch),
+        Mutation::SecondLease => Some(second_lease),
+        Mutation::SecondWriter => Some(second_writer),
+        Mutation::BillRaised => Some(raise_bill),
+        Mutation::MeterForgets => Some(forget_charge),
+        Mutation::NonceFalls => Some(lower_nonce),
+        _ => None,
+    }
+}
+
+/// The state of the altered rows; none where there was nothing to alter.
+pub(crate) fn restored(header: &Header, rows: &Rows, tamper: Tamper) -> Option<State> {
+    let mut rows = rows.clone();
+    tamper(&mut rows)?;
+    // Restoring says which root the rows have where it is not the header's.
+    let Err(RestoreError::WrongRoot { found, .. }) = State::restore(header, rows.clone()) else {
+        return None;
+    };
+    let header = Header {
+        root: found,
+        ..header.clone()
+    };
+    State::restore(&header, rows).ok()
+}
+
+/// Changes the first row of a table that `change` can change.
+fn alter<K, R>(rows: &mut Rows, tag: u8, mut change: impl FnMut(&K, &mut R) -> bool) -> Option<()>
+where
+    K: BorshDeserialize,
+    R: BorshDeserialize + BorshSerialize,
+{
+    for (key, value) in rows.iter_mut() {
+        let Some((_, rest)) = key.split_first().filter(|(first, _)| **first == tag) else {
+            continue;
+        };
+        let name: K = borsh::from_slice(rest).ok()?;
+        let mut row: R = borsh::from_slice(value).ok()?;
+        if change(&name, &mut row) {
+            *value = codec::encode(&row);
+            return Some(());
+        }
+    }
+    None
+}
+
+fn raised(credits: Credits, micro: i128) -> Credits {
+    Credits::from_micro(credits.micro() + micro)
+}
+
+fn mint(rows: &mut Rows) -> Option<()> {
+    alter(rows, ACCOUNT, |_: &AccountId, account: &mut Account| {
+        account.balance = raised(account.balance, 1);
+        true
+    })
+}
+
+fn raise_supply(rows: &mut Rows) -> Option<()> {
+    alter(rows, PARAMS, |_: &u8, params: &mut Params| {
+        params.supply = raised(params.supply, 1);
+        true
+    })
+}
+
+fn move_credit(rows: &mut Rows) -> Option<()> {
+    let mut taken = false;
+    alter(rows, ACCOUNT, |_: &AccountId, account: &mut Account| {
+        taken = account.balance > Credits::ZERO;
+        account.balance = raised(account.balance, -1);
+        taken
+    })?;
+    let mut is_first = true;
+    alter(rows, ACCOUNT, |_: &AccountId, account: &mut Account| {
+        account.balance = raised(account.balance, 1);
+        // The very first account is the commons; the credit goes to another.
+        !std::mem::replace(&mut is_first, false)
+    })
+}
+
+fn lower_epoch(rows: &mut Rows) -> Option<()> {
+    alter(rows, SLOT, |_: &SlotKey, slot: &mut Slot| {
+        slot.epoch -= 1;
+        true
+    })
+}
+
+fn lower_nonce(rows: &mut Rows) -> Option<()> {
+    alter(
+        rows,
+        KEY,
+        |_: &(AccountId, allod_state::PublicKey), key: &mut KeyRecord| {
+            let has_nonce = key.nonce > 0;
+            key.nonce = key.nonce.saturating_sub(1);
+            has_nonce
+        },
+    )
+}
+
+fn raise_bill(rows: &mut Rows) -> Option<()> {
+    alter(
+        rows,
+        BILL_LINE,
+        |_: &bill::LineKey, line: &mut bill::Line| {
+            line.amount = raised(line.amount, 1);
+            true
+        },
+    )
+}
+
+fn forget_charge(rows: &mut Rows) -> Option<()> {
+    alter(rows, LEASE, |_: &LeaseId, lease: &mut Lease| {
+        let was_charged = lease.meter.charged > Credits::ZERO;
+        lease.meter.charged = raised(lease.meter.charged, -1);
+        was_charged
+    })
+}
+
+fn copy_lease(rows: &mut Rows, is_wanted: impl Fn(&Lease) -> bool, replica: u32) -> Option<()> {
+    let mut found = None;
+    alter(rows, LEASE, |_: &LeaseId, lease: &mut Lease| {
+        if found.is_none() && lease.is_active() && is_wanted(lease) {
+            found = Some(lease.clone());
+        }
+        found.is_some()
+    })?;
+    let mut lease = found?;
+    lease.epoch += 1;
+    lease.replica += replica;
+    let id = LeaseId::of(&lease.slot(), lease.epoch);
+    rows.insert(State::lease_key(&id), codec::encode(&lease));
+    Some(())
+}
+
+fn second_lease(rows: &mut Rows) -> Option<()> {
+    copy_lease(rows, |_| true, 0)
+}
+
+fn second_writer(rows: &mut Rows) -> Option<()> {
+    copy_lease(rows, |lease| !lease.volumes.is_empty(), 1)
+}
