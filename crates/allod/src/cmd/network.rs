@@ -1,0 +1,48 @@
+//! `allod network`: the ledger that this home belongs to.
+
+use allod_api::client::Result;
+use allod_node::view::Network;
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::render::table::pairs;
+use crate::render::text::utc;
+
+/// Show the network.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the network, its newest block and this node.
+    Status,
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
+    let client = context.client()?;
+    match args.command {
+        Command::Status => context.show(&client.network().await?, |network| {
+            show(network, client.url())
+        }),
+    }
+    Ok(())
+}
+
+fn show(network: &Network, url: &str) -> String {
+    let mut rows = vec![
+        ("network", network.network.to_string()),
+        (
+            "height",
+            format!("{} at {} UTC", network.height, utc(network.time_ms)),
+        ),
+        ("validators", network.validators.to_string()),
+        ("node", network.node.to_string()),
+        ("api", url.to_owned()),
+        ("ingress", network.ingress.clone()),
+    ];
+    rows.extend(network.notice.clone().map(|notice| ("notice", notice)));
+    pairs(&rows)
+}
