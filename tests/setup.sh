@@ -27,6 +27,9 @@ wanted_commands=(
     curl=curl
     mkfs.ext4=e2fsprogs
     iptables=iptables
+    openssl=openssl
+    pgrep=procps
+    unshare=util-linux
     qemu-system-x86_64=qemu-system-x86
 )
 wanted_unpacked=(docker-registry linux-image-cloud-amd64 docker.io containerd runc tini)

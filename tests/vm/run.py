@@ -32,7 +32,8 @@ BOOT_MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 GUEST_MODULES = [
     "overlay", "veth", "bridge", "br_netfilter", "tun", "loop",
     "nf_tables", "nft_chain_nat", "nft_masq", "nft_nat", "nft_redir", "nft_ct", "nft_limit",
-    "nft_reject_inet", "nft_fib_inet", "nft_numgen",
+    "nft_reject_inet", "nft_fib_inet", "nft_numgen", "nft_connlimit", "nft_meta_bridge",
+    "nf_conntrack_bridge",
 ]  # fmt: skip
 
 
