@@ -30,3 +30,6 @@ pub use target::{Target, Wanted, app_of, service_of};
 
 /// A result of the client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests;

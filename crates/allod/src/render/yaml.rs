@@ -85,10 +85,10 @@ mod tests {
     #[test]
     fn documents_nest_and_quote() {
         let value = json!({
-            "name": "web", "no": "no", "n": 3, "price": "0.5", "none": null, "empty": [], "text": "a: b",
+            "name": "web", "no": "no", "count": 3, "price": "0.5", "none": null, "empty": [], "text": "a: b",
             "list": [{"a": 1, "b": [1, 2]}, "x"], "map": {"k": {"deep": true}}
         });
-        let wanted = "empty: []\nlist:\n  - a: 1\n    b:\n      - 1\n      - 2\n  - x\nmap:\n  k:\n    deep: true\nn: 3\nname: web\n\"no\": \"no\"\nnone: null\nprice: \"0.5\"\ntext: \"a: b\"\n";
+        let wanted = "empty: []\nlist:\n  - a: 1\n    b:\n      - 1\n      - 2\n  - x\nmap:\n  k:\n    deep: true\ncount: 3\nname: web\n\"no\": \"no\"\nnone: null\nprice: \"0.5\"\ntext: \"a: b\"\n";
         let mut sorted: Vec<&str> = wanted.lines().collect();
         let text = document(&value);
         let mut lines: Vec<&str> = text.lines().collect();

@@ -1,0 +1,8 @@
+//! The program from outside, without a node.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
+
+mod offline;
+mod reference;
