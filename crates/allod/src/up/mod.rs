@@ -1,0 +1,174 @@
+//! `allod up`: the root process of an installation, and the unprivileged network process that it keeps running.
+//!
+//! The root process prepares the home, binds the sockets and serves the runtime's requests; it has one thread and no
+//! async runtime. The network process (the ledger, the API, the ingress and the agent) is this same program, started
+//! again with few rights: it owns the node's directory alone, and is handed everything else as open descriptors,
+//! because it may be unable to walk to where they are.
+
+pub(crate) mod network;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use allod_node::founding::{self, Founded};
+use allod_node::home::{Home, RunningApi};
+use allod_node::root::{Config, Ended, Process, Root};
+use anyhow::{Context, Result, bail};
+
+/// Starts the node of this home, and founds a network of one where there is none yet.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where the API listens; port 0 picks a free one. It is a text, as the same flag of every other command is.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
+    pub(crate) api: String,
+    /// Where the ingress listens; port 0 picks a free one.
+    #[arg(long, default_value = "127.0.0.1:7480")]
+    pub(crate) ingress: SocketAddr,
+}
+
+/// The argument that makes this program the network process.
+pub(crate) const NETWORK_PROCESS: &str = "network-process";
+/// The first user identity that network processes run as; below those of workloads.
+const NETWORK_UID_FIRST: u32 = 0x1f00_0000;
+
+/// Runs the root process until it is told to stop.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "`allod up` must be started as root: containers need namespaces, mounts and control groups\n\
+             help: sudo allod up"
+        );
+    }
+    let home = Home::from_environment()?;
+    let founded = founding::found(&home)?;
+    let installation = home.installation()?.to_string();
+    let uid = network_uid(&installation)?;
+    home.give_node_dir(uid, uid)?;
+    let api = args.api.parse().with_context(|| {
+        format!("`{}` is no address to listen on\nhelp: write it as 127.0.0.1:7400", args.api)
+    })?;
+    let api = bind(api, "--api")?;
+    let ingress = bind(args.ingress, "--ingress")?;
+    let url = format!(
+        "http://{}",
+        api.local_addr().context("asking for the API's address")?
+    );
+    let config = Config {
+        installation: installation
+            .parse()
+            .context("reading the installation's id")?,
+        directory: home.root_dir(),
+        run_dir: home.run_dir().to_owned(),
+        network_uid: uid,
+        network_gid: uid,
+    };
+    let mut root = Root::start(config)?;
+    root.supervise(network_process(&home, &founded, uid, api, ingress)?);
+    home.announce_api(&RunningApi::of_this_process(url.clone(), founded.network))?;
+    greet(&home, &founded, &url);
+    let ended = root.serve();
+    home.withdraw_api()?;
+    match ended? {
+        Ended::Signal { .. } | Ended::Request => {
+            say(
+                "allod: stopped; running workloads go on (`allod up` finds them again, `allod down` ends them)",
+            );
+        }
+        Ended::RequestAndStopped => say("allod: stopped, with all workloads"),
+    }
+    Ok(())
+}
+
+fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
+        format!("could not listen on {address}\nhelp: choose another address: allod up {flag} 127.0.0.1:0")
+    })
+}
+
+/// A user identity of this installation alone.
+fn network_uid(installation: &str) -> Result<u32> {
+    let number = u32::from_str_radix(installation, 16).context("reading the installation's id")?;
+    Ok(NETWORK_UID_FIRST | (number & 0x00ff_ffff))
+}
+
+fn network_process(
+    home: &Home,
+    founded: &Founded,
+    uid: u32,
+    api: TcpListener,
+    ingress: TcpListener,
+) -> Result<Process> {
+    let open = |path: PathBuf| -> Result<OwnedFd> {
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        Ok(file.into())
+    };
+    // The program comes first, at the number that its path below names: the file itself is handed over, because its
+    // path may lead through directories that only root may enter.
+    let fds: Vec<(String, OwnedFd)> = vec![
+        ("program".to_owned(), open("/proc/self/exe".into())?),
+        ("run".to_owned(), open(home.run_dir().to_owned())?),
+        ("runtime".to_owned(), open(home.root_dir())?),
+        ("api".to_owned(), api.into()),
+        ("ingress".to_owned(), ingress.into()),
+    ];
+    let mut args: Vec<OsString> = vec![NETWORK_PROCESS.into()];
+    if founded.is_new {
+        args.push("--new".into());
+    }
+    let kept = [
+        "RUST_LOG",
+        "RUST_BACKTRACE",
+        "NO_COLOR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+    let env = kept
+        .iter()
+        .filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
+    Ok(Process {
+        name: "network",
+        program: "/proc/self/fd/3".into(),
+        args,
+        env: env.collect(),
+        fds,
+        uid,
+        gid: uid,
+        working_directory: open(home.node_dir())?,
+    })
+}
+
+/// What a person wants to know next. Standard output is left to the one line that scripts wait for.
+fn greet(home: &Home, founded: &Founded, url: &str) {
+    let what = if founded.is_new {
+        "a new network of one"
+    } else {
+        "your network of one"
+    };
+    say(&format!(
+        "allod: {what} on this machine\n  \
+         API      {url}\n  \
+         data     {}\n  \
+         account  {}\n  \
+         network  {}\n\
+         next, in another terminal:\n  \
+         allod run nginx:alpine --port 80\n  \
+         allod deploy examples/guestbook/compose.yaml\n  \
+         allod status\n\
+         Ctrl-C stops the node and leaves workloads running; `allod down` ends both.",
+        home.node_dir()
+            .parent()
+            .unwrap_or(&home.node_dir())
+            .display(),
+        founded.account,
+        founded.network,
+    ));
+}
+
+/// Says something to people; where nobody listens any more, nothing is lost.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,71 @@
+//! The network process: the ledger, the agent, the ingress and the API, without rights over the host.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use allod_node::Node;
+use allod_node::node::{Places, Settings};
+use allod_node::root::inherited_fds;
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long open requests may take to end when the process is told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the network process until it is told to stop.
+pub(crate) fn run(is_new: bool) -> Result<()> {
+    let mut fds = inherited_fds();
+    let mut take = |name: &str| {
+        fds.remove(name).with_context(|| {
+            format!("the descriptor `{name}` was not handed over: start `allod up` instead")
+        })
+    };
+    let (run, runtime) = (take("run")?, take("runtime")?);
+    let (api, ingress): (OwnedFd, OwnedFd) = (take("api")?, take("ingress")?);
+    let async_runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?;
+    let settings = Settings {
+        places: Places {
+            node: PathBuf::from("."),
+            run: path_of(&run),
+            runtime: path_of(&runtime),
+        },
+        ingress: vec![TcpListener::from(ingress)],
+        resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        is_new,
+    };
+    async_runtime.block_on(serve(settings, TcpListener::from(api)))
+}
+
+/// The path of an open directory, whatever lies above it.
+fn path_of(directory: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+}
+
+async fn serve(settings: Settings, api: TcpListener) -> Result<()> {
+    let url = format!(
+        "http://{}",
+        api.local_addr().context("asking for the API's address")?
+    );
+    let mut told_to_stop = signal(SignalKind::terminate()).context("listening for signals")?;
+    // A terminal sends Ctrl-C to the whole group; the root process decides what it means.
+    let mut interrupts = signal(SignalKind::interrupt()).context("listening for signals")?;
+    let node = Node::start(settings).await?;
+    let server = allod_api::serve(node.clone(), api).context("starting the API")?;
+    // Where nobody reads standard output any more, nothing waits for this line.
+    let _ = writeln!(std::io::stdout(), "ready {url}");
+    loop {
+        tokio::select! {
+            _ = told_to_stop.recv() => break,
+            _ = interrupts.recv() => {}
+        }
+    }
+    server.stop(STOP_GRACE).await;
+    node.stop().await;
+    Ok(())
+}
