@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use allod_state::genesis::Genesis;
@@ -16,6 +16,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::limits::{FOUNDING_LIFETIME_MS, GENESIS_BYTES_MAX};
 use crate::node::node_keyfile;
 use crate::time::now_ms;
+use crate::whole;
 
 /// Memory that the host keeps for itself, as a part of the whole.
 const MEMORY_KEPT: u64 = 8;
@@ -203,11 +204,5 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), FoundingError> {
         path: path.to_owned(),
         source,
     };
-    let dir = path.parent().unwrap_or(path);
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(error)?;
-    file.write_all(bytes).map_err(error)?;
-    file.as_file().sync_all().map_err(error)?;
-    file.persist(path)
-        .map(drop)
-        .map_err(|failed| error(failed.error))
+    whole::write(path, bytes).map_err(error)
 }

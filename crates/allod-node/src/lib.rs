@@ -24,9 +24,11 @@ pub mod seal;
 mod signer;
 pub mod time;
 pub mod view;
+mod whole;
 
 pub use agent::{service_label, unsupported, volume_label};
 pub use allod_ledger::chain::SubmitError;
+pub use allod_ledger::mempool::Refusal;
 pub use allod_runtime::root;
 pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
 pub use images::ImageError;

@@ -12,6 +12,7 @@ use allod_state::{AccountId, Digest, Label, NetworkId, NodeId};
 use crate::identity::Identity;
 use crate::manifest::Manifest;
 use crate::seal::{self, Opener, Scope};
+use crate::whole;
 
 /// Manifests by the hash of their ciphertext.
 #[derive(Debug)]
@@ -67,10 +68,7 @@ impl Manifests {
                 path: path.clone(),
                 source,
             };
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(write)?;
-            io::Write::write_all(&mut file, ciphertext).map_err(write)?;
-            file.as_file().sync_all().map_err(write)?;
-            file.persist(&path).map_err(|error| write(error.error))?;
+            whole::write(&path, ciphertext).map_err(write)?;
         }
         Ok(digest)
     }

@@ -2,9 +2,11 @@
 //! process gives a service the address that people have written down.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+
+use crate::whole;
 
 /// App and service.
 type Service = (String, String);
@@ -49,12 +51,7 @@ impl PickedPorts {
     }
 
     fn write(&self, ports: &BTreeMap<Service, u16>) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(&self.path);
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&borsh::to_vec(ports)?)?;
-        file.persist(&self.path)
-            .map(drop)
-            .map_err(|error| error.error)
+        whole::write(&self.path, &borsh::to_vec(ports)?)
     }
 }
 

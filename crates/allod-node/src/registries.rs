@@ -1,7 +1,7 @@
 //! Names and passwords for registries, kept sealed to this node's own key.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::identity::{Identity, Secret};
 use crate::seal::{self, Holder, Opener, Scope};
+use crate::whole;
 
 /// How many registries may be logged in to.
 const REGISTRIES_MAX: usize = 64;
@@ -124,14 +125,7 @@ impl Registries {
             ciphertext: sealed.ciphertext,
             sealed: sealed.manifest,
         };
-        let dir = self.path.parent().unwrap_or(&self.path);
-        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(write)?;
-        file.write_all(&borsh::to_vec(&kept).map_err(write)?)
-            .map_err(write)?;
-        file.as_file().sync_all().map_err(write)?;
-        file.persist(&self.path)
-            .map(drop)
-            .map_err(|error| write(error.error))
+        whole::write(&self.path, &borsh::to_vec(&kept).map_err(write)?).map_err(write)
     }
 }
 
