@@ -8,4 +8,6 @@ mod app;
 mod credit;
 mod envelope;
 mod evidence;
+mod golden;
+mod samples;
 mod world;
