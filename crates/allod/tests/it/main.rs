@@ -6,3 +6,4 @@
 
 mod offline;
 mod reference;
+mod tidy;
