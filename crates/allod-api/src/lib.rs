@@ -4,4 +4,11 @@
 
 pub mod client;
 pub mod compose;
+pub mod limits;
+pub mod openapi;
+pub mod ops;
+mod server;
+pub mod shape;
 pub mod signature;
+
+pub use server::{Server, serve};

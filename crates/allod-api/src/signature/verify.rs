@@ -39,12 +39,30 @@ pub struct Head {
 }
 
 impl Head {
+    /// Who signed the head.
+    #[must_use]
+    pub const fn signer(&self) -> Verified {
+        self.verified
+    }
+
     /// Checks the body: it must be the signed one, or empty where none was signed.
     ///
     /// # Errors
     /// Where it is another body.
     pub fn with_body(self, body: &[u8]) -> Result<Verified, SignatureError> {
         digest::check(self.digest, body).map(|()| self.verified)
+    }
+
+    /// Checks a body that was not kept in memory, by its SHA-256.
+    ///
+    /// # Errors
+    /// Where it is another body, or none was signed.
+    pub fn with_sha256(self, sha256: [u8; 32]) -> Result<Verified, SignatureError> {
+        match self.digest {
+            None => Err(SignatureError::DigestMissing),
+            Some(promised) if promised == sha256 => Ok(self.verified),
+            Some(_) => Err(SignatureError::DigestMismatch),
+        }
     }
 
     /// Whether a body was signed: where not, any body will be refused, so that none need be read.
@@ -71,7 +89,7 @@ impl Verifier {
         &self.door
     }
 
-    /// Verifies a whole request. `is_known` says whether some account has the key.
+    /// Verifies a whole request. `is_known` says whether that account has the key.
     ///
     /// # Errors
     /// The first reason why it is not let in.
@@ -80,7 +98,7 @@ impl Verifier {
         parts: &Parts,
         body: &[u8],
         now_s: u64,
-        is_known: impl FnOnce(&PublicKey) -> bool,
+        is_known: impl FnOnce(&Verified) -> bool,
     ) -> Result<Verified, SignatureError> {
         self.verify_head(parts, now_s, is_known)?.with_body(body)
     }
@@ -93,13 +111,17 @@ impl Verifier {
         &self,
         parts: &Parts,
         now_s: u64,
-        is_known: impl FnOnce(&PublicKey) -> bool,
+        is_known: impl FnOnce(&Verified) -> bool,
     ) -> Result<Head, SignatureError> {
         self.door.check(parts)?;
         check_sizes(parts)?;
         let claim = Claim::read(&parts.headers)?;
         self.check_times(&claim, now_s)?;
-        if !is_known(&claim.key) {
+        let verified = Verified {
+            key: claim.key,
+            account: claim.account,
+        };
+        if !is_known(&verified) {
             return Err(SignatureError::KeyUnknown {
                 key: claim.key.to_string(),
             });
@@ -109,13 +131,7 @@ impl Verifier {
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
         replay.claim(claim.key, &claim.nonce, claim.expires_s, now_s)?;
         drop(replay);
-        Ok(Head {
-            verified: Verified {
-                key: claim.key,
-                account: claim.account,
-            },
-            digest,
-        })
+        Ok(Head { verified, digest })
     }
 
     fn check_times(&self, claim: &Claim, now_s: u64) -> Result<(), SignatureError> {

@@ -1,0 +1,60 @@
+//! Every bound of the outside door, in one place.
+
+use std::time::Duration;
+
+/// Connections open at a time; those beyond it wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 512;
+/// Requests worked on at a time.
+pub const REQUESTS_MAX: usize = 256;
+/// How long a request waits for its turn before it is told to come back.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams of events and logs open at a time.
+pub const STREAMS_MAX: usize = 128;
+/// Processes run beside replicas at a time; each holds a thread until it ends.
+pub const EXECS_MAX: usize = 64;
+/// Largest head of a request, in bytes.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Headers of a request.
+pub const HEADERS_MAX: usize = 64;
+/// How long a client may take to send the head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may be silent in the middle of its body.
+pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long an ordinary answer may take.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer may take that waits for a block.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long an answer may take that waits for a registry.
+pub const REGISTRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long taking an image archive in may take.
+pub const IMPORT_TIMEOUT: Duration = Duration::from_secs(900);
+/// Largest JSON body, in bytes.
+pub const JSON_BYTES_MAX: u64 = 16 * 1024;
+/// Largest list of actions that is planned, in bytes.
+pub const PLAN_BYTES_MAX: usize = 64 * 1024;
+/// Largest image archive, in bytes.
+pub const ARCHIVE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// How many movements or happenings are answered where nothing else is asked for.
+pub const ENTRIES_DEFAULT: usize = 100;
+/// Most movements or happenings in one answer.
+pub const ENTRIES_MAX: usize = 10_000;
+/// Log lines of each replica where nothing else is asked for.
+pub const TAIL_DEFAULT: usize = 1_000;
+/// Most log lines of each replica before those that are yet to come.
+pub const TAIL_MAX: usize = 100_000;
+/// How often a followed log is read.
+pub const LOG_PERIOD: Duration = Duration::from_millis(150);
+/// How often a silent stream says that it is still there.
+pub const HEARTBEAT_PERIOD: Duration = Duration::from_secs(15);
+/// Longest message of a terminal, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a process's output sent at a time.
+pub const OUTPUT_BYTES: usize = 32 * 1024;
+/// Pieces of a process's output that wait for a slow client.
+pub const OUTPUTS_WAITING_MAX: usize = 8;
+/// How long what a process wrote last may take to arrive once it has ended.
+pub const LAST_OUTPUT_GRACE: Duration = Duration::from_secs(2);
+/// Words of a command, and the longest of them in bytes.
+pub const COMMAND_WORDS_MAX: usize = 256;
+/// How long the accept loop rests after an error.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

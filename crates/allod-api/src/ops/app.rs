@@ -1,0 +1,50 @@
+//! Apps, with their services and replicas.
+
+use allod_state::account::grant::Verb;
+
+use super::{Access, Answer, Answered, Operation, plain};
+use crate::server::answer::json;
+use crate::server::call::Call;
+use crate::shape::{APP, Shape};
+
+pub(super) static LIST: Operation = Operation {
+    name: "app.list",
+    path: "/v1/apps",
+    summary: "The apps of the signer's account that its grant covers.",
+    access: Access::Granted(&[Verb::Read]),
+    answer: Answer::Json(Shape::List(&Shape::View(&APP))),
+    ..plain(list)
+};
+
+pub(super) static SHOW: Operation = Operation {
+    name: "app.show",
+    path: "/v1/apps/{app}",
+    summary: "One app, by its id or its name.",
+    access: Access::Granted(&[Verb::Read]),
+    answer: Answer::Json(Shape::View(&APP)),
+    ..plain(show)
+};
+
+fn list(call: Call) -> Answered {
+    Box::pin(async move {
+        let (node, caller) = (call.node.clone(), call.caller()?.clone());
+        let apps = call.blocking(move || {
+            let state = node.state();
+            let mut apps = node.apps(&caller.account);
+            apps.retain(|app| caller.covers_app(&state, &app.app));
+            apps
+        });
+        json(&apps.await?)
+    })
+}
+
+fn show(call: Call) -> Answered {
+    Box::pin(async move {
+        let (app, account) = (call.app()?, call.caller()?.account);
+        let node = call.node.clone();
+        let shown = call
+            .blocking(move || node.app(&account, &app.to_string()))
+            .await?;
+        json(&shown.ok_or_else(|| call.no_app())?)
+    })
+}

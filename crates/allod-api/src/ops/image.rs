@@ -1,0 +1,133 @@
+//! Images: from references to digests, from archives into the node's store.
+
+use std::io::Seek;
+
+use allod_node::ImageError;
+use allod_state::account::grant::Verb;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{Access, Answer, Answered, Input, Method, Operation, plain};
+use crate::limits::{ARCHIVE_BYTES_MAX, IMPORT_TIMEOUT, REGISTRY_TIMEOUT};
+use crate::server::answer::json;
+use crate::server::call::Call;
+use crate::server::problem::Problem;
+use crate::shape::{IMAGE, REFERENCE, RESOLVED, Shape};
+
+pub(super) static IMPORT: Operation = Operation {
+    name: "image.import",
+    method: Method::Post,
+    path: "/v1/images",
+    summary: "Takes the images of a docker-save or OCI archive (tar) in: their digests, and what each was called.",
+    access: Access::Operator(&[Verb::Deploy]),
+    input: Input::File {
+        what: "an image archive, as tar",
+        bytes_max: ARCHIVE_BYTES_MAX,
+    },
+    answer: Answer::Json(Shape::Map(&Shape::List(&Shape::Text))),
+    timeout: IMPORT_TIMEOUT,
+    ..plain(import)
+};
+
+pub(super) static RESOLVE: Operation = Operation {
+    name: "image.resolve",
+    method: Method::Post,
+    path: "/v1/images/resolve",
+    summary: "The digest that an image reference means now, as the registry says.",
+    access: Access::Granted(&[Verb::Deploy]),
+    input: Input::Json(Shape::View(&REFERENCE)),
+    answer: Answer::Json(Shape::View(&RESOLVED)),
+    timeout: REGISTRY_TIMEOUT,
+    ..plain(resolve)
+};
+
+pub(super) static SHOW: Operation = Operation {
+    name: "image.show",
+    path: "/v1/images/{digest}",
+    summary: "What an image that is on this node says about itself.",
+    access: Access::Granted(&[Verb::Deploy, Verb::Read]),
+    answer: Answer::Json(Shape::View(&IMAGE)),
+    ..plain(show)
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    reference: String,
+}
+
+#[derive(Serialize)]
+struct Resolved {
+    digest: String,
+}
+
+fn import(mut call: Call) -> Answered {
+    Box::pin(async move {
+        let mut file = call.take_file()?;
+        let kept = |error| Problem::internal(format!("the archive could not be kept: {error}"));
+        file.rewind().map_err(kept)?;
+        json(&call.node.import_images(file).await.map_err(unready)?)
+    })
+}
+
+fn resolve(call: Call) -> Answered {
+    Box::pin(async move {
+        let wanted: Wanted = call.json()?;
+        let digest = call.node.resolve_image(&wanted.reference).await;
+        json(&Resolved {
+            digest: digest.map_err(unready)?,
+        })
+    })
+}
+
+fn show(call: Call) -> Answered {
+    Box::pin(async move {
+        let digest = call.part("digest")?.to_owned();
+        let node = call.node.clone();
+        let image = call.blocking(move || node.image(&digest)).await?;
+        json(&image.ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "unknown-image",
+                "this node does not have the image",
+                "resolve and deploy it, or hand it over: allod run --image-file",
+            )
+        })?)
+    })
+}
+
+/// Why an image is not to be had, as callers read it. The errors' own texts say what to do.
+fn unready(error: ImageError) -> Problem {
+    let (status, code) = match &error {
+        ImageError::Reference(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-reference"),
+        ImageError::Digest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-digest"),
+        ImageError::Import(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-archive"),
+        ImageError::Pull(_) => (StatusCode::BAD_GATEWAY, "registry"),
+        ImageError::NotHere { .. } => (StatusCode::NOT_FOUND, "unknown-image"),
+        ImageError::Unresolved { .. } => (StatusCode::CONFLICT, "unresolved-image"),
+        ImageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        ImageError::Store(_) | ImageError::Unpack(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "image-store")
+        }
+    };
+    let next = match status {
+        StatusCode::BAD_GATEWAY => "check the image's name, and the registry: allod registry login",
+        StatusCode::UNPROCESSABLE_ENTITY => "correct the image's name or archive",
+        _ => "see how the node is doing: allod doctor",
+    };
+    Problem::new(status, code, chain(&error), next)
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let cause = inner.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,39 @@
+//! Transactions: every change, signed by its author, whoever carries it.
+
+use allod_state::Transaction;
+use allod_state::limits::TRANSACTION_BYTES_MAX;
+
+use super::{Access, Answer, Answered, Input, Method, Operation, plain};
+use crate::limits::COMMIT_TIMEOUT;
+use crate::server::answer::json;
+use crate::server::call::Call;
+use crate::server::problem::Problem;
+use crate::shape::{RECEIPT, Shape};
+
+pub(super) static SUBMIT: Operation = Operation {
+    name: "transaction.submit",
+    method: Method::Post,
+    path: "/v1/transactions",
+    summary: "Submits a signed transaction and waits until a block holds it. The same transaction again gives the same \
+              answer. The request needs no signature: the transaction has one.",
+    access: Access::Public,
+    input: Input::Bytes {
+        what: "the canonical bytes of a signed transaction",
+        bytes_max: TRANSACTION_BYTES_MAX as u64,
+    },
+    answer: Answer::Json(Shape::View(&RECEIPT)),
+    timeout: COMMIT_TIMEOUT,
+    ..plain(submit)
+};
+
+fn submit(call: Call) -> Answered {
+    Box::pin(async move {
+        let transaction = Transaction::from_bytes(&call.bytes()?)
+            .map_err(|error| Problem::malformed(error.to_string()))?;
+        let receipt = call.node.submit(transaction).await?;
+        match &receipt.rejection {
+            Some(rejection) => Err(Problem::of_receipt(&receipt, rejection)),
+            None => json(&receipt),
+        }
+    })
+}

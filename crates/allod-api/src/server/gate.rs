@@ -1,0 +1,254 @@
+//! The gate: the one place where it is decided who may call what.
+//!
+//! A request passes the door (`Host`, `Origin`) first, signed or not. Then, unless the operation is for anybody, its
+//! signature must be that of a key which the state lists for the account it names, whose grant has not ended and holds
+//! what the operation's row asks for. Only then is its body read, within its bound, and held against the signed digest.
+
+use std::fs::File;
+use std::io::Write;
+
+use allod_state::account::grant::Verb;
+use allod_state::{AccountId, Rejection, State};
+use axum::body::Body;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http_body_util::BodyExt;
+use sha2::{Digest, Sha256};
+
+use super::call::{Caller, Payload};
+use super::problem::Problem;
+use super::shared::Shared;
+use crate::limits::{BODY_SILENCE_MAX, JSON_BYTES_MAX};
+use crate::openapi;
+use crate::ops::{Access, Input, Operation};
+use crate::signature::{Head, Verified};
+use allod_node::view;
+
+/// Who is let in: nobody in particular, or the signer, whose body is still to be believed.
+pub(super) struct Entry {
+    pub(super) caller: Option<Caller>,
+    head: Option<Head>,
+}
+
+/// Decides by the head alone, so that a stranger's body is never read.
+pub(super) fn admit(
+    shared: &Shared,
+    operation: &Operation,
+    parts: &Parts,
+) -> Result<Entry, Problem> {
+    if operation.access == Access::Public {
+        shared.verifier.door().check(parts)?;
+        return Ok(Entry {
+            caller: None,
+            head: None,
+        });
+    }
+    let state = shared.node.state();
+    let now_ms = allod_node::time::now_ms();
+    let head = shared
+        .verifier
+        .verify_head(parts, now_ms / 1_000, |signer| {
+            state.key(&account_of(signer), &signer.key).is_some()
+        })?;
+    let caller = caller(&state, head.signer(), now_ms)?;
+    let operator = state
+        .node(&shared.node.network().node)
+        .map(|node| node.operator);
+    authorize(operation.access, &caller, operator)?;
+    Ok(Entry {
+        caller: Some(caller),
+        head: Some(head),
+    })
+}
+
+/// The account that a signer acts for: the one it names, or else the one that began with its key.
+fn account_of(signer: &Verified) -> AccountId {
+    signer
+        .account
+        .unwrap_or_else(|| AccountId::of_first_key(&signer.key))
+}
+
+fn caller(state: &State, signer: Verified, now_ms: u64) -> Result<Caller, Problem> {
+    let account = account_of(&signer);
+    let record = state.key(&account, &signer.key);
+    let record = record.ok_or_else(|| refusal(&Rejection::UnknownKey))?;
+    // Block time stands still while nothing happens, and a grant must not outlive its end because of that.
+    let now_ms = now_ms.max(state.tip().time_ms);
+    if let Some(expired_ms) = record.grant.expires_ms.filter(|end| now_ms >= *end) {
+        return Err(refusal(&Rejection::ExpiredKey { expired_ms }));
+    }
+    Ok(Caller {
+        account,
+        grant: record.grant,
+    })
+}
+
+/// The authorization table: what each [`Access`] asks of a caller. What is not allowed here is refused.
+pub(super) fn authorize(
+    access: Access,
+    caller: &Caller,
+    operator: Option<AccountId>,
+) -> Result<(), Problem> {
+    let holds = |verbs: &[Verb]| verbs.iter().any(|verb| caller.grant.verbs.contains(verb));
+    let must_hold = |verbs: &[Verb]| {
+        if holds(verbs) {
+            return Ok(());
+        }
+        let names: Vec<&str> = verbs.iter().map(|verb| verb.name()).collect();
+        Err(Problem::verb_not_granted(&names.join(" or ")))
+    };
+    match access {
+        Access::Public | Access::Member => Ok(()),
+        Access::Granted(verbs) => must_hold(verbs),
+        Access::Operator(verbs) => {
+            must_hold(verbs)?;
+            if operator == Some(caller.account) {
+                return caller.must_cover_all();
+            }
+            Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "not-your-node",
+                "this node belongs to another operator",
+                format!("use {}", openapi::access(access)),
+            ))
+        }
+    }
+}
+
+fn refusal(rejection: &Rejection) -> Problem {
+    Problem::of_rejection(&view::Rejection::from(rejection))
+}
+
+/// Reads the body within its bound and holds it against the signature.
+pub(super) async fn payload(
+    input: Input,
+    head: Option<Head>,
+    parts: &Parts,
+    body: Body,
+) -> Result<Payload, Problem> {
+    let (kinds, bytes_max): (&[&str], u64) = match input {
+        Input::Nothing => {
+            head.map(|head| head.with_body(&[])).transpose()?;
+            return Ok(Payload::Nothing);
+        }
+        Input::Json(_) => (&["application/json"], JSON_BYTES_MAX),
+        Input::Bytes { bytes_max, .. } => (&["application/octet-stream"], bytes_max),
+        Input::File { bytes_max, .. } => (
+            &["application/x-tar", "application/octet-stream"],
+            bytes_max,
+        ),
+    };
+    check_kind(parts, kinds)?;
+    check_length(parts, bytes_max)?;
+    if let Input::File { .. } = input {
+        let (file, sha256) = keep(body, bytes_max).await?;
+        head.map(|head| head.with_sha256(sha256)).transpose()?;
+        return Ok(Payload::File(file));
+    }
+    let bytes = collect(body, bytes_max).await?;
+    head.map(|head| head.with_body(&bytes)).transpose()?;
+    Ok(Payload::Bytes(bytes))
+}
+
+impl Entry {
+    /// What must still be believed, and who said it.
+    pub(super) fn into_parts(self) -> (Option<Caller>, Option<Head>) {
+        (self.caller, self.head)
+    }
+}
+
+fn check_kind(parts: &Parts, kinds: &[&str]) -> Result<(), Problem> {
+    let sent = parts.headers.get(CONTENT_TYPE);
+    let sent = sent
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = sent.split(';').next().unwrap_or_default().trim();
+    if kinds.iter().any(|kind| essence.eq_ignore_ascii_case(kind)) {
+        return Ok(());
+    }
+    let wanted = kinds.join(" or ");
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "wrong-content-type",
+        format!("the body is not declared as {wanted}"),
+        format!(
+            "send it with `content-type: {}`",
+            kinds.first().copied().unwrap_or_default()
+        ),
+    ))
+}
+
+fn check_length(parts: &Parts, bytes_max: u64) -> Result<(), Problem> {
+    let length = parts.headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > bytes_max) {
+        return Err(Problem::too_large(bytes_max));
+    }
+    Ok(())
+}
+
+async fn collect(mut body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
+    let mut all = Vec::new();
+    while let Some(piece) = piece(&mut body).await? {
+        let length = u64::try_from(all.len() + piece.len()).unwrap_or(u64::MAX);
+        if length > bytes_max {
+            return Err(Problem::too_large(bytes_max));
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.into())
+}
+
+/// Keeps the body in a file without a name, which goes when it is closed.
+async fn keep(mut body: Body, bytes_max: u64) -> Result<(File, [u8; 32]), Problem> {
+    let unkept = |error: std::io::Error| {
+        Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "no-space",
+            format!("the body could not be kept on the node: {error}"),
+            "free some space there",
+        )
+    };
+    let mut file = tempfile::tempfile().map_err(unkept)?;
+    let (mut hasher, mut length) = (Sha256::new(), 0_u64);
+    while let Some(piece) = piece(&mut body).await? {
+        length = length.saturating_add(piece.len().try_into().unwrap_or(u64::MAX));
+        if length > bytes_max {
+            return Err(Problem::too_large(bytes_max));
+        }
+        let work = move || {
+            hasher.update(&piece);
+            file.write_all(&piece).map(|()| (file, hasher))
+        };
+        let written = tokio::task::spawn_blocking(work).await;
+        let written = written.map_err(|_| Problem::internal("keeping the body broke off"))?;
+        (file, hasher) = written.map_err(unkept)?;
+    }
+    Ok((file, hasher.finalize().into()))
+}
+
+async fn piece(body: &mut Body) -> Result<Option<Bytes>, Problem> {
+    loop {
+        let frame = tokio::time::timeout(BODY_SILENCE_MAX, body.frame()).await;
+        let frame = frame.map_err(|_| {
+            let detail = "the body stopped in the middle";
+            Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body-timeout",
+                detail,
+                "send it again",
+            )
+        })?;
+        match frame.transpose() {
+            Ok(None) => return Ok(None),
+            Ok(Some(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Err(_) => return Err(Problem::malformed("the body broke off")),
+        }
+    }
+}

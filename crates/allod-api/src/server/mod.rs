@@ -1,0 +1,83 @@
+//! The HTTP server: accepts, bounds, lets in, and dispatches by the operation table.
+
+pub(crate) mod answer;
+pub(crate) mod call;
+mod connection;
+mod gate;
+pub(crate) mod problem;
+mod router;
+mod shared;
+pub(crate) mod stream;
+pub(crate) mod terminal;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use allod_node::Node;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::signature::{Door, Scheme, Verifier};
+use shared::Shared;
+
+/// A running server. Dropping it cuts every connection.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stopping: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, ends its streams, and lets open requests finish for as long as `grace`.
+    pub async fn stop(mut self, grace: Duration) {
+        self.stopping.send_replace(true);
+        // What has not finished by then is cut off by the drop.
+        let _ = tokio::time::timeout(grace, self.tasks.join_next()).await;
+    }
+}
+
+/// Serves the node's operations on a listener that is bound already. Must be called in a tokio runtime.
+///
+/// # Errors
+/// Where the listener cannot be used.
+pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (stopping, told) = watch::channel(false);
+    let authorities = authorities(address);
+    let door = Door::new(Scheme::Http, authorities.iter().map(String::as_str));
+    let verifier = Verifier::new(door, allod_node::time::now_ms() / 1_000);
+    let shared = Arc::new(Shared::new(node, verifier, told.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection::accept_all(listener, router::of(shared), told));
+    Ok(Server {
+        address,
+        stopping,
+        tasks,
+    })
+}
+
+/// The hosts that this listener answers for: its address, and the names of loopback where it is reached over that. A
+/// page that points a name of its own at this machine is none of them.
+fn authorities(address: SocketAddr) -> Vec<String> {
+    let port = address.port();
+    let ip = address.ip();
+    let mut authorities = vec![address.to_string()];
+    if ip.is_loopback() || ip.is_unspecified() {
+        authorities.extend([format!("localhost:{port}"), format!("127.0.0.1:{port}")]);
+        if matches!(ip, IpAddr::V6(_)) {
+            authorities.push(format!("[::1]:{port}"));
+        }
+    }
+    authorities
+}

@@ -1,0 +1,698 @@
+//! What goes in and out, field by field.
+
+use super::{Field, Shape, View};
+
+const fn field(name: &'static str, shape: Shape, summary: &'static str) -> Field {
+    Field {
+        name,
+        shape,
+        is_optional: false,
+        summary,
+    }
+}
+
+const fn optional(name: &'static str, shape: Shape, summary: &'static str) -> Field {
+    Field {
+        is_optional: true,
+        ..field(name, shape, summary)
+    }
+}
+
+/// An account.
+pub static ACCOUNT: View = View {
+    name: "Account",
+    summary: "An account.",
+    fields: &[
+        field("account", Shape::Id("acct"), "The account."),
+        field(
+            "balance",
+            Shape::Amount,
+            "What it holds; below zero it owes.",
+        ),
+        field("line", Shape::Amount, "How far below zero it may go."),
+        field("available", Shape::Amount, "What it can spend."),
+        field("keys", Shape::List(&Shape::View(&KEY)), "Its keys."),
+    ],
+};
+
+/// A key of an account.
+static KEY: View = View {
+    name: "Key",
+    summary: "A key of an account.",
+    fields: &[
+        field("key", Shape::Id("ed25519"), "The key."),
+        field("verbs", Shape::List(&Shape::Text), "What it may do."),
+        field("nonce", Shape::Count, "The nonce of its next transaction."),
+        field(
+            "expires_ms",
+            Shape::Maybe(&Shape::Count),
+            "Block time in milliseconds at which it ends, where it does.",
+        ),
+    ],
+};
+
+/// An app.
+pub static APP: View = View {
+    name: "App",
+    summary: "An app.",
+    fields: &[
+        field("app", Shape::Id("app"), "The app."),
+        field(
+            "name",
+            Shape::Text,
+            "Its name, where this node can read it.",
+        ),
+        field("revision", Shape::Count, "Its newest revision."),
+        field(
+            "revisions",
+            Shape::List(&Shape::Count),
+            "The revisions that can be gone back to.",
+        ),
+        field(
+            "services",
+            Shape::List(&Shape::View(&SERVICE)),
+            "Its services.",
+        ),
+        field(
+            "price_per_hour",
+            Shape::Amount,
+            "What its active leases cost in an hour.",
+        ),
+    ],
+};
+
+/// A service of an app.
+static SERVICE: View = View {
+    name: "Service",
+    summary: "A service of an app.",
+    fields: &[
+        field(
+            "name",
+            Shape::Text,
+            "Its name, where this node can read it.",
+        ),
+        field("image", Shape::Text, "The image as its owner wrote it."),
+        field("wanted", Shape::Count, "How many replicas are wanted."),
+        field("ready", Shape::Count, "How many are ready."),
+        field(
+            "is_halted",
+            Shape::Flag,
+            "Whether a new revision failed so often that the old one keeps serving.",
+        ),
+        field(
+            "urls",
+            Shape::List(&Shape::Text),
+            "Where the ingress serves it.",
+        ),
+        field(
+            "published",
+            Shape::List(&Shape::Text),
+            "Ports of this machine that lead to it.",
+        ),
+        field(
+            "replicas",
+            Shape::List(&Shape::View(&REPLICA)),
+            "Its replicas.",
+        ),
+    ],
+};
+
+/// A replica of a service.
+static REPLICA: View = View {
+    name: "Replica",
+    summary: "A replica of a service.",
+    fields: &[
+        field("replica", Shape::Count, "Its index."),
+        field(
+            "lease",
+            Shape::Maybe(&Shape::Id("lease")),
+            "Its lease, where it has one.",
+        ),
+        field("epoch", Shape::Count, "The lease's epoch."),
+        field(
+            "revision",
+            Shape::Maybe(&Shape::Count),
+            "The revision it runs.",
+        ),
+        field(
+            "node",
+            Shape::Maybe(&Shape::Id("node")),
+            "The node that runs it.",
+        ),
+        field(
+            "phase",
+            Shape::Maybe(&Shape::View(&PHASE)),
+            "Where the lease is in its life.",
+        ),
+        field("stage", Shape::Text, "How far it is, in words."),
+        field(
+            "detail",
+            Shape::Maybe(&Shape::Text),
+            "What went wrong last, in words.",
+        ),
+        field(
+            "address",
+            Shape::Maybe(&Shape::Text),
+            "Its address inside the app's network.",
+        ),
+        field(
+            "failures",
+            Shape::Count,
+            "How many times in a row it failed.",
+        ),
+    ],
+};
+
+/// Where a lease is in its life.
+static PHASE: View = View {
+    name: "Phase",
+    summary: "Where a lease is in its life.",
+    fields: &[
+        field(
+            "phase",
+            Shape::OneOf(&["placed", "ready", "ended"]),
+            "The phase.",
+        ),
+        optional(
+            "since_ms",
+            Shape::Count,
+            "Block time since when it is ready.",
+        ),
+        optional("cause", Shape::Any, "Why it ended."),
+        optional("at_ms", Shape::Count, "Block time at which it ended."),
+    ],
+};
+
+/// A bill.
+pub static BILL: View = View {
+    name: "Bill",
+    summary: "A bill.",
+    fields: &[
+        field("payer", Shape::Id("acct"), "Who pays."),
+        field("month", Shape::Count, "The month, as `yyyymm` in UTC."),
+        field("lines", Shape::List(&Shape::View(&BILL_LINE)), "Its lines."),
+        field("total", Shape::Amount, "Their sum."),
+        field(
+            "to_oneself",
+            Shape::Amount,
+            "What of it one owes oneself, for leases on one's own nodes: it nets to zero.",
+        ),
+    ],
+};
+
+/// One lease on a bill.
+static BILL_LINE: View = View {
+    name: "BillLine",
+    summary: "One lease on a bill.",
+    fields: &[
+        field("lease", Shape::Id("lease"), "The lease."),
+        field(
+            "app",
+            Shape::Text,
+            "The app's name, where this node can read it.",
+        ),
+        field(
+            "service",
+            Shape::Text,
+            "The service's name, where this node can read it.",
+        ),
+        field(
+            "payee",
+            Shape::Maybe(&Shape::Id("acct")),
+            "Who is paid, where the lease is still in the state.",
+        ),
+        field(
+            "price_per_hour",
+            Shape::Maybe(&Shape::Amount),
+            "The price reserved for an hour, where the lease is still in the state.",
+        ),
+        field("ready_ms", Shape::Count, "Ready time in milliseconds."),
+        field("amount", Shape::Amount, "What it cost."),
+        field(
+            "usage",
+            Shape::View(&USAGE),
+            "What was used, for information: the bill is ready time.",
+        ),
+    ],
+};
+
+/// What was used.
+static USAGE: View = View {
+    name: "Usage",
+    summary: "What was used.",
+    fields: &[
+        field("cpu_ms", Shape::Count, "CPU time in milliseconds."),
+        field(
+            "memory_mib_seconds",
+            Shape::Count,
+            "Memory in use, summed over time.",
+        ),
+        field(
+            "storage_mib_seconds",
+            Shape::Count,
+            "Disk in use, summed over time.",
+        ),
+        field("network_received_bytes", Shape::Count, "Bytes received."),
+        field("network_sent_bytes", Shape::Count, "Bytes sent."),
+    ],
+};
+
+/// Everything needed to recompute a bill; bytes are canonical encodings in hexadecimal.
+pub static BILL_PROOF: View = View {
+    name: "BillProof",
+    summary: "Everything needed to recompute a bill; bytes are canonical encodings in hexadecimal.",
+    fields: &[
+        field(
+            "genesis",
+            Shape::Text,
+            "The genesis document: its hash is the network's id.",
+        ),
+        field("header", Shape::Text, "A header."),
+        field(
+            "certificate",
+            Shape::Text,
+            "The quorum's certificate for it.",
+        ),
+        field(
+            "lines",
+            Shape::List(&Shape::View(&LINE_PROOF)),
+            "The lines with their proofs.",
+        ),
+    ],
+};
+
+/// One line of a bill with what makes it up.
+static LINE_PROOF: View = View {
+    name: "LineProof",
+    summary: "One line of a bill with what makes it up.",
+    fields: &[
+        field("lease", Shape::Id("lease"), "The lease."),
+        field(
+            "line",
+            Shape::View(&PROVED),
+            "The stored line and its proof.",
+        ),
+        field(
+            "row",
+            Shape::View(&PROVED),
+            "The stored lease and its proof.",
+        ),
+        field(
+            "items",
+            Shape::List(&Shape::View(&ITEM)),
+            "The raw evidence, in order.",
+        ),
+    ],
+};
+
+/// A stored value and the proof that it is in the state.
+static PROVED: View = View {
+    name: "Proved",
+    summary: "A stored value and the proof that it is in the state.",
+    fields: &[
+        field(
+            "value",
+            Shape::Text,
+            "The value's canonical bytes, in hexadecimal; empty where there is none.",
+        ),
+        field(
+            "proof",
+            Shape::Text,
+            "The proof's canonical bytes, in hexadecimal.",
+        ),
+    ],
+};
+
+/// One stretch of one lease's life.
+static ITEM: View = View {
+    name: "Item",
+    summary: "One stretch of one lease's life.",
+    fields: &[
+        field("lease", Shape::Id("lease"), "The lease."),
+        field("epoch", Shape::Count, "Its epoch."),
+        field("from_ms", Shape::Count, "Where the stretch begins."),
+        field("until_ms", Shape::Count, "Where it ends."),
+        field(
+            "ready_ms",
+            Shape::Count,
+            "For how long of it the replica was ready.",
+        ),
+        field("usage", Shape::View(&USAGE), "What was used in it."),
+    ],
+};
+
+/// A name and password for a registry.
+pub static CREDENTIALS: View = View {
+    name: "Credentials",
+    summary: "A name and password for a registry.",
+    fields: &[
+        field("user", Shape::Text, "The user."),
+        field("password", Shape::Text, "The password or token."),
+    ],
+};
+
+/// One thing that happened.
+pub static HAPPENING: View = View {
+    name: "Happening",
+    summary: "One thing that happened.",
+    fields: &[
+        field("height", Shape::Count, "The block in which it happened."),
+        field("index", Shape::Count, "Its place in the block."),
+        field(
+            "time_ms",
+            Shape::Count,
+            "Block time in milliseconds since 1970.",
+        ),
+        field(
+            "app",
+            Shape::Maybe(&Shape::Id("app")),
+            "The app it is about, where it is about one.",
+        ),
+        field("kind", Shape::Text, "Its kind."),
+        field("text", Shape::Text, "What happened, in words."),
+    ],
+};
+
+/// Whether a node answers.
+pub static HEALTH: View = View {
+    name: "Health",
+    summary: "Whether a node answers.",
+    fields: &[
+        field("status", Shape::OneOf(&["ok"]), "How it is."),
+        field("height", Shape::Count, "The newest block."),
+    ],
+};
+
+/// What an image says about itself.
+pub static IMAGE: View = View {
+    name: "Image",
+    summary: "What an image says about itself.",
+    fields: &[
+        field(
+            "entrypoint",
+            Shape::List(&Shape::Text),
+            "The fixed beginning of its command line.",
+        ),
+        field(
+            "cmd",
+            Shape::List(&Shape::Text),
+            "The rest of its command line.",
+        ),
+        field(
+            "exposed_ports",
+            Shape::List(&Shape::Text),
+            "Ports it says it listens on, such as `80/tcp`.",
+        ),
+        field(
+            "volumes",
+            Shape::List(&Shape::Text),
+            "Paths it wants to outlive a container.",
+        ),
+        field("user", Shape::Text, "The user it runs as."),
+    ],
+};
+
+/// One line of a replica's output.
+pub static LOG_LINE: View = View {
+    name: "LogLine",
+    summary: "One line of a replica's output.",
+    fields: &[
+        field("service", Shape::Text, "The service's name."),
+        field("replica", Shape::Count, "The replica."),
+        field(
+            "at_ms",
+            Shape::Count,
+            "When it was written, in milliseconds since 1970.",
+        ),
+        field(
+            "is_error",
+            Shape::Flag,
+            "Whether it came on standard error.",
+        ),
+        field("text", Shape::Text, "The text."),
+    ],
+};
+
+/// A movement of credits.
+pub static MOVEMENT: View = View {
+    name: "Movement",
+    summary: "A movement of credits.",
+    fields: &[
+        field("height", Shape::Count, "The block."),
+        field(
+            "time_ms",
+            Shape::Count,
+            "Block time in milliseconds since 1970.",
+        ),
+        field("from", Shape::Id("acct"), "From."),
+        field("to", Shape::Id("acct"), "To."),
+        field("amount", Shape::Amount, "How much."),
+        field(
+            "memo",
+            Shape::Text,
+            "A transfer's memo, or the lease that was charged.",
+        ),
+    ],
+};
+
+/// The network and this node in it.
+pub static NETWORK: View = View {
+    name: "Network",
+    summary: "The network and this node in it.",
+    fields: &[
+        field("network", Shape::Id("net"), "The network."),
+        field("height", Shape::Count, "The newest block."),
+        field(
+            "time_ms",
+            Shape::Count,
+            "Its block time, in milliseconds since 1970.",
+        ),
+        field("validators", Shape::Count, "How many validators vote."),
+        field("node", Shape::Id("node"), "This node."),
+        field("ingress", Shape::Text, "Where its ingress listens."),
+        field(
+            "notice",
+            Shape::Maybe(&Shape::Text),
+            "What is said about the network's resilience.",
+        ),
+    ],
+};
+
+/// A machine.
+pub static NODE: View = View {
+    name: "Node",
+    summary: "A machine.",
+    fields: &[
+        field("node", Shape::Id("node"), "The node."),
+        field("name", Shape::Text, "What its operator calls it."),
+        field("operator", Shape::Id("acct"), "Who operates it."),
+        field(
+            "sealing_key",
+            Shape::Text,
+            "The key that manifests are sealed to for it, in hexadecimal.",
+        ),
+        field(
+            "region",
+            Shape::Maybe(&Shape::Text),
+            "Where it is, as its operator says.",
+        ),
+        field("capacity", Shape::View(&RESOURCES), "All it gives."),
+        field("used", Shape::View(&RESOURCES), "What leases take of it."),
+        field(
+            "prices",
+            Shape::Maybe(&Shape::View(&PRICES)),
+            "What it asks.",
+        ),
+        field(
+            "isolation",
+            Shape::List(&Shape::OneOf(&["container", "vm", "wasm"])),
+            "The isolation classes it runs.",
+        ),
+        field(
+            "is_cordoned",
+            Shape::Flag,
+            "Whether it takes no new replicas.",
+        ),
+    ],
+};
+
+/// Amounts of what a machine has.
+static RESOURCES: View = View {
+    name: "Resources",
+    summary: "Amounts of what a machine has.",
+    fields: &[
+        field("cpu_milli", Shape::Count, "Thousandths of a CPU core."),
+        field("memory_bytes", Shape::Count, "Bytes of memory."),
+        field(
+            "storage_bytes",
+            Shape::Count,
+            "Bytes of disk, volumes included.",
+        ),
+    ],
+};
+
+/// What a node asks for one hour of each resource.
+static PRICES: View = View {
+    name: "Prices",
+    summary: "What a node asks for one hour of each resource.",
+    fields: &[
+        field("cpu_core_hour", Shape::Amount, "For one CPU core."),
+        field("memory_gib_hour", Shape::Amount, "For one GiB of memory."),
+        field("storage_gib_hour", Shape::Amount, "For one GiB of disk."),
+    ],
+};
+
+/// What actions would do.
+pub static PLAN: View = View {
+    name: "Plan",
+    summary: "What actions would do.",
+    fields: &[
+        field(
+            "placements",
+            Shape::List(&Shape::View(&PLACEMENT)),
+            "Where each new replica would go.",
+        ),
+        field(
+            "price_per_hour",
+            Shape::Amount,
+            "What the app would cost in an hour, with what of it runs already.",
+        ),
+        field(
+            "rejection",
+            Shape::Maybe(&Shape::View(&REJECTION)),
+            "Why it would be refused, where it would.",
+        ),
+        field(
+            "refusals",
+            Shape::List(&Shape::View(&NODE_REFUSAL)),
+            "The refusals of each node, where nothing fits.",
+        ),
+        field("root", Shape::Id("root"), "The state on which it was made."),
+        field("height", Shape::Count, "The height of that state."),
+    ],
+};
+
+/// Where a replica would go.
+static PLACEMENT: View = View {
+    name: "Placement",
+    summary: "Where a replica would go.",
+    fields: &[
+        field(
+            "service",
+            Shape::Id("label"),
+            "The service's label; the caller knows its name.",
+        ),
+        field("replica", Shape::Count, "The replica."),
+        field("node", Shape::Id("node"), "The node."),
+        field("node_name", Shape::Text, "The node's name."),
+        field("price_per_hour", Shape::Amount, "What an hour of it costs."),
+    ],
+};
+
+/// Why a node would not take a replica.
+static NODE_REFUSAL: View = View {
+    name: "NodeRefusal",
+    summary: "Why a node would not take a replica.",
+    fields: &[
+        field("node", Shape::Id("node"), "The node."),
+        field("name", Shape::Text, "Its name."),
+        field(
+            "rules",
+            Shape::List(&Shape::Text),
+            "Every rule that refuses it.",
+        ),
+    ],
+};
+
+/// Why the law refused.
+static REJECTION: View = View {
+    name: "Rejection",
+    summary: "Why the law refused.",
+    fields: &[
+        field("code", Shape::Count, "The stable number."),
+        field("name", Shape::Text, "The stable name."),
+        field("text", Shape::Text, "What it says."),
+        field("next_step", Shape::Text, "What to do about it."),
+    ],
+};
+
+/// What a transaction did.
+pub static RECEIPT: View = View {
+    name: "Receipt",
+    summary: "What a transaction did.",
+    fields: &[
+        field("transaction", Shape::Id("tx"), "The transaction."),
+        field("height", Shape::Count, "The block that holds it."),
+        field(
+            "rejection",
+            Shape::Maybe(&Shape::View(&REJECTION)),
+            "Nothing, or why it changed nothing.",
+        ),
+        field("fee", Shape::Amount, "The fee paid."),
+        field("events", Shape::List(&Shape::Text), "What happened."),
+    ],
+};
+
+/// An image as people write it.
+pub static REFERENCE: View = View {
+    name: "Reference",
+    summary: "An image as people write it.",
+    fields: &[field("reference", Shape::Text, "The reference.")],
+};
+
+/// A digest.
+pub static RESOLVED: View = View {
+    name: "Resolved",
+    summary: "A digest.",
+    fields: &[field("digest", Shape::Text, "The digest.")],
+};
+
+/// A volume.
+pub static VOLUME: View = View {
+    name: "Volume",
+    summary: "A volume.",
+    fields: &[
+        field("app", Shape::Id("label"), "The app's label."),
+        field("volume", Shape::Id("label"), "The volume's label."),
+        field(
+            "name",
+            Shape::Text,
+            "Its name, as `app/volume`, where this node can read it.",
+        ),
+        field("node", Shape::Id("node"), "Where its data are."),
+        field("bytes", Shape::Count, "Its size in bytes."),
+        field(
+            "standing",
+            Shape::OneOf(&["used", "kept", "dropped"]),
+            "Whether it is used, kept or given up.",
+        ),
+    ],
+};
+
+/// A refusal (RFC 9457).
+pub static PROBLEM: View = View {
+    name: "Problem",
+    summary: "A refusal (RFC 9457).",
+    fields: &[
+        field("type", Shape::Text, "A name for this kind of refusal."),
+        field("title", Shape::Text, "The status in words."),
+        field("status", Shape::Count, "The HTTP status."),
+        field("detail", Shape::Text, "What is wrong in this case."),
+        field(
+            "code",
+            Shape::Text,
+            "The stable name of the refusal; for the law's refusals, the law's name.",
+        ),
+        field("next_step", Shape::Text, "What to do about it."),
+        optional(
+            "number",
+            Shape::Count,
+            "The law's stable number, where the law refused.",
+        ),
+        optional(
+            "transaction",
+            Shape::Id("tx"),
+            "The transaction that a block holds although it changed nothing.",
+        ),
+    ],
+};
