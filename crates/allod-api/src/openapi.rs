@@ -1,5 +1,9 @@
 //! The OpenAPI 3.1 document, written from the operation table.
 
+mod reference;
+
+pub use reference::reference;
+
 use serde_json::{Map, Value, json};
 
 use crate::ops::{Access, Answer, Input, OPERATIONS, Operation};

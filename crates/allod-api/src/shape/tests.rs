@@ -245,7 +245,7 @@ fn apps_plans_and_receipts_fit() {
 }
 
 #[test]
-fn bills_volumes_and_lines_fit() {
+fn bills_fit() {
     let line = view::BillLine {
         lease: LEASE_ID,
         app: "a".into(),
@@ -291,6 +291,10 @@ fn bills_volumes_and_lines_fit() {
             }],
         },
     );
+}
+
+#[test]
+fn volumes_lines_and_images_fit() {
     assert_fits(
         &VOLUME,
         &view::Volume {

@@ -1,0 +1,8 @@
+//! The outside door of a real node, over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod access;
+mod answers;
+mod reference;
+mod stream;
+mod world;

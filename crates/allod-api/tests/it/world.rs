@@ -1,0 +1,190 @@
+//! A node of its own with the API on a free port, and raw HTTP to it.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use allod_api::client::Client;
+use allod_api::signature::sign;
+use allod_api::{Server, serve};
+use allod_node::Node;
+use allod_node::founding::found;
+use allod_node::home::Home;
+use allod_node::identity::Identity;
+use allod_node::node::{Places, Settings};
+use allod_state::account::AddKey;
+use allod_state::account::grant::Grant;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// How long anything in these tests may take.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// A node with its API.
+pub(crate) struct World {
+    pub(crate) node: Node,
+    pub(crate) server: Server,
+    pub(crate) owner: Identity,
+    _dir: TempDir,
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the body is JSON")
+    }
+
+    /// The code of a refusal, whose form is checked on the way.
+    pub(crate) fn code(&self) -> String {
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        let json = self.json();
+        for name in ["type", "title", "detail", "code", "next_step"] {
+            let text = json[name].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{json} lacks `{name}`");
+        }
+        assert_eq!(json["status"], self.status.as_u16());
+        assert!(self.headers.contains_key("allod-height"));
+        json["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path()).unwrap();
+        let founded = found(&home).unwrap();
+        let owner = home.account_keyfile().load(None).unwrap();
+        let settings = Settings {
+            places: Places {
+                node: home.node_dir(),
+                run: home.run_dir().to_owned(),
+                runtime: home.root_dir(),
+            },
+            ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
+            resolv_conf: String::new(),
+            is_new: founded.is_new,
+        };
+        let node = Node::start(settings).await.unwrap();
+        let server = serve(node.clone(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let world = Self {
+            node,
+            server,
+            owner,
+            _dir: dir,
+        };
+        world.is_listed().await;
+        world
+    }
+
+    /// Waits until the founding transaction has listed this machine.
+    async fn is_listed(&self) {
+        let mut heights = self.node.heights();
+        let listed = async {
+            while self.node.nodes().is_empty() {
+                heights.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(SOON, listed).await.unwrap();
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let owner = Client::new(&self.url(), copy_of(&self.owner));
+        owner.unwrap()
+    }
+
+    /// A new key of the owner's account with that grant.
+    pub(crate) async fn key_with(&self, grant: Grant) -> Identity {
+        let identity = self.owner.rotated().unwrap();
+        let key = identity.public_key();
+        let client = self.client();
+        client
+            .submit(vec![AddKey { key, grant }.into()])
+            .await
+            .unwrap();
+        identity
+    }
+
+    /// A request to a path, signed where somebody signs it.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+        signer: Option<&Identity>,
+    ) -> Answer {
+        let request = self.request(method, path, body, signer);
+        self.send(request).await
+    }
+
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+        signer: Option<&Identity>,
+    ) -> Request<Full<Bytes>> {
+        let host = self.server.address().to_string();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{host}{path}"))
+            .header("host", host);
+        let (kind, bytes) = body.unwrap_or_default();
+        if !kind.is_empty() {
+            request = request.header("content-type", kind);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        if let Some(signer) = signer {
+            let now_s = allod_node::time::now_ms() / 1_000;
+            sign(&mut parts, bytes, signer, now_s).unwrap();
+        }
+        Request::from_parts(parts, Full::new(Bytes::copy_from_slice(bytes)))
+    }
+
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        tokio::time::timeout(SOON, self.exchange(request))
+            .await
+            .unwrap()
+    }
+
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Answer {
+        let stream = TcpStream::connect(self.server.address()).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let _ = connection.await;
+        });
+        // On the wire the target is a path; the authority is in `host`.
+        let target = request.uri().path_and_query().cloned().unwrap();
+        *request.uri_mut() = target.into();
+        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+        }
+    }
+}
+
+/// Another handle on the same key, which the client takes for itself.
+fn copy_of(identity: &Identity) -> Identity {
+    let dir = tempfile::tempdir().unwrap();
+    let file = allod_node::identity::Keyfile::new(dir.path().join("k"), dir.path().join("m"));
+    file.create(identity, None).unwrap();
+    file.load(None).unwrap()
+}
