@@ -211,10 +211,14 @@ impl Inspector {
             return;
         }
         let (before, shadow) = (self.before.clone(), std::mem::take(&mut self.shadow));
+        let mut rows = std::borrow::Cow::Borrowed(shadow.rows());
+        if self.mutation == Some(Mutation::RowForgotten) {
+            rows.to_mut().pop_last();
+        }
         let fresh = Fresh {
             told: &told,
             before: &before,
-            rows: shadow.rows(),
+            rows: &rows,
         };
         self.ask(|check| check.fresh(&fresh));
         self.shadow = shadow;

@@ -3,7 +3,7 @@
 /// When the simulated world begins, in milliseconds since 1970.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 /// How long faults, clients and attackers are at work.
-pub(crate) const STORM_MS: u64 = 90_000;
+pub(crate) const STORM_MS: u64 = 60_000;
 /// Mean time between two wishes of clients.
 pub(crate) const WISH_EVERY_MS: u64 = 400;
 /// Mean time between two looks of a node's agent at its leases.
@@ -18,6 +18,8 @@ pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 pub(crate) const DOWN_MS_MAX: u64 = 5_000;
 /// How far a wall clock jumps at most.
 pub(crate) const JUMP_MS_MAX: u64 = 600_000;
+/// How far the clocks of several validators are off at most.
+pub(crate) const DIFFERENCE_MS_MAX: u64 = 2_000;
 /// After the faults have stopped, everything must be well within this time.
 pub(crate) const CALM_MS_MAX: u64 = 120_000;
 /// How long a client's transaction is valid.

@@ -29,9 +29,9 @@ macro_rules! mutations {
 
 mutations! {
     /// Disks say that they have synced, and have not.
-    SyncsDoNothing caught by "durability",
+    SyncsDoNothing caught by "start",
     /// Machines lose their log and sign-state in every crash, and take their key for a new one.
-    SignStateForgotten caught by "signatures",
+    LogForgotten caught by "durability",
     /// Two machines sign with one key.
     OneKeyTwice caught by "signatures",
     /// Clients take a transaction that waits for one that is committed.
@@ -77,7 +77,7 @@ impl Mutation {
     #[must_use]
     pub const fn validators(self) -> usize {
         match self {
-            Self::SignStateForgotten | Self::OneKeyTwice | Self::NeverHeals | Self::OneDiffers => 4,
+            Self::OneKeyTwice | Self::NeverHeals | Self::OneDiffers => 4,
             _ => 1,
         }
     }
@@ -95,6 +95,10 @@ impl Mutation {
         match self {
             Self::AppliedTwice => told.transactions.extend_from_within(..),
             Self::ReceiptAltered => told.receipts.iter_mut().for_each(|one| one.work += 1),
+            Self::AttackSucceeds => told
+                .receipts
+                .iter_mut()
+                .for_each(|one| one.outcome = Ok(())),
             Self::SupplyMisstated => {
                 let micro = told.header.supply.micro() + 1;
                 told.header.supply = allod_state::Credits::from_micro(micro);

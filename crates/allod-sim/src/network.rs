@@ -104,7 +104,7 @@ impl Network {
             .map(|number| Machine::new(plan.seed, number))
             .collect();
         for machine in &mut machines {
-            machine.forgets = plan.mutation == Some(Mutation::SignStateForgotten);
+            machine.forgets = plan.mutation == Some(Mutation::LogForgotten);
             if plan.mutation == Some(Mutation::SyncsDoNothing) {
                 machine.disk().ignore_syncs();
             }
@@ -186,13 +186,30 @@ impl Network {
             if self.now_ms >= until_ms {
                 let what = format!(
                     "{CALM_MS_MAX} ms after the last fault the heights are {:?} of {target}, and \
-                     {unanswered} transactions have no answer",
-                    self.heights()
+                     {unanswered} transactions have no answer: {:?}",
+                    self.heights(),
+                    self.stuck()
                 );
                 return self.inspector.complain("liveness", what);
             }
             self.advance();
         }
+    }
+
+    /// What has no answer: its nonce, the next one by each machine's state, and what it wants.
+    fn stuck(&self) -> Vec<(u64, Vec<Option<u64>>, Vec<&'static str>)> {
+        let mut stuck = Vec::new();
+        for verified in self.desk.unanswered() {
+            let body = &verified.transaction().body;
+            let next = |machine: &Machine| {
+                let state = machine.replica.as_ref()?.state();
+                Some(state.key(&body.account, &body.key)?.nonce)
+            };
+            let next = self.machines.iter().map(next).collect();
+            let names = body.actions.iter().map(allod_state::Action::name);
+            stuck.push((body.nonce, next, names.collect()));
+        }
+        stuck
     }
 
     fn heights(&self) -> Vec<u64> {

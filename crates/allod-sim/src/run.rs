@@ -1,6 +1,8 @@
 //! Running one seed, and saying what came of it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use allod_state::Transaction;
@@ -108,16 +110,40 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
 }
 
-/// Runs one seed.
+/// Runs one seed. A panic anywhere in it is a broken promise like any other.
 #[must_use]
 pub fn run(plan: &Plan) -> Outcome {
-    let mut network = Network::new(plan);
-    network.run();
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut network = Network::new(plan);
+        network.run();
+        network
+    }));
+    let network = match ran {
+        Ok(network) => network,
+        Err(panic) => return Outcome::panicked(&*panic),
+    };
     Outcome {
         trace: network.trace.hash(),
         events: network.trace.events(),
         counts: network.counts,
         violations: network.inspector.violations,
+    }
+}
+
+impl Outcome {
+    fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let words = panic.downcast_ref::<String>().cloned();
+        let literal = || panic.downcast_ref::<&str>().map(ToString::to_string);
+        let what = words.or_else(literal).unwrap_or_default();
+        Self {
+            trace: [0; 32],
+            events: 0,
+            counts: Counts::default(),
+            violations: vec![Violation {
+                check: "panic",
+                what,
+            }],
+        }
     }
 }
 

@@ -87,7 +87,15 @@ impl Network {
     /// Clients offer again, to any machine, what has no answer.
     pub(super) fn retry(&mut self) {
         for verified in self.desk.unanswered() {
-            if let Some((at, _)) = self.some_machine() {
+            let Some((at, state)) = self.some_machine() else {
+                continue;
+            };
+            let body = &verified.transaction().body;
+            // The mempool keeps what a key sent before it was revoked until that expires, and tells nobody.
+            let is_revoked = body.nonce > 0 && state.key(&body.account, &body.key).is_none();
+            if is_revoked {
+                self.desk.refused(&verified.id());
+            } else {
                 self.offer(at, verified);
             }
         }

@@ -1,0 +1,70 @@
+//! Every check is seen to fail: each planted bug is caught, by the check that is there for it, within a few seeds.
+
+use allod_sim::{Mutation, Plan, run, run_twice};
+
+/// The first seed in which the bug is caught by its check.
+fn caught(mutation: Mutation, seeds: u64) {
+    let mut others = Vec::new();
+    for seed in 1..=seeds {
+        let plan = Plan {
+            seed,
+            validators: mutation.validators(),
+            mutation: Some(mutation),
+        };
+        let outcome = if mutation == Mutation::OutsideChance {
+            run_twice(&plan)
+        } else {
+            run(&plan)
+        };
+        let found = outcome.violations.into_iter();
+        let (by_its_check, by_another): (Vec<_>, Vec<_>) =
+            found.partition(|violation| violation.check == mutation.caught_by());
+        if !by_its_check.is_empty() {
+            return;
+        }
+        others.extend(by_another);
+    }
+    panic!(
+        "{} did not catch {mutation:?} in {seeds} seeds; others said {others:?}",
+        mutation.caught_by()
+    );
+}
+
+macro_rules! planted {
+    ($($name:ident: $mutation:ident in $seeds:literal),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            caught(Mutation::$mutation, $seeds);
+        })+
+
+        #[test]
+        fn every_planted_bug_has_its_test() {
+            let tested = [$(Mutation::$mutation),+];
+            assert_eq!(tested.as_slice(), Mutation::ALL);
+        }
+    };
+}
+
+planted! {
+    syncs_that_do_nothing_are_caught: SyncsDoNothing in 10,
+    a_forgotten_log_is_caught: LogForgotten in 5,
+    one_key_on_two_machines_is_caught: OneKeyTwice in 5,
+    an_early_answer_is_caught: AnsweredEarly in 20,
+    a_network_that_never_heals_is_caught: NeverHeals in 5,
+    outside_chance_is_caught: OutsideChance in 2,
+    a_minted_credit_is_caught: CreditMinted in 1,
+    a_raised_supply_is_caught: SupplyRaised in 1,
+    a_credit_that_moves_in_silence_is_caught: CreditMoved in 1,
+    a_falling_epoch_is_caught: EpochFalls in 5,
+    a_second_lease_is_caught: SecondLease in 5,
+    a_second_writer_is_caught: SecondWriter in 20,
+    a_raised_bill_is_caught: BillRaised in 5,
+    a_forgetful_meter_is_caught: MeterForgets in 20,
+    a_falling_nonce_is_caught: NonceFalls in 1,
+    a_transaction_applied_twice_is_caught: AppliedTwice in 1,
+    an_altered_receipt_is_caught: ReceiptAltered in 1,
+    a_misstated_supply_is_caught: SupplyMisstated in 1,
+    a_replica_that_differs_is_caught: OneDiffers in 5,
+    a_forgotten_row_is_caught: RowForgotten in 1,
+    an_attack_that_succeeds_is_caught: AttackSucceeds in 10,
+}

@@ -1,0 +1,93 @@
+//! Honest runs: no violation, and the same seed gives the same trace.
+
+use allod_sim::{Counts, Plan, run, run_twice};
+
+fn plan(seed: u64, validators: usize) -> Plan {
+    Plan {
+        seed,
+        validators,
+        mutation: None,
+    }
+}
+
+/// Runs the seeds; fails with how to run the first bad one again.
+fn keep_every_promise(seeds: std::ops::RangeInclusive<u64>, validators: usize) -> Counts {
+    let mut counts = Counts::default();
+    for seed in seeds {
+        let outcome = run(&plan(seed, validators));
+        assert!(
+            outcome.violations.is_empty(),
+            "allod-sim --seed {seed} --validators {validators}: {:?}",
+            outcome.violations
+        );
+        counts.add(&outcome.counts);
+    }
+    counts
+}
+
+macro_rules! runs {
+    ($($name:ident: $seeds:expr, $validators:literal),+ $(,)?) => {$(
+        #[test]
+        fn $name() {
+            let counts = keep_every_promise($seeds, $validators);
+            assert!(counts.crashes > 10 && counts.attacks > 100, "{counts:?}");
+            assert!(counts.succeeded > 500, "{counts:?}");
+        }
+    )+};
+}
+
+// In parts, so that they run beside one another.
+runs! {
+    one_validator_keeps_every_promise_1_to_25: 1..=25, 1,
+    one_validator_keeps_every_promise_26_to_50: 26..=50, 1,
+    one_validator_keeps_every_promise_51_to_75: 51..=75, 1,
+    one_validator_keeps_every_promise_76_to_100: 76..=100, 1,
+    one_validator_keeps_every_promise_101_to_125: 101..=125, 1,
+    one_validator_keeps_every_promise_126_to_150: 126..=150, 1,
+    one_validator_keeps_every_promise_151_to_175: 151..=175, 1,
+    one_validator_keeps_every_promise_176_to_200: 176..=200, 1,
+    four_validators_keep_every_promise_1_to_8: 1..=8, 4,
+    four_validators_keep_every_promise_9_to_16: 9..=16, 4,
+    four_validators_keep_every_promise_17_to_24: 17..=24, 4,
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for validators in [1, 4] {
+        for seed in 1..=3 {
+            let outcome = run_twice(&plan(seed, validators));
+            assert_eq!(outcome.violations, [], "seed {seed}, {validators}");
+            assert!(outcome.events > 100, "{}", outcome.events);
+        }
+    }
+    let trace = |seed| run(&plan(seed, 1)).trace;
+    assert_ne!(trace(1), trace(2), "another seed is another run");
+}
+
+/// What clients do must reach every corner of the law, or the checks above say little.
+#[test]
+fn every_kind_of_transaction_succeeds_somewhere() {
+    let counts = keep_every_promise(1..=20, 1);
+    let kinds: Vec<&str> = counts.actions.keys().copied().collect();
+    let expected = [
+        "app.delete",
+        "app.deploy",
+        "app.restart",
+        "app.rollback",
+        "app.scale",
+        "credit.transfer",
+        "evidence.submit",
+        "key.add",
+        "key.revoke",
+        "key.rotate",
+        "lease.report",
+        "node.cordon",
+        "node.offer",
+        "node.register",
+        "volume.drop",
+        "volume.report",
+    ];
+    assert_eq!(kinds, expected);
+    assert!(counts.rejections.len() >= 12, "{:?}", counts.rejections);
+    assert!(counts.ends.len() >= 5, "{:?}", counts.ends);
+}
