@@ -197,7 +197,7 @@ impl Network {
     }
 
     /// What has no answer: its nonce, the next one by each machine's state, and what it wants.
-    fn stuck(&self) -> Vec<(u64, Vec<Option<u64>>, Vec<&'static str>)> {
+    fn stuck(&self) -> Vec<String> {
         let mut stuck = Vec::new();
         for verified in self.desk.unanswered() {
             let body = &verified.transaction().body;
@@ -205,9 +205,10 @@ impl Network {
                 let state = machine.replica.as_ref()?.state();
                 Some(state.key(&body.account, &body.key)?.nonce)
             };
-            let next = self.machines.iter().map(next).collect();
+            let next: Vec<_> = self.machines.iter().map(next).collect();
             let names = body.actions.iter().map(allod_state::Action::name);
-            stuck.push((body.nonce, next, names.collect()));
+            let names: Vec<_> = names.collect();
+            stuck.push(format!("nonce {} of {next:?} for {names:?}", body.nonce));
         }
         stuck
     }
