@@ -9,5 +9,7 @@ mod credit;
 mod envelope;
 mod evidence;
 mod golden;
+mod property;
 mod samples;
+mod signature;
 mod world;
