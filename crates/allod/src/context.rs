@@ -30,43 +30,9 @@ pub(crate) struct Globals {
     /// How long to wait for an app to be ready, such as 90s or 5m.
     #[arg(long, global = true, value_name = "SPAN", value_parser = parse_span)]
     timeout: Option<Duration>,
-    #[command(flatten)]
-    api: ApiUrl,
-}
-
-/// `--api URL`, for every command but `up`, whose `--api` is the address to listen on. Clap hands a global flag's value
-/// from a command up to the program, whatever its type; this takes it only where it is a URL.
-#[derive(Debug, Default)]
-struct ApiUrl(Option<String>);
-
-const API: &str = "api";
-
-impl clap::Args for ApiUrl {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        let api = clap::Arg::new(API)
-            .long(API)
-            .global(true)
-            .value_name("URL")
-            .env("ALLOD_API")
-            .help("The API to ask, instead of the one that runs in this home");
-        command.arg(api)
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        Self::augment_args(command)
-    }
-}
-
-impl clap::FromArgMatches for ApiUrl {
-    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        let url = matches.try_get_one::<String>(API).ok().flatten();
-        Ok(Self(url.cloned()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
+    /// The API to ask, instead of the one that runs in this home.
+    #[arg(long, global = true, value_name = "URL", env = "ALLOD_API")]
+    api: Option<String>,
 }
 
 /// How data are printed.
@@ -99,7 +65,7 @@ impl Context {
     /// The client of this home's API, or of the one that was named.
     pub(crate) fn client(&self) -> Result<Client> {
         let home = self.home()?;
-        let url = self.globals.api.0.as_deref();
+        let url = self.globals.api.as_deref();
         match Client::open(&home, url, None) {
             Err(Error::Identity(IdentityError::PassphraseNeeded { path })) => {
                 let passphrase = passphrase(IdentityError::PassphraseNeeded { path })?;
