@@ -185,7 +185,7 @@ fails_and_says() {
 run_nginx() { allod run "$REGISTRY/nginx:alpine" --name refused --port "$1" --yes "${@:2}"; }
 
 bad_image() {
-    fails_and_says '1|3' 'not found|does not exist|no such|unknown' \
+    fails_and_says '1|3' 'not found|does not exist|no such|unknown|has no image' \
         allod run "$REGISTRY/nosuch:1" --name refused --port 80 --timeout 30 --yes
     allod delete refused --yes || true
 }

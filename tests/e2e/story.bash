@@ -111,6 +111,8 @@ is_gone() { ! kill -0 "$1" 2>/dev/null; }
 # Everything on this host that bears the installation's id or lies under its home, one per line.
 audit() {
     local mark=$1 pid
+    # What is not there fails no pipe: silence is an answer.
+    set +e +o pipefail
     ip netns list | grep -a "$mark" | sed 's/^/netns /'
     ip -o link | grep -a "$mark" | sed 's/^/link /'
     grep -aE "$mark|$work/home" /proc/mounts | sed 's/^/mount /'
@@ -123,6 +125,7 @@ audit() {
         tr '\0' '\n' 2>/dev/null <"$pid/environ" | grep -qxF "ALLOD_HOME=$ALLOD_HOME" || continue
         echo "process ${pid#/proc/} $(tr '\0' ' ' <"$pid/cmdline")"
     done
+    set -e -o pipefail
     return 0
 }
 

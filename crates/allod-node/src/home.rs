@@ -263,10 +263,18 @@ impl Home {
                 max,
             });
         }
-        for dir in [&self.config, &self.data, &self.state, &self.run] {
+        // `root/` is passed through on the way to the logs, which the network process may read; what lies beside them
+        // is closed by the root process itself.
+        for dir in [
+            &self.config,
+            &self.data,
+            &self.state,
+            &self.run,
+            &self.root_dir(),
+        ] {
             make_dir(dir, MODE_PASSABLE)?;
         }
-        for dir in [&self.logs, &self.root_dir(), &self.node_dir()] {
+        for dir in [&self.logs, &self.node_dir()] {
             make_dir(dir, MODE_PRIVATE)?;
         }
         self.installation().map(drop)

@@ -63,7 +63,7 @@ fn prepare_makes_private_places_private_and_can_run_twice() {
     home.prepare().unwrap();
     home.prepare().unwrap();
     assert_eq!(mode(&dir.path().join("h")), MODE_PASSABLE);
-    assert_eq!(mode(&home.root_dir()), MODE_PRIVATE);
+    assert_eq!(mode(&home.root_dir()), MODE_PASSABLE);
     assert_eq!(mode(&home.node_dir()), MODE_PRIVATE);
     assert_eq!(mode(home.logs_dir()), MODE_PRIVATE);
 }

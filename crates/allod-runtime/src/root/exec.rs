@@ -66,8 +66,8 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
         init,
         joining: joining.map_err(refuse("open its control group"))?,
     };
-    let running = gate.open(stdio.inner)?;
-    let outer = stdio.outer.take().map_err(refuse("take its terminal"))?;
+    let (running, outer) = gate.open(stdio)?;
+    let outer = outer.take().map_err(refuse("take its terminal"))?;
     let fds: Vec<_> = outer.iter().map(AsFd::as_fd).collect();
     wire::send(stream, &Answer::ExecStarted, &fds).map_err(refuse("answer"))?;
     drop(fds);
@@ -290,13 +290,15 @@ impl Running {
 
 impl Gate<'_> {
     /// Forks the gate, and waits until the command runs or cannot.
-    fn open(self, inner: Inner) -> Result<Running, Refusal> {
+    fn open(self, stdio: Stdio) -> Result<(Running, Outer), Refusal> {
+        let Stdio { inner, outer } = stdio;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(refuse("open a pipe"));
         let (report, report_writer) = pipe()?;
         let (result, result_writer) = pipe()?;
         let gate = match sys::fork().map_err(refuse("fork"))? {
             Fork::Child => {
-                drop((report, result));
+                // The client's ends, too: while this copy of its writer is open, the command's input never ends.
+                drop((report, result, outer));
                 self.pass(inner, report_writer, result_writer.as_fd());
                 sys::exit_now(0)
             }
@@ -309,7 +311,7 @@ impl Gate<'_> {
             .read_to_end(&mut text)
             .map_err(refuse("start it"))?;
         if text.is_empty() {
-            return Ok(Running { gate, result });
+            return Ok((Running { gate, result }, outer));
         }
         let _ = rustix::process::waitpid(Some(gate), WaitOptions::empty());
         Err(self.explain(&String::from_utf8_lossy(&text)))

@@ -226,10 +226,18 @@ fn spawn(process: &Process) -> io::Result<Child> {
         command.pre_exec(move || {
             sys::mask_signals(&[])?;
             enter(directory, &fds, high)?;
-            drop_rights(uid, gid)
+            drop_rights(uid, gid)?;
+            end_with_parent()
         });
     }
     command.spawn()
+}
+
+/// Has the kernel end this process when its parent dies, however that comes about: what was handed over, such as
+/// listening sockets, is then free for the next root process. Changing the user would undo this, so it comes after.
+fn end_with_parent() -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    Ok(())
 }
 
 /// Occupies every number below `high`, so that the pipe by which the standard library reports a
