@@ -14,22 +14,34 @@ def quantile(samples, share):
 
 
 def milliseconds(seconds):
-    return "%.1f" % (seconds * 1000)
+    return ("%.1f" if seconds >= 0.01 else "%.2f") % (seconds * 1000)
+
+
+def rates(samples):
+    """The median of some rates, and all of them."""
+    return "%.0f (%s)" % (quantile(samples, 0.5), ", ".join("%.0f" % one for one in samples))
 
 
 def compare(title, samples):
-    """A table of p50 and p99 per contender; ratios are to the last one, which is ours."""
+    """A table of p50 and p99 per contender; ratios are to the last one, which is ours.
+
+    A contender that was not measured has no row and is named below the table.
+    """
     rows = ["### " + title, "", "| | n | p50 ms | p99 ms | p50 to ours |", "|---|---|---|---|---|"]
     ours = samples[-1][1]
     for name, times in samples:
         if not times:
-            rows.append("| %s | 0 | not measured | | |" % name)
             continue
         middle = quantile(times, 0.5)
         ratio = "%.1fx" % (middle / quantile(ours, 0.5)) if ours else ""
         cells = (name, len(times), milliseconds(middle), milliseconds(quantile(times, 0.99)), ratio)
         rows.append("| %s | %d | %s | %s | %s |" % cells)
+    rows += ["", "Not measured: %s." % name] if (name := missing(samples)) else []
     return "\n".join(rows) + "\n"
+
+
+def missing(samples):
+    return ", ".join(name for name, times in samples if not times)
 
 
 def facts(title, rows):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import select
-import shlex
 import signal
 import subprocess
 import time
@@ -95,14 +94,42 @@ class Allod:
             self.process.wait()
 
 
-def hook(variable):
-    """Runs the command in an environment variable; returns the JSON object it prints last."""
-    command = os.environ.get(variable)
-    if not command:
-        return None
-    done = subprocess.run(shlex.split(command), capture_output=True, text=True)
+class Starts:
+    """The program that starts containers below the command line, one turn at a time."""
+
+    def __init__(self, command):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )  # fmt: skip
+        self.confined = []
+        while (line := self._line()) != "ready":
+            self.confined.append(line)
+
+    def _line(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            raise RuntimeError("starting containers: " + self.process.stderr.read()[-1000:].strip())
+        return line.strip()
+
+    def turn(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self._line()
+
+    def figures(self):
+        """Seconds of every turn; the program ends."""
+        self.process.stdin.close()
+        figures = json.loads(self._line())
+        self.process.wait()
+        return figures
+
+
+def commits(command):
+    """One run of the program that commits transfers."""
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError("%s (%s): %s" % (variable, command, done.stderr.strip()[-1000:]))
+        raise RuntimeError("committing transfers: " + done.stderr.strip()[-1000:])
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

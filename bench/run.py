@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Measures Allod beside dockerd and etcd, in one run, interleaved; prints Markdown.
 
-    ALLOD=target/release/allod bench/run.py [--n 30] [--only start,http,commit,idle]
+    bench/run.py [--n 30] [--only start,http,commit,idle] [--programs target/release]
 
-Needs root, `tests/setup.sh bench` and `tests/images/build.sh`. Without ALLOD the peers are measured
-alone. Two figures are taken below the command line, by a program that prints one JSON object:
-    ALLOD_START   {"seconds": [...]}   one entry per container started, run and deleted
-    ALLOD_COMMIT  {"latency_seconds": [...], "transfers_per_second": X}
-Absolute times depend on the machine and its load; compare the ratios within one run.
+Needs root, `tests/setup.sh bench`, `tests/images/build.sh` and release builds:
+
+    cargo build --release -p allod
+    cargo build --release -p allod-ledger --example commit -p allod-runtime --example start
+
+What is not built is not measured, and the output says so. Absolute times depend on the machine and
+its load; compare the ratios within one run.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import figures
 import ours
@@ -26,7 +29,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURES = os.environ.get("ALLOD_FIXTURES", os.path.join(HERE, "..", "target", "fixtures"))
 FIXTURES = os.path.abspath(FIXTURES)
 TOOLS = FIXTURES + "/tools"
-ETCD_SECONDS = 5
+TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "..", "target"))
+COMMIT_ROUNDS = 3
+ETCD_SECONDS = 3
 ETCD_OUTSTANDING = 256
 IDLE_SECONDS = 60
 
@@ -53,16 +58,28 @@ def registry(folder):
         subprocess.run([script, "stop", folder], check=False)
 
 
-def container_starts(docker, count):
+def container_starts(docker, program, layout, count):
     times = {"docker run --rm": [], "docker run --rm --network none": []}
     docker.start_once("busybox:1")
+    starts = ours.Starts([program, "--paced", layout]) if program else None
     for _ in range(count):
         times["docker run --rm"].append(docker.start_once("busybox:1"))
         bare = docker.start_once("busybox:1", "--network", "none")
         times["docker run --rm --network none"].append(bare)
-    mine = ours.hook("ALLOD_START")
-    rows = list(times.items()) + [("allod (ALLOD_START)", mine["seconds"] if mine else [])]
-    return figures.compare("Container start, image cached, `true`, to its end", rows)
+        if starts:
+            starts.turn()
+    mine = starts.figures() if starts else {}
+    rows = list(times.items())
+    rows.append(("allod, from the agent", mine.get("resident_seconds")))
+    rows.append(("allod, a client process", mine.get("seconds")))
+    shown = figures.compare("Container from start to removal, image cached, `true`", rows)
+    if starts:
+        phases = zip(("made", "ended", "gone"), zip(*mine["resident_phases"]))
+        middles = ((name, figures.quantile(times, 0.5)) for name, times in phases)
+        said = ("%s %s" % (name, figures.milliseconds(middle)) for name, middle in middles)
+        shown += "\nOurs from the agent by phase, p50 ms: %s.\n" % ", ".join(said)
+        shown += "\nInside ours: `%s`\n" % "; ".join(" ".join(l.split()) for l in starts.confined)
+    return shown
 
 
 def first_answers(docker, allod, address, count):
@@ -79,19 +96,31 @@ def first_answers(docker, allod, address, count):
     return figures.compare("Enter to HTTP 200, nginx, image cached", rows)
 
 
-def commits(etcd):
-    alone, _ = etcd.puts(1, ETCD_SECONDS)
-    many, took = etcd.puts(ETCD_OUTSTANDING, ETCD_SECONDS)
-    mine = ours.hook("ALLOD_COMMIT")
-    latencies = mine["latency_seconds"] if mine else []
-    rows = [("etcd put, 1 outstanding", alone), ("allod transfer (ALLOD_COMMIT)", latencies)]
-    rates = [("etcd puts/s, %d outstanding" % ETCD_OUTSTANDING, "%.0f" % (len(many) / took))]
-    if mine:
-        rates.append(("allod transfers/s, signatures verified", "%.0f" % mine["transfers_per_second"]))
+def commits(etcd, program, folder):
+    """Rounds of both, one after the other, so that a busy minute meets both."""
+    alone, latencies, puts, transfers, client_shares = [], [], [], [], []
+    for _ in range(COMMIT_ROUNDS):
+        alone += etcd.puts(1, ETCD_SECONDS)[0]
+        if program:
+            mine = ours.commits([program, folder])
+            latencies += mine["latency_seconds"]
+            transfers.append(mine["transfers_per_second"])
+        before = time.process_time()
+        many, took = etcd.puts(ETCD_OUTSTANDING, ETCD_SECONDS)
+        client_shares.append((time.process_time() - before) / took)
+        puts.append(len(many) / took)
+    rows = [("etcd put, 1 under way", alone), ("allod transfer, 1 under way", latencies)]
+    share = "; its client took %.2f of one core" % figures.quantile(client_shares, 0.5)
+    rates = [("etcd puts/s, %d under way%s" % (ETCD_OUTSTANDING, share), figures.rates(puts))]
+    if transfers:
+        name = "allod transfers/s, 8000 under way, signatures verified"
+        rates.append((name, figures.rates(transfers)))
+        ratio = figures.quantile(transfers, 0.5) / figures.quantile(puts, 0.5)
+        rates.append(("transfers to puts", "%.2fx" % ratio))
     return (
         figures.compare("Commit of one change, quorum of one, fsync on", rows)
         + "\n"
-        + figures.facts("Sustained commits", rates)
+        + figures.facts("Sustained commits, median (all %d rounds)" % COMMIT_ROUNDS, rates)
     )
 
 
@@ -113,14 +142,22 @@ def main():
     )
     parser.add_argument("--n", type=int, default=int(os.environ.get("N", "30")))
     parser.add_argument("--only", default="start,http,commit,idle")
+    parser.add_argument("--programs", default=TARGET + "/release", help="where the builds lie")
     args = parser.parse_args()
     wanted = args.only.split(",")
-    program = os.environ.get("ALLOD")
 
+    def built(name):
+        path = os.path.abspath(os.path.join(args.programs, name))
+        if os.access(path, os.X_OK):
+            return path
+        print("Not built, so not measured: `%s`.\n" % name)
+        return None
+
+    program = built("allod") if {"http", "idle"} & set(wanted) else None
     print("## %s\n" % figures.machine())
     with tempfile.TemporaryDirectory(prefix="allod-bench-") as folder, contextlib.ExitStack() as stack:
         docker = allod = None
-        if program and {"http", "idle"} & set(wanted):
+        if program:
             allod = ours.Allod(program, folder + "/home")
             stack.callback(allod.stop)
         if allod and "idle" in wanted:
@@ -131,14 +168,16 @@ def main():
             docker = Docker(TOOLS, folder + "/docker", archives)
             stack.callback(docker.stop)
         if "start" in wanted:
-            print(container_starts(docker, args.n), flush=True)
+            layout = FIXTURES + "/images/oci/busybox_1"
+            print(container_starts(docker, built("examples/start"), layout, args.n), flush=True)
         if "http" in wanted:
             address = stack.enter_context(registry(folder + "/registry"))
             print(first_answers(docker, allod, address, args.n), flush=True)
         if "commit" in wanted:
             etcd = Etcd(TOOLS, folder)
             stack.callback(etcd.stop)
-            print(commits(etcd), flush=True)
+            print(commits(etcd, built("examples/commit"), folder), flush=True)
+        print("Load at the end: %.1f." % os.getloadavg()[0])
 
 
 if __name__ == "__main__":
