@@ -32,6 +32,9 @@ pub struct Account {
     pub nodes: u64,
     /// Block time of its first transfer or its genesis.
     pub opened_ms: u64,
+    /// The highest nonce of any key that left. A key that comes (back) begins there, so that nothing it signed before
+    /// is ever valid again.
+    pub nonce_floor: u64,
 }
 
 impl Account {
@@ -44,6 +47,7 @@ impl Account {
             apps: 0,
             nodes: 0,
             opened_ms: now_ms,
+            nonce_floor: 0,
         }
     }
 
@@ -75,10 +79,10 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    pub(crate) const fn new(grant: Grant, now_ms: u64) -> Self {
+    pub(crate) const fn new(grant: Grant, nonce: u64, now_ms: u64) -> Self {
         Self {
             grant,
-            nonce: 0,
+            nonce,
             period_start_ms: now_ms,
             spent: Credits::ZERO,
             added_ms: now_ms,

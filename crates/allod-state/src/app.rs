@@ -38,6 +38,9 @@ pub struct App {
     pub services: BTreeMap<Label, Service>,
     /// Block time of its first deployment.
     pub created_ms: u64,
+    /// The highest epoch of any slot that was scaled away: a slot that comes back goes on above it, so that its lease
+    /// has an id of its own and fences whatever still runs of the old one.
+    pub epoch_floor: u64,
 }
 
 /// What is wanted of one service of an app.

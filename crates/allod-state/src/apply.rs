@@ -398,7 +398,7 @@ fn key_record(state: &State, body: &Body, now_ms: u64) -> Result<KeyRecord, Reje
     let account = state.account_or_reject(&body.account)?;
     let is_first = account.keys == 0 && AccountId::of_first_key(&body.key) == body.account;
     if is_first {
-        Ok(KeyRecord::new(Grant::full(), now_ms))
+        Ok(KeyRecord::new(Grant::full(), account.nonce_floor, now_ms))
     } else {
         Err(Rejection::UnknownKey)
     }

@@ -83,7 +83,7 @@ impl Genesis {
             // A document whose balances overflow is no genesis: saturating here makes its first block's check fail.
             supply = supply.plus(founder.balance).unwrap_or(supply);
             state.put_account(id, account);
-            state.put_key(id, *key, KeyRecord::new(Grant::full(), self.time_ms));
+            state.put_key(id, *key, KeyRecord::new(Grant::full(), 0, self.time_ms));
         }
         let powers = self.validators.iter().map(|(key, power)| (*key, *power));
         state.put_validators(ValidatorSet::new(powers));

@@ -228,8 +228,9 @@ impl Apply for RegisterNode {
         }
         owner.nodes = owner.nodes.saturating_add(1);
         owner.keys = owner.keys.saturating_add(1);
+        let nonce = owner.nonce_floor;
         context.state.put_account(operator, owner);
-        let record = KeyRecord::new(Grant::of_node(id), context.now_ms);
+        let record = KeyRecord::new(Grant::of_node(id), nonce, context.now_ms);
         context.state.put_key(operator, self.key, record);
         let node = Node {
             operator,

@@ -10,7 +10,7 @@ use super::{Check, Found, Fresh};
 
 /// Whether a slot that was scaled away and comes back goes on above its last epoch, as the fencing token must. The law
 /// lets it begin again at 1, so that its lease has the id of an old one; this becomes `true` with the law's correction.
-const EPOCHS_OUTLIVE_SLOTS: bool = false;
+const EPOCHS_OUTLIVE_SLOTS: bool = true;
 
 #[derive(Default)]
 pub(super) struct Epochs {

@@ -19,7 +19,7 @@ const GIB: u64 = 1 << 30;
 
 /// Whether several services of an app ask for the same volume. The law lets all of them write to it at once; this
 /// becomes `true` with the law's correction.
-const SERVICES_ASK_FOR_ONE_VOLUME: bool = false;
+const SERVICES_ASK_FOR_ONE_VOLUME: bool = true;
 
 pub(super) fn deploy(draft: &mut Draft<'_>) -> Option<Wish> {
     let (_, account) = draft.founder();

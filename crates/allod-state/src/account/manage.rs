@@ -55,8 +55,9 @@ impl Apply for AddKey {
             return Err(Rejection::too_many("keys"));
         }
         owner.keys = owner.keys.saturating_add(1);
+        let nonce = owner.nonce_floor;
         context.state.put_account(account, owner);
-        let record = KeyRecord::new(self.grant.clone(), context.now_ms);
+        let record = KeyRecord::new(self.grant.clone(), nonce, context.now_ms);
         context.state.put_key(account, self.key, record);
         context.emit(Event::KeyAdded {
             account,
@@ -96,6 +97,7 @@ impl Apply for RevokeKey {
         }
         let mut owner = context.state.account_or_reject(&account)?;
         owner.keys = owner.keys.saturating_sub(1);
+        owner.nonce_floor = owner.nonce_floor.max(record.nonce);
         context.state.put_account(account, owner);
         context.state.remove_key(&account, &self.key);
         context.emit(Event::KeyRevoked {
@@ -122,10 +124,14 @@ impl Apply for RotateKey {
             .state
             .key(&account, &old)
             .ok_or(Rejection::UnknownKey)?;
+        let mut owner = context.state.account_or_reject(&account)?;
+        let nonce = owner.nonce_floor.max(record.nonce);
+        owner.nonce_floor = nonce;
+        context.state.put_account(account, owner);
         context.state.remove_key(&account, &old);
         context
             .state
-            .put_key(account, self.new, KeyRecord { nonce: 0, ..record });
+            .put_key(account, self.new, KeyRecord { nonce, ..record });
         context.emit(Event::KeyRotated {
             account,
             old,

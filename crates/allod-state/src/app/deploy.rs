@@ -128,6 +128,7 @@ impl Deploy {
             revision: 1,
             services: services.collect(),
             created_ms: context.now_ms,
+            epoch_floor: 0,
         };
         context
             .state

@@ -93,6 +93,9 @@ pub enum Failing {
         /// How many are allowed.
         max: u32,
     },
+    /// Another replica writes to the volume.
+    #[error("another service of the app writes to the volume; end that one first")]
+    VolumeHeld,
     /// A volume's data are on another node.
     #[error("the volume's data are on {node}")]
     VolumeElsewhere {
@@ -243,6 +246,22 @@ fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
         if let Some(volume) = volume.filter(|volume| volume.node != *candidate.id) {
             return Err(Failing::VolumeElsewhere { node: volume.node });
         }
+    }
+    if candidate.wanted.demand.volumes.is_empty() {
+        return Ok(());
+    }
+    // The slot's own lease ends before its successor opens, because a service with volumes stops first.
+    let leases = candidate.state.active_leases_of(&candidate.wanted.slot.0);
+    let is_held = leases
+        .iter()
+        .filter_map(|id| candidate.state.lease(id))
+        .filter(|lease| lease.slot() != *candidate.wanted.slot)
+        .any(|lease| {
+            let mut held = lease.volumes.iter();
+            held.any(|label| candidate.wanted.demand.volumes.contains_key(label))
+        });
+    if is_held {
+        return Err(Failing::VolumeHeld);
     }
     Ok(())
 }

@@ -65,6 +65,10 @@ fn drop_slot(context: &mut Context<'_>, key: &SlotKey) {
         lease::end(context, &id, EndCause::ScaledDown);
     }
     context.state.remove_slot(key);
+    if let Some(app) = context.state.app(&key.0) {
+        let epoch_floor = app.epoch_floor.max(slot.epoch);
+        context.state.put_app(key.0, App { epoch_floor, ..app });
+    }
 }
 
 fn add_slots(
@@ -75,6 +79,8 @@ fn add_slots(
     service: &Service,
 ) -> Result<(), Rejection> {
     let demand = demand_of(context, id, label, service)?;
+    let floor = context.state.app(id).map_or(0, |app| app.epoch_floor);
+    let epoch = floor.saturating_add(1);
     for replica in 0..service.replicas {
         let key = (*id, *label, replica);
         if context.state.slot(&key).is_some() {
@@ -83,7 +89,7 @@ fn add_slots(
         let mut examined = 0;
         let wanted = Wanted {
             slot: &key,
-            epoch: 1,
+            epoch,
             app,
             demand: &demand,
             freed: None,
@@ -92,7 +98,7 @@ fn add_slots(
             .map_err(|why| Rejection::NoPlacement { why })?;
         let lease = open(context, &wanted, service, &found);
         let slot = Slot {
-            epoch: 1,
+            epoch,
             current: Some(lease),
             ..Slot::default()
         };

@@ -10,6 +10,7 @@ mod envelope;
 mod evidence;
 mod golden;
 mod property;
+mod return_of;
 mod samples;
 mod signature;
 mod world;
