@@ -1,6 +1,7 @@
 //! Offers every operation once, as HTTP route, CLI verb and documentation, and the client for them.
 //!
 //! It never reaches the ledger, the network or the runtime but through the node's handle.
+#![forbid(unsafe_code)]
 
 pub mod client;
 pub mod compose;

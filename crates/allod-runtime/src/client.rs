@@ -419,13 +419,19 @@ impl ExecStdio {
     }
 }
 
-/// Waits for the end of an [`Exec`]. Dropping it kills the process.
+/// Waits for the end of an [`Exec`]. Dropping it kills the process, and so does [`ExecWait::hang_up`].
 #[derive(Debug)]
 pub struct ExecWait {
     stream: UnixStream,
 }
 
 impl ExecWait {
+    /// Says that nobody wants the process any more, also while another thread waits for its end: it is killed.
+    pub fn hang_up(&self) {
+        // A connection that is gone already has said so.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+    }
+
     /// Blocks until the process has ended.
     pub fn wait(&self) -> Result<ExecEnd, ClientError> {
         let frame = wire::receive(&self.stream).map_err(ClientError::Broken)?;

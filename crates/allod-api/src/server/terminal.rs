@@ -173,6 +173,7 @@ async fn converse(
     drop(sender);
     let mut readers = std::pin::pin!(readers.map(drop).fuse());
     let end = Arc::new(end);
+    let _hang_up = HangUp(Arc::clone(&end));
     // The thread keeps the place until the process has really ended.
     let waiting = Arc::clone(&end);
     let mut ended = tokio::task::spawn_blocking(move || {
@@ -214,6 +215,15 @@ async fn converse(
         let _ = send(&mut sink, Message::Text(text.into())).await;
     }
     let _ = timeout(LAST_OUTPUT_GRACE, sink.close()).await;
+}
+
+/// Ends the process when the conversation is over, however that came about.
+struct HangUp(Arc<ExecWait>);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
 }
 
 async fn send(sink: &mut SplitSink<Socket, Message>, message: Message) -> bool {

@@ -96,6 +96,16 @@ enum Command {
     },
 }
 
+impl Cli {
+    /// Whether this process serves, and so has a log, instead of answering one question.
+    pub(crate) const fn is_server(&self) -> bool {
+        matches!(
+            self.command,
+            Command::Up(_) | Command::NetworkProcess { .. }
+        )
+    }
+}
+
 /// Runs the command and says what the process ends with.
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let context = Context::new(cli.globals);

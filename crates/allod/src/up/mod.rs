@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 /// Starts the node of this home, and founds a network of one where there is none yet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where the API listens; port 0 picks a free one. It is a text, as the same flag of every other command is.
+    /// Where the API listens; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
     pub(crate) api: String,
     /// Where the ingress listens; port 0 picks a free one.
@@ -49,7 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let uid = network_uid(&installation)?;
     home.give_node_dir(uid, uid)?;
     let api = args.api.parse().with_context(|| {
-        format!("`{}` is no address to listen on\nhelp: write it as 127.0.0.1:7400", args.api)
+        format!(
+            "`{}` is no address to listen on\nhelp: write it as 127.0.0.1:7400",
+            args.api
+        )
     })?;
     let api = bind(api, "--api")?;
     let ingress = bind(args.ingress, "--ingress")?;
