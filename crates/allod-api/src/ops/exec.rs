@@ -104,7 +104,10 @@ fn size(query: &Query) -> Result<Option<(u16, u16)>, Problem> {
     if !query.flag("tty")? {
         return Ok(None);
     }
-    let rows = query.number("rows")?.unwrap_or(24);
-    let columns = query.number("cols")?.unwrap_or(80);
+    let rows = query.number("rows")?.filter(|rows| *rows > 0).unwrap_or(24);
+    let columns = query
+        .number("cols")?
+        .filter(|columns| *columns > 0)
+        .unwrap_or(80);
     Ok(Some((rows, columns)))
 }
