@@ -90,3 +90,5 @@ pub const RESTART_PAUSE_MS: u64 = 200;
 pub const RESTART_PAUSE_MS_MAX: u64 = 30_000;
 /// A child process that lived as long starts again without a pause.
 pub const RESTART_HEALTHY_MS: u64 = 60_000;
+/// How long a starting root process waits for the lock of one that was killed.
+pub const LOCK_WAIT_MS: u64 = 3_000;

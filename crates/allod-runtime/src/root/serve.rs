@@ -69,6 +69,22 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> RootError {
     move |source| RootError::Step { step, source }
 }
 
+/// Takes the lock, and waits a little for it: after a kill -9 of the last root process, the kernel may still be ending
+/// a child of its own that holds the lock too.
+fn is_locked_soon(lock: &File) -> bool {
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let deadline = Instant::now() + Duration::from_millis(limits::LOCK_WAIT_MS);
+    loop {
+        if rustix::fs::flock(lock, exclusive).is_ok() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 impl Root {
     /// Takes the installation over: directories, lock, socket. Call it in a process with one
     /// thread, as root, before anything else has started threads.
@@ -79,8 +95,7 @@ impl Root {
         }
         let host = prepare(&config)?;
         let lock = File::create(config.run_dir.join("root.lock")).map_err(step("open its lock"))?;
-        let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-        if rustix::fs::flock(&lock, exclusive).is_err() {
+        if !is_locked_soon(&lock) {
             return Err(RootError::AlreadyRunning {
                 directory: config.directory,
             });
