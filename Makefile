@@ -47,7 +47,9 @@ soak: ## SEEDS more seeds of the simulator, counted in docs/trust.md
 bench: needs_root images ## measure against dockerd and etcd; prints the table of docs/benchmarks.md
 	@tests/setup.sh bench
 	cargo build --release --locked -p allod
-	ALLOD="$(target)/release/allod" bench/run.py
+	cargo build --release --locked -p allod-ledger --example commit
+	cargo build --release --locked -p allod-runtime --example start
+	bench/run.py
 
 .PHONY: images
 images: ## build the test images from Debian packages (a second run does nothing)
