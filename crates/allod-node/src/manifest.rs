@@ -348,6 +348,13 @@ impl<T> Deref for Hidden<T> {
     }
 }
 
+impl Service {
+    /// The canonical encoding of this service alone.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        borsh::to_vec(self).expect("writing to a Vec cannot fail")
+    }
+}
+
 impl Manifest {
     /// The canonical encoding. It is the input of [`Manifest::from_bytes`], and of encryption.
     pub fn to_bytes(&self) -> Vec<u8> {

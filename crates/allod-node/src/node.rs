@@ -427,7 +427,7 @@ impl Node {
                     replica: key.2,
                     lease: Some(id),
                     epoch: lease.epoch,
-                    revision: Some(lease.revision),
+                    revision: Some(revision_met(state, &lease)),
                     node: Some(lease.node),
                     phase: Some(lease.phase),
                     stage: seen.map_or_else(|| "queued".to_owned(), |seen| seen.stage.clone()),
@@ -463,5 +463,24 @@ impl Node {
             );
         }
         views
+    }
+}
+
+/// The newest revision that a lease meets: a later one that asks its service for the same changed nothing for it.
+fn revision_met(state: &State, lease: &allod_state::lease::Lease) -> u64 {
+    let service = state
+        .app(&lease.app)
+        .and_then(|mut app| app.services.remove(&lease.service));
+    let Some(service) = service.filter(|service| service.generation == lease.generation) else {
+        return lease.revision;
+    };
+    let demand = |revision| state.demand(&lease.app, revision, &lease.service);
+    let runs_the_same = demand(lease.revision)
+        .zip(demand(service.revision))
+        .is_some_and(|(runs, wanted)| runs.runs_the_same_as(&wanted));
+    if runs_the_same {
+        service.revision
+    } else {
+        lease.revision
     }
 }

@@ -25,7 +25,7 @@ use crate::signature::sign;
 pub struct Client {
     url: Url,
     http: HttpClient<HttpConnector, Full<Bytes>>,
-    identity: Identity,
+    pub(super) identity: Identity,
     account: AccountId,
     expected: Option<NetworkId>,
 }

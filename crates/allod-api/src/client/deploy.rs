@@ -68,13 +68,19 @@ impl Client {
         };
         let sealed = seal(&lowered.manifest.to_bytes(), &scope, holders)?;
         let services = lowered.manifest.services.keys();
+        let mut demands = lowered.blinded(&label);
+        for (name, service) in &lowered.manifest.services {
+            if let Some(demand) = demands.get_mut(&allod_node::service_label(&label, name)) {
+                demand.content = self.identity.content_digest(&service.to_bytes());
+            }
+        }
         Ok(Prepared {
             names: services
                 .map(|name| (allod_node::service_label(&label, name), name.clone()))
                 .collect(),
             deploy: Deploy {
                 label,
-                services: lowered.blinded(&label),
+                services: demands,
                 manifest: sealed.manifest,
             },
             ciphertext: sealed.ciphertext,

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use allod_state::Label;
 use allod_state::app::{Constraints, Demand, Port, RestartPolicy, Update};
 use allod_state::node::{Isolation, Resources};
+use allod_state::{Digest, Label};
 
 /// What the law is asked for one service. Only the volumes' names keep it from being public.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub struct ServiceDemand {
 }
 
 impl ServiceDemand {
-    /// The demand as the law takes it, with the volumes' names blinded in the scope of the app.
+    /// The demand as the law takes it, with the volumes' names blinded in the scope of the app. Its content is not known
+    /// here: the client fills it in once the image's digest is.
     pub fn blinded(&self, app: &Label) -> Demand {
         let blind = |(name, bytes): (&String, &u64)| (allod_node::volume_label(app, name), *bytes);
         Demand {
@@ -40,6 +41,7 @@ impl ServiceDemand {
             constraints: self.constraints.clone(),
             update: self.update,
             restart: self.restart,
+            content: Digest([0; 32]),
         }
     }
 }

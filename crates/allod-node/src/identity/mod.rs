@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use allod_state::id::ParseIdError;
-use allod_state::{AccountId, NodeId, PublicKey, Signature};
+use allod_state::{AccountId, Digest, NodeId, PublicKey, Signature};
 use ed25519_zebra::{SigningKey, VerificationKeyBytes};
 
 use crate::seal::SealingKey;
 
 const SEALING_DOMAIN: &str = "allod sealing key v1";
+const CONTENT_DOMAIN: &str = "allod service content key v1";
 
 /// What went wrong with an identity.
 #[derive(Debug, thiserror::Error)]
@@ -280,6 +281,14 @@ impl Identity {
             SEALING_DOMAIN,
             self.seed(),
         )))
+    }
+
+    /// What content stands for on the ledger: a hash under a key of this identity alone, so that equal content is seen
+    /// to be equal and nothing else is learnt from it.
+    #[must_use]
+    pub fn content_digest(&self, content: &[u8]) -> Digest {
+        let key = Secret::new(blake3::derive_key(CONTENT_DOMAIN, self.seed()));
+        Digest(*blake3::keyed_hash(key.expose(), content).as_bytes())
     }
 
     fn seed(&self) -> &[u8; 32] {

@@ -105,6 +105,7 @@ fn demand(draft: &mut Draft<'_>, scope: &Label) -> Demand {
         },
         update,
         restart,
+        content: Digest::of(&[u8::try_from(random.between(0, 2)).expect("at most two")]),
     }
 }
 

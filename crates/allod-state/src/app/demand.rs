@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AccountId, Label};
+use crate::id::{AccountId, Digest, Label};
 use crate::limits::{
     CONSTRAINT_ENTRIES_MAX, PORTS_PER_SERVICE_MAX, REPLICAS_PER_SERVICE_MAX,
     VOLUMES_PER_SERVICE_MAX,
@@ -34,6 +34,9 @@ pub struct Demand {
     pub update: Update,
     /// What follows when its process ends.
     pub restart: Restart,
+    /// A keyed hash of the service's part of the sealed manifest. A new revision leaves replicas alone whose demand
+    /// and content it repeats; the key is the owner's, so that nobody else learns what is equal to what.
+    pub content: Digest,
 }
 
 /// A port that a service listens on.
@@ -119,6 +122,15 @@ impl Demand {
             memory_bytes: 0,
             storage_bytes: volumes,
         })
+    }
+
+    /// Whether a replica that was made for this demand is what `other` asks for. How many there are is no part of it.
+    #[must_use]
+    pub fn runs_the_same_as(&self, other: &Self) -> bool {
+        Self {
+            replicas: other.replicas,
+            ..self.clone()
+        } == *other
     }
 
     /// Whether replacing starts the new replica first. Two replicas never share a volume.

@@ -157,10 +157,21 @@ fn roll_one(
 /// Whether the slot should get a lease of the wanted revision and generation, which it does not have.
 fn is_stale(context: &Context<'_>, slot: &Slot, service: &Service) -> bool {
     match slot.current.and_then(|id| context.state.lease(&id)) {
-        Some(lease) => lease.revision != service.revision || lease.generation != service.generation,
+        Some(lease) => {
+            lease.generation != service.generation || !runs_wanted(context, &lease, service)
+        }
         // A slot that waits starts over under the new revision at once.
         None => slot.due_ms.is_none_or(|due| due > context.now_ms),
     }
+}
+
+/// Whether the lease runs what the service's revision asks for, be it an earlier revision that asked for the same.
+fn runs_wanted(context: &Context<'_>, lease: &Lease, service: &Service) -> bool {
+    let demand = |revision| context.state.demand(&lease.app, revision, &lease.service);
+    lease.revision == service.revision
+        || demand(lease.revision)
+            .zip(demand(service.revision))
+            .is_some_and(|(runs, wanted)| runs.runs_the_same_as(&wanted))
 }
 
 fn freed_by(

@@ -92,6 +92,43 @@ fn an_update_starts_the_new_replica_before_it_ends_the_old() {
 }
 
 #[test]
+fn a_new_revision_leaves_unchanged_services_alone() {
+    let mut world = World::new();
+    let database = with_volume(&world, "shop");
+    let mut deploy = world.deploy("shop", &[("web", web(1)), ("db", database)], 1);
+    world.run(vec![deploy.clone().into()]);
+    for (id, _) in world.active("shop") {
+        world.report_lease(id, Report::Ready);
+    }
+    let web_label = Label::of(world.app_label("shop").as_bytes(), "web");
+    deploy.services.get_mut(&web_label).unwrap().content = allod_state::Digest::of(b"new");
+    world.run(vec![deploy.into()]);
+    let active = world.active("shop");
+    let placed: Vec<_> = active
+        .iter()
+        .filter(|(_, l)| l.phase == Phase::Placed)
+        .collect();
+    assert_eq!(
+        (active.len(), placed.len()),
+        (3, 1),
+        "only the web service gets a successor"
+    );
+    assert_eq!(placed[0].1.service, web_label);
+    world.report_lease(placed[0].0, Report::Ready);
+    world.wait(1);
+    let revisions: Vec<u64> = world
+        .active("shop")
+        .iter()
+        .map(|(_, l)| l.revision)
+        .collect();
+    assert_eq!(revisions.len(), 2);
+    assert!(
+        revisions.contains(&1) && revisions.contains(&2),
+        "{revisions:?}"
+    );
+}
+
+#[test]
 fn a_service_with_a_volume_never_runs_twice() {
     let mut world = World::new();
     let demand = with_volume(&world, "shop");
@@ -141,10 +178,15 @@ fn a_revision_that_keeps_failing_leaves_the_old_one_serving() {
         }
         .into(),
     ]);
-    let (again, lease) = world.active("shop").pop().unwrap();
-    assert_eq!(lease.revision, 3);
-    world.report_lease(again, Report::Ready);
+    let app = world.state.app(&world.app("shop")).unwrap();
+    assert!(app.services.values().all(|service| !service.is_halted));
+    world.wait(400_000);
     assert_eq!(world.active("shop").len(), 1);
+    assert_eq!(
+        world.active("shop")[0].0,
+        old,
+        "it runs what is wanted again: nothing is replaced"
+    );
 }
 
 #[test]

@@ -207,8 +207,14 @@ impl World {
 
     pub(crate) fn deploy(&self, name: &str, services: &[(&str, Demand)], version: u8) -> Deploy {
         let label = self.app_label(name);
-        let service =
-            |(name, demand): &(&str, Demand)| (Label::of(label.as_bytes(), name), demand.clone());
+        let content = Digest::of(&[version]);
+        let service = |(name, demand): &(&str, Demand)| {
+            let demand = Demand {
+                content,
+                ..demand.clone()
+            };
+            (Label::of(label.as_bytes(), name), demand)
+        };
         let services: BTreeMap<Label, Demand> = services.iter().map(service).collect();
         let manifest = SealedManifest {
             ciphertext: Digest::of(&[version]),
@@ -249,6 +255,7 @@ pub(crate) fn web(replicas: u32) -> Demand {
         constraints: Constraints::default(),
         update: Update::StartFirst,
         restart: RestartPolicy::Always,
+        content: Digest([0; 32]),
     }
 }
 

@@ -125,6 +125,7 @@ impl World {
             constraints: Constraints::default(),
             update: Update::StartFirst,
             restart: RestartPolicy::Always,
+            content: allod_state::Digest([0; 32]),
         };
         let deploy = Deploy {
             label,
