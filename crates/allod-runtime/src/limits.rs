@@ -66,6 +66,8 @@ pub const KILL_WAIT_MS: u64 = 10_000;
 pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 /// An unfinished line is written out after this silence, so that prompts are seen.
 pub const LOG_IDLE_MS: u64 = 250;
+/// Reads of each output before a new shim waits for more: a pipe holds less than that.
+pub const OUTPUT_READS_MAX: u32 = 64;
 /// Smallest size of one log file.
 pub const LOG_BYTES_MIN: u64 = 16 * 1024;
 /// Largest size of one log file.

@@ -177,17 +177,21 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Opens the logs in `directory`, which only root can write to; members of `reader_gid` may
-    /// read the files.
+    /// read the files. Where there are some already, it goes on with the last one.
     pub(crate) fn open(directory: &Path, limits: LogLimits, reader_gid: u32) -> io::Result<Self> {
-        let number = file_numbers(directory)?.last().copied().unwrap_or(0) + 1;
-        let file = create(&path(directory, number), reader_gid)?;
+        let last = file_numbers(directory)?.last().copied();
+        let number = last.unwrap_or(1);
+        let file = match last {
+            Some(number) => go_on(&path(directory, number))?,
+            None => create(&path(directory, number), reader_gid)?,
+        };
         Ok(Self {
             directory: directory.to_owned(),
             limits,
             reader_gid,
+            bytes: file.metadata()?.len(),
             file,
             number,
-            bytes: 0,
             unfinished: [Vec::new(), Vec::new()],
         })
     }
@@ -277,6 +281,21 @@ fn slot(stream: Stream) -> usize {
         Stream::Stdout => 0,
         Stream::Stderr => 1,
     }
+}
+
+/// Opens a log that another writer has left, perhaps in the middle of a line.
+fn go_on(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(file);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0u8; 1];
+    file.read_exact(&mut last)?;
+    if last != *b"\n" {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
 }
 
 fn create(path: &Path, reader_gid: u32) -> io::Result<File> {

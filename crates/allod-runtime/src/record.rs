@@ -1,8 +1,9 @@
 //! What is written down about each workload, so that every process can tell the truth about it.
 //!
-//! `record.json` says what it is and never changes; `status.json` says how it is doing and is
-//! replaced as a whole. A status that says "running" while the shim of the record is dead is a lie
-//! that [`crate::root`] corrects. Until there is a record, a lock says that somebody is at work.
+//! `record.json` says what it is; nothing of it changes but the shim, when a new one takes over.
+//! `status.json` says how it is doing, `start.json` how later processes of it are started; each is
+//! replaced as a whole. A status that says "running" while the shim of the record is dead is put
+//! right by [`crate::root`]. Whoever makes or watches a workload holds the lock of its directory.
 //! No file holds a secret.
 
 use std::fs::{File, OpenOptions};
@@ -18,8 +19,9 @@ use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::container::spec::ProcessPlan;
 use crate::layout::Layout;
-use crate::workload::{LayerId, Phase, VolumeName, WorkloadId};
+use crate::workload::{LayerId, LogLimits, Phase, VolumeName, WorkloadId};
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,11 @@ impl ProcessId {
         let is_same = boot().is_ok_and(|boot| boot == self.boot)
             && start_ticks(self.pid).is_ok_and(|ticks| ticks == self.start_ticks);
         is_same.then_some(pidfd)
+    }
+
+    /// Whether it was seen since the machine last started.
+    pub(crate) fn is_of_this_boot(&self) -> bool {
+        boot().is_ok_and(|boot| boot == self.boot)
     }
 
     /// Whether it still runs; a zombie does not.
@@ -87,6 +94,7 @@ pub(crate) struct Record {
     pub(crate) user_slot: u32,
     pub(crate) stop_signal: i32,
     pub(crate) stop_grace_ms: u64,
+    pub(crate) logs: LogLimits,
     pub(crate) shim: ProcessId,
 }
 
@@ -153,6 +161,25 @@ impl Place {
         self.private().join("work")
     }
 
+    /// The pipes of standard output and error. They hold nothing on disk.
+    pub(crate) fn outputs(&self) -> [PathBuf; 2] {
+        ["stdout", "stderr"].map(|name| self.private().join(name))
+    }
+
+    /// How later processes are started, without the variables.
+    pub(crate) fn start(&self) -> io::Result<ProcessPlan> {
+        read(&self.directory.join("start.json"))
+    }
+
+    /// Writes down how later processes are started; the variables, which may be secret, are left out.
+    pub(crate) fn write_start(&self, plan: &ProcessPlan) -> io::Result<()> {
+        let plan = ProcessPlan {
+            env: Vec::new(),
+            ..plan.clone()
+        };
+        replace(&self.directory, "start.json", &plan)
+    }
+
     pub(crate) fn record(&self) -> io::Result<Record> {
         read(&self.directory.join("record.json"))
     }
@@ -178,16 +205,31 @@ impl Place {
         self.directory.join("stopping").exists()
     }
 
-    /// Takes the lock that says somebody makes this workload; `None` if somebody does.
-    pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
-        let path = self.directory.join("lock");
+    /// Takes the lock that says somebody makes or watches this workload, when nobody does any more.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        let file = self.open_lock()?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn open_lock(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        let file = options
+        options
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path)?;
+            .open(self.directory.join("lock"))
+    }
+
+    /// Takes the lock that says somebody makes or watches this workload; `None` if somebody does.
+    pub(crate) fn try_lock(&self) -> io::Result<Option<File>> {
+        let file = self.open_lock()?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -514,7 +514,7 @@ pub enum EndCause {
     /// It was stopped by request.
     #[error("stopped")]
     Stopped,
-    /// Its shim died, or the machine was restarted: how it ended is not known.
+    /// Its shim and the root process died before it: how it ended is not known.
     #[error("lost: the machine or the process that watched it went away")]
     Lost,
 }

@@ -29,6 +29,7 @@ use super::shim::poll_readable;
 use crate::container::rootfs::private;
 use crate::container::spec::{ProcessPlan, open_files};
 use crate::container::user::{self, Slot, User};
+use crate::record::{Place, ProcessId};
 use crate::request::{Answer, ExecEnd, ExecSpec, Refusal};
 use crate::sys::{self, Fork};
 use crate::workload::{EndCause, StartFault};
@@ -47,10 +48,13 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
     };
     let init = state
         .init
-        .and_then(|init| init.open())
+        .as_ref()
+        .and_then(ProcessId::open)
         .ok_or_else(stopped)?;
-    let _shim = record.shim.open().ok_or_else(stopped)?;
-    let plan = read_plan(record.shim.pid)?;
+    let plan = match read_plan(record.shim.pid) {
+        Some(plan) => plan,
+        None => rebuild_plan(&place, state.init.map_or(0, |init| init.pid))?,
+    };
     let pid = record_pid(&state.phase).ok_or_else(stopped)?;
     let plan = adapt(plan, exec, pid)?;
     let stdio = Stdio::open(exec.terminal).map_err(refuse("open its standard streams"))?;
@@ -116,13 +120,36 @@ fn record_pid(phase: &crate::workload::Phase) -> Option<i32> {
     }
 }
 
-/// The plan lies in the shim's private mount namespace, in memory.
-fn read_plan(shim: i32) -> Result<ProcessPlan, Refusal> {
+/// The plan lies in the first shim's private mount namespace, in memory; a later shim has none.
+fn read_plan(shim: i32) -> Option<ProcessPlan> {
     let inside = private(PLAN_FILE);
     let inside = inside.strip_prefix("/").unwrap_or(&inside);
     let path = PathBuf::from(format!("/proc/{shim}/root")).join(inside);
-    let text = std::fs::read(path).map_err(refuse("read how its first process was started"))?;
-    serde_json::from_slice(&text).map_err(refuse("read how its first process was started"))
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// The plan, after the shim that had it has died: the variables are those that the first process
+/// has now, for they are written down nowhere.
+fn rebuild_plan(place: &Place, init: i32) -> Result<ProcessPlan, Refusal> {
+    let step = "read how its first process was started";
+    let plan = place.start().map_err(refuse(step))?;
+    let mut bytes = Vec::new();
+    // The tenant decides what is in it, so its size is bounded; it stays with the tenant.
+    File::open(format!("/proc/{init}/environ"))
+        .and_then(|file| {
+            file.take(limits::ARGS_BYTES_MAX as u64)
+                .read_to_end(&mut bytes)
+        })
+        .map_err(refuse(step))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let variables = text.split('\0').take(limits::ENV_MAX);
+    let env = variables.filter_map(|variable| variable.split_once('='));
+    let env = env.filter(|(name, _)| !name.is_empty());
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Ok(ProcessPlan {
+        env: env.collect(),
+        ..plan
+    })
 }
 
 /// The plan of the first process, with what is asked for instead.

@@ -12,6 +12,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::host::{Host, chain, refuse};
+use super::output::Outputs;
 use super::remove;
 use super::shim::{self, Shim};
 use crate::container::executor::CommandExecutor;
@@ -29,8 +30,14 @@ use crate::{limits, signal, wire};
 /// Where the shim keeps what later processes of the workload are started with.
 pub(crate) const PLAN_FILE: &str = "plan.json";
 
-/// Makes and starts a workload, answers, and then watches it to its end.
-pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Result<(), Refusal> {
+/// Makes and starts a workload, answers, and then watches it to its end. Through `made` the root
+/// process hears when there is something to watch.
+pub(crate) fn create(
+    host: &Host,
+    spec: &WorkloadSpec,
+    stream: UnixStream,
+    made: OwnedFd,
+) -> Result<(), Refusal> {
     spec.check().map_err(|error| Refusal::Invalid {
         what: error.to_string(),
     })?;
@@ -64,14 +71,16 @@ pub(crate) fn create(host: &Host, spec: &WorkloadSpec, stream: UnixStream) -> Re
     let Some(lock) = place.try_lock().map_err(refuse("lock its directory"))? else {
         return Err(exists());
     };
-    let made = make(host, spec, &place);
-    match made {
+    match make(host, spec, &place) {
         Ok(Made {
             shim,
             status,
             resolver,
         }) => {
             journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
+            // Without a root process, the next one finds it.
+            let _ = rustix::io::write(&made, b"1");
+            drop(made);
             // Whoever asked may be gone; the workload is there all the same.
             let answer = Answer::Made {
                 status,
@@ -133,11 +142,15 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
         .map_err(host_fault("make its control group"))?;
 
     let plan = prepare(host, spec, place, slot)?;
+    place
+        .write_start(&plan)
+        .map_err(host_fault("write down how to start more of it"))?;
     let logs = crate::logs::Writer::open(&place.logs(), spec.logs, host.reader_gid)
         .map_err(host_fault("open its logs"))?;
     let bundle = bundle(&host.layout, spec, &plan, slot);
     let owner = (slot.base() + plan.user.uid, slot.base() + plan.user.gid);
-    let launched = launch(host, spec, &bundle, owner)?;
+    let outputs = Outputs::make(place, owner).map_err(host_fault("make its outputs"))?;
+    let launched = launch(host, spec, &bundle, outputs.inner)?;
 
     let pid = launched.pid;
     let attachment = network
@@ -146,14 +159,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
     let resolver = network.resolver_sockets(&AppTag(spec.app)).ok();
     rootfs::write_network_files(&spec.hostname, attachment.address, attachment.gateway)
         .map_err(host_fault("write its resolver configuration"))?;
-    let Launched {
-        container,
-        stdout,
-        stderr,
-        report,
-        ..
-    } = launched;
-    start(container, report, spec)?;
+    start(launched.container, launched.report, spec)?;
 
     let init = ProcessId::of(pid).map_err(host_fault("identify its first process"))?;
     let phase = Phase::Running {
@@ -168,7 +174,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
     place
         .write_state(&state)
         .map_err(host_fault("write the status"))?;
-    let shim = Shim::new(place.clone(), group, pid, [stdout, stderr], logs)
+    let shim = Shim::of_child(place.clone(), group, pid, outputs.outer, logs)
         .map_err(host_fault("watch its first process"))?;
     let status = Status {
         id: spec.id,
@@ -225,6 +231,7 @@ fn record(spec: &WorkloadSpec, slot: Slot) -> io::Result<Record> {
         user_slot: slot.0,
         stop_signal: stop_signal.unwrap_or(libc::SIGTERM),
         stop_grace_ms: spec.stop_grace_ms,
+        logs: spec.logs,
         shim: ProcessId::of(std::process::id().cast_signed())?,
     })
 }
@@ -266,18 +273,14 @@ fn prepare(
 struct Launched {
     container: Container,
     pid: i32,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
     report: OwnedFd,
 }
 
-/// `owner` is the host's user and group of the first process: its outputs belong to it, because images open
-/// `/dev/stdout` by its path.
 fn launch(
     host: &Host,
     spec: &WorkloadSpec,
     bundle: &serde_json::Value,
-    (uid, gid): (u32, u32),
+    [stdout, stderr]: [OwnedFd; 2],
 ) -> Result<Launched, EndCause> {
     // The first process is forked from here with the workload's outputs in place: what the container library has to
     // say about itself must not appear among what the workload says.
@@ -286,18 +289,7 @@ fn launch(
     let text = serde_json::to_vec(bundle).map_err(host_fault(step))?;
     rootfs::write_private(&private("bundle/config.json"), &text, 0o600)
         .map_err(host_fault(step))?;
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(host_fault(step));
-    let (stdout, stdout_writer) = pipe()?;
-    let (stderr, stderr_writer) = pipe()?;
-    for output in [&stdout_writer, &stderr_writer] {
-        let (uid, gid) = (
-            rustix::fs::Uid::from_raw(uid),
-            rustix::fs::Gid::from_raw(gid),
-        );
-        rustix::fs::fchown(output, Some(uid), Some(gid))
-            .map_err(|errno| host_fault(step)(io::Error::from(errno)))?;
-    }
-    let (report, report_writer) = pipe()?;
+    let (report, report_writer) = pipe_with(PipeFlags::CLOEXEC).map_err(host_fault(step))?;
     let null = File::open("/dev/null").map_err(host_fault(step))?;
     let executor = CommandExecutor {
         filters: Rc::clone(&host.filters),
@@ -309,8 +301,8 @@ fn launch(
         .map_err(host_fault(step))?
         .with_executor(executor)
         .with_stdin(null)
-        .with_stdout(stdout_writer)
-        .with_stderr(stderr_writer)
+        .with_stdout(stdout)
+        .with_stderr(stderr)
         .as_init(private("bundle"))
         .with_systemd(false)
         .with_detach(true)
@@ -323,8 +315,6 @@ fn launch(
     Ok(Launched {
         container,
         pid,
-        stdout,
-        stderr,
         report,
     })
 }

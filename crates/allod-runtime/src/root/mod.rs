@@ -5,14 +5,18 @@
 //! frame of a request; the children do, one request each.
 //!
 //! The workloads do not depend on it: it may end, by will or by accident, and a new one finds
-//! them again. Each shim moves to a control group of its own. Where a service manager starts the
+//! them again. Nor do they depend on their shims: when one dies, the root process sends another
+//! (see `adopt`). Each shim moves to a control group of its own. Where a service manager starts the
 //! root process, it still has to be told to end only that one (systemd: `KillMode=process`),
 //! because on hosts of the first version it keeps a hierarchy of its own.
 
+mod adopt;
 mod audit;
 mod exec;
 mod host;
+mod keep;
 mod make;
+mod output;
 mod remove;
 mod serve;
 mod shim;

@@ -2,20 +2,22 @@
 //! again finishes it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use super::adopt::settle;
 use super::host::{Host, absent_is_none, not_found, refuse};
 use super::shim::poll_readable;
 use crate::container::{seed, user};
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
 use crate::limits::KILL_WAIT_MS;
-use crate::record::{self, State, now_ms};
+use crate::record;
 use crate::request::Refusal;
 use crate::sys;
-use crate::workload::{EndCause, Phase, Status, WorkloadId};
+use crate::workload::{Phase, Status, WorkloadId};
 
 /// How a workload is doing. One whose shim is gone without a word is put right first.
 pub(crate) fn status(host: &Host, id: &WorkloadId) -> Result<Status, Refusal> {
@@ -43,67 +45,6 @@ pub(crate) fn list(host: &Host) -> Result<Vec<Status>, Refusal> {
         statuses.extend(read_status(host, &id)?);
     }
     Ok(statuses)
-}
-
-/// Puts right what a dead shim has left: a workload that was being made is removed, one that ran
-/// is killed and counts as lost.
-pub(crate) fn settle(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
-    let place = host.place(id);
-    if !place.exists() {
-        return Ok(());
-    }
-    let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
-    if matches!(
-        state,
-        Some(State {
-            phase: Phase::Exited { .. },
-            ..
-        })
-    ) {
-        return Ok(());
-    }
-    if has_shim(host, id)? {
-        return Ok(());
-    }
-    // It may have ended between the two looks.
-    let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
-    match state.map(|state| state.phase) {
-        Some(Phase::Exited { .. }) => Ok(()),
-        Some(Phase::Running { .. }) => {
-            host.group(id)
-                .kill()
-                .map_err(refuse("kill a workload without shim"))?;
-            let cause = if place.is_stopping() {
-                EndCause::Stopped
-            } else {
-                EndCause::Lost
-            };
-            let phase = Phase::Exited {
-                cause,
-                at_ms: now_ms(),
-            };
-            place
-                .write_state(&State { phase, init: None })
-                .map_err(refuse("write the status"))
-        }
-        Some(Phase::Created) | None => {
-            purge(host, id)?;
-            journal::finish(&host.layout.journal(), Intent::Create { id: *id })
-                .map_err(refuse("write the journal"))
-        }
-    }
-}
-
-/// Whether a shim lives, or somebody is about to become it.
-fn has_shim(host: &Host, id: &WorkloadId) -> Result<bool, Refusal> {
-    let place = host.place(id);
-    match absent_is_none(place.record()).map_err(refuse("read the record"))? {
-        Some(record) => Ok(record.shim.is_alive()),
-        None => match absent_is_none(place.try_lock()).map_err(refuse("lock a workload"))? {
-            Some(lock) => Ok(lock.is_none()),
-            None => Ok(false),
-        },
-    }
 }
 
 /// Asks a workload to end, waits for its grace, then kills it.
@@ -141,7 +82,19 @@ pub(crate) fn stop(
         let wait = Duration::from_millis(KILL_WAIT_MS);
         poll_readable([Some(shim.as_fd())], Some(wait));
     }
-    status(host, id)
+    ended(host, id)
+}
+
+/// How a killed workload ended. Where its shim died as well, the next one has to find out first.
+fn ended(host: &Host, id: &WorkloadId) -> Result<Status, Refusal> {
+    let deadline = Instant::now() + Duration::from_millis(KILL_WAIT_MS);
+    loop {
+        let status = status(host, id)?;
+        if matches!(status.phase, Phase::Exited { .. }) || Instant::now() >= deadline {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Stops the time of a running workload, or lets it go on.
@@ -185,6 +138,7 @@ pub(crate) fn delete(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     journal::begin(&journal, intent).map_err(refuse("write the journal"))?;
     host.group(id).kill().map_err(refuse("kill the workload"))?;
     end_shim(host, id)?;
+    let _alone = lock(host, id)?;
     purge(host, id)?;
     // A maker that was killed could not say that its work is over; with this, it is.
     let unfinished = journal::unfinished(&journal).map_err(refuse("read the journal"))?;
@@ -214,6 +168,29 @@ fn end_shim(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
         what,
         why: "its shim outlives SIGKILL".to_owned(),
     })
+}
+
+/// Takes the lock of a workload whose shim has ended, so that no new one takes over while it is being removed. Whoever
+/// still holds it is killed: a shim that has just taken over, a maker that nobody waits for, or what one has forked.
+fn lock(host: &Host, id: &WorkloadId) -> Result<Option<File>, Refusal> {
+    let deadline = Instant::now() + Duration::from_millis(KILL_WAIT_MS);
+    loop {
+        for group in [host.group(id), host.shim_group(id)] {
+            group.kill().map_err(refuse("kill the workload"))?;
+        }
+        match absent_is_none(host.place(id).try_lock()).map_err(refuse("lock the workload"))? {
+            Some(None) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Some(None) => {
+                return Err(Refusal::Busy {
+                    what: format!("workload {id}"),
+                    why: "somebody is at work on it".to_owned(),
+                });
+            }
+            lock => return Ok(lock.flatten()),
+        }
+    }
 }
 
 /// Removes what this process itself has begun to make.

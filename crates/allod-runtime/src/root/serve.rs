@@ -11,12 +11,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions};
 
 use super::host::Host;
+use super::keep::Keep;
 use super::supervise::Supervised;
 use super::work::{self, Job};
-use super::{Config, Ended, Process, RootError, SOCKET_NAME, remove};
+use super::{Config, Ended, Process, RootError, SOCKET_NAME, adopt, remove};
 use crate::container::cgroup::Hierarchy;
 use crate::container::seccomp::Filters;
 use crate::layout::{Layout, SHIM_MOUNT_DIR, USER_CLAIMS_DIR};
@@ -42,6 +44,11 @@ pub struct Root {
     workers: BTreeMap<i32, Work>,
     /// Shims of an earlier root process: no children of ours, so watched by descriptor.
     adopted: Vec<(WorkloadId, OwnedFd)>,
+    /// Makers that say a word when there is something to watch.
+    makers: Vec<(WorkloadId, OwnedFd)>,
+    keep: Keep,
+    /// Workloads whose new shim has died, too, and when to send the next.
+    unsettled: Vec<(WorkloadId, Instant)>,
     watchers: Vec<UnixStream>,
     meter: Meter,
 }
@@ -59,7 +66,7 @@ enum Work {
     Request { changed: Option<WorkloadId> },
     /// Makes a workload, and is its shim after that.
     Shim { id: WorkloadId },
-    /// Puts right what a shim has left.
+    /// Puts right what a shim has left, and may become the next one.
     Settle { id: WorkloadId },
     /// Stops all workloads, and then the root process ends.
     StopAll,
@@ -100,6 +107,8 @@ impl Root {
                 directory: config.directory,
             });
         }
+        // What loses its parent comes to this process: workloads whose shim was killed.
+        sys::become_subreaper().map_err(step("take in orphans"))?;
         sys::mask_signals(SIGNALS).map_err(step("block signals"))?;
         let signals = sys::signal_fd(SIGNALS).map_err(step("listen for signals"))?;
         recover(&host)?;
@@ -114,6 +123,9 @@ impl Root {
             pending: Vec::new(),
             workers: BTreeMap::new(),
             adopted: Vec::new(),
+            makers: Vec::new(),
+            keep: Keep::default(),
+            unsettled: Vec::new(),
             watchers: Vec::new(),
             meter: Meter::default(),
         };
@@ -132,6 +144,7 @@ impl Root {
             for supervised in &mut self.supervised {
                 supervised.tend();
             }
+            self.settle_due();
             let ready = self.wait().map_err(step("wait for events"))?;
             if ready.signals
                 && let Some(ended) = self.take_signals().map_err(step("read a signal"))?
@@ -148,6 +161,7 @@ impl Root {
                     self.settle(id);
                 }
             }
+            self.hear_makers(&ready.makers);
             if let Some(ended) = self.read_pending(&ready.pending) {
                 break ended;
             }
@@ -158,22 +172,37 @@ impl Root {
         Ok(ended)
     }
 
+    /// Watches the shims that there are, and sends new ones to workloads that have none.
     fn adopt(&mut self) -> io::Result<()> {
+        let mut count = 0;
         for id in record::all(&self.host.layout)? {
-            let shim = self
-                .host
-                .place(&id)
-                .record()
-                .ok()
-                .and_then(|record| record.shim.open());
+            let place = self.host.place(&id);
+            let shim = place.record().ok().and_then(|record| record.shim.open());
+            self.keep.add(&self.host, id);
             if let Some(shim) = shim {
                 self.adopted.push((id, shim));
+                count += 1;
+            } else if adopt::orphan(&place).is_ok_and(|orphan| orphan.is_some()) {
+                self.settle(id);
+                count += 1;
             }
         }
-        if !self.adopted.is_empty() {
-            tracing::info!(workloads = self.adopted.len(), "workloads adopted");
+        if count > 0 {
+            tracing::info!(workloads = count, "workloads adopted");
         }
         Ok(())
+    }
+
+    /// Keeps what makers have made; those that close without a word have made nothing.
+    fn hear_makers(&mut self, ready: &[bool]) {
+        for (number, is_ready) in ready.iter().enumerate().rev() {
+            if *is_ready {
+                let (id, made) = self.makers.swap_remove(number);
+                if rustix::io::read(&made, &mut [0u8; 1]) == Ok(1) {
+                    self.keep.add(&self.host, id);
+                }
+            }
+        }
     }
 
     fn wait(&self) -> io::Result<Ready> {
@@ -202,8 +231,14 @@ impl Root {
                 .iter()
                 .map(|(_, shim)| PollFd::new(shim, PollFlags::IN)),
         );
+        fds.extend(
+            self.makers
+                .iter()
+                .map(|(_, made)| PollFd::new(made, PollFlags::IN)),
+        );
         let wakes = self.supervised.iter().filter_map(Supervised::wake_at);
-        let wake = wakes.chain(self.pending.iter().map(|it| it.deadline)).min();
+        let wakes = wakes.chain(self.pending.iter().map(|it| it.deadline));
+        let wake = wakes.chain(self.unsettled.iter().map(|(_, at)| *at)).min();
         let wait = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
         // Rounded up, or the last part of a millisecond would be spent in a busy loop.
         let wait = wait.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
@@ -219,13 +254,14 @@ impl Root {
             pending: take(self.pending.len()),
             watchers: take(self.watchers.len()),
             adopted: take(self.adopted.len()),
+            makers: take(self.makers.len()),
         })
     }
 
     fn requests_running(&self) -> usize {
         self.workers
             .values()
-            .filter(|work| !matches!(work, Work::Shim { .. }))
+            .filter(|work| !matches!(work, Work::Shim { .. } | Work::Settle { .. }))
             .count()
     }
 
@@ -253,10 +289,15 @@ impl Root {
             }
             match self.workers.remove(&pid) {
                 Some(Work::Shim { id }) => self.settle(id),
-                Some(Work::Settle { id }) => self.announce(id),
+                Some(Work::Settle { id }) if status.exit_status() == Some(0) => {
+                    self.keep.remove(&id);
+                    self.announce(id);
+                }
+                Some(Work::Settle { id }) => self.settle_later(id),
                 Some(Work::Request { changed: Some(id) }) => self.announce(id),
                 Some(Work::StopAll) => is_over = status.exit_status() == Some(0),
-                Some(Work::Request { changed: None }) | None => {}
+                Some(Work::Request { changed: None }) => {}
+                None => self.keep.reaped(pid, status.as_raw()),
             }
         }
         is_over
@@ -414,17 +455,58 @@ impl Root {
     }
 
     fn settle(&mut self, id: WorkloadId) {
-        self.fork(Work::Settle { id }, Vec::new(), move |host, _| {
-            if let Err(refusal) = remove::settle(host, &id) {
-                tracing::error!(workload = %id, %refusal, "workload not settled");
+        let Ok(told) = self.keep.tell(&id) else {
+            return self.settle_later(id);
+        };
+        let is_sent = self.fork(Work::Settle { id }, vec![told], move |host, kept| {
+            let Some(told) = kept.into_iter().next() else {
+                return 70;
+            };
+            match adopt::adopt(host, &id, told) {
+                Ok(()) => 0,
+                Err(refusal) => {
+                    tracing::error!(workload = %id, %refusal, "workload not settled");
+                    1
+                }
             }
-            0
         });
+        if !is_sent {
+            self.settle_later(id);
+        }
+    }
+
+    /// Whatever ended the last one may end the next, too: a pause keeps that from being a busy loop.
+    fn settle_later(&mut self, id: WorkloadId) {
+        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
+        self.unsettled.push((id, Instant::now() + pause));
+    }
+
+    fn settle_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<WorkloadId> = self
+            .unsettled
+            .extract_if(.., |(_, at)| *at <= now)
+            .map(|(id, _)| id)
+            .collect();
+        for id in due {
+            self.settle(id);
+        }
     }
 
     fn spawn(&mut self, work: Work, stream: UnixStream, fds: Vec<OwnedFd>, job: Job) {
         let mut kept = vec![OwnedFd::from(stream)];
         kept.extend(fds);
+        if let Work::Shim { id } = work {
+            match pipe_with(PipeFlags::CLOEXEC) {
+                Ok((hears, says)) => {
+                    self.makers.push((id, hears));
+                    kept.truncate(1);
+                    kept.push(says);
+                }
+                // The connection closes without an answer, and the client says so.
+                Err(error) => return tracing::error!(%error, "no pipe for a maker"),
+            }
+        }
         self.fork(work, kept, move |host, kept| {
             let mut kept = kept.into_iter();
             let Some(stream) = kept.next().map(UnixStream::from) else {
@@ -443,20 +525,23 @@ impl Root {
         });
     }
 
-    /// Lets a child run something, with nothing but `kept` of what the root process has open.
+    /// Lets a child run something, with nothing but `kept` of what the root process has open; whether there is one.
     fn fork(
         &mut self,
         work: Work,
         kept: Vec<OwnedFd>,
         run: impl FnOnce(&Host, Vec<OwnedFd>) -> i32,
-    ) {
+    ) -> bool {
         match sys::fork() {
             Ok(Fork::Parent(pid)) => {
                 self.workers.insert(pid.as_raw_nonzero().get(), work);
+                true
             }
             Ok(Fork::Child) => in_child(&self.host, kept, run),
-            // The connection closes without an answer, and the client says so.
-            Err(error) => tracing::error!(%error, "fork failed"),
+            Err(error) => {
+                tracing::error!(%error, "fork failed");
+                false
+            }
         }
     }
 }
@@ -468,6 +553,7 @@ struct Ready {
     pending: Vec<bool>,
     watchers: Vec<bool>,
     adopted: Vec<bool>,
+    makers: Vec<bool>,
 }
 
 fn in_child(host: &Host, kept: Vec<OwnedFd>, run: impl FnOnce(&Host, Vec<OwnedFd>) -> i32) -> ! {

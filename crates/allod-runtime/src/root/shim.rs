@@ -1,18 +1,22 @@
 //! The shim: the process beside a workload. It writes the logs, and records the end.
 //!
-//! It is the parent of the workload's first process, in a session of its own, and needs nobody:
-//! root and network process may come and go. When it has recorded the end, it ends, and its
-//! mount namespace with all private files ends with it.
+//! The first one is the parent of the workload's first process, in a session of its own, and needs
+//! nobody: root and network process may come and go. When it has recorded the end, it ends, and its
+//! mount namespace with all private files ends with it. Nor does the workload need the shim: when
+//! it dies, another one takes over (see [`super::adopt`]), which learns the exit status from the
+//! root process, the parent of all orphans.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
 use crate::container::cgroup::Group;
-use crate::limits::{LOG_DRAIN_MS, LOG_IDLE_MS};
+use crate::limits::{KILL_WAIT_MS, LOG_DRAIN_MS, LOG_IDLE_MS, OUTPUT_READS_MAX};
 use crate::logs::{Stream, Writer};
 use crate::record::{Place, State, now_ms};
 use crate::sys;
@@ -33,18 +37,31 @@ pub(super) fn detach() -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
+/// In the order of [`Shim::outputs`].
+const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
 /// A workload that runs, seen from its shim.
 pub(super) struct Shim {
     place: Place,
     group: Group,
-    pid: Pid,
-    pidfd: OwnedFd,
+    status: Source,
+    /// The first process; `None` when it has ended and been reaped.
+    pidfd: Option<OwnedFd>,
     outputs: [Option<OwnedFd>; 2],
     logs: Writer,
 }
 
+/// Where the exit status of the first process comes from.
+enum Source {
+    /// It is a child of this process.
+    Child(Pid),
+    /// The root process reaps it, and tells the raw status through this pipe.
+    Told(OwnedFd),
+}
+
 impl Shim {
-    pub(super) fn new(
+    /// The shim of a workload whose first process is a child of this one.
+    pub(super) fn of_child(
         place: Place,
         group: Group,
         pid: i32,
@@ -56,11 +73,30 @@ impl Shim {
         Ok(Self {
             place,
             group,
-            pid,
-            pidfd,
+            status: Source::Child(pid),
+            pidfd: Some(pidfd),
             outputs: outputs.map(Some),
             logs,
         })
+    }
+
+    /// The shim of a workload that has lost its own. Through `told` comes the exit status.
+    pub(super) fn of_orphan(
+        place: Place,
+        group: Group,
+        pidfd: Option<OwnedFd>,
+        told: OwnedFd,
+        outputs: [OwnedFd; 2],
+        logs: Writer,
+    ) -> Self {
+        Self {
+            place,
+            group,
+            status: Source::Told(told),
+            pidfd,
+            outputs: outputs.map(Some),
+            logs,
+        }
     }
 
     /// Writes logs until the first process has ended, then records the end.
@@ -70,7 +106,17 @@ impl Shim {
         if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
             let _ = rustix::stdio::dup2_stderr(&null);
         }
-        let mut drain_until = None;
+        // A pipe whose last writer is gone already does not tell by polling.
+        for (slot, stream) in STREAMS.into_iter().enumerate() {
+            let mut reads = 0..OUTPUT_READS_MAX;
+            while matches!(self.status, Source::Told(_)) && self.read(slot, stream) {
+                if reads.next().is_none() {
+                    break;
+                }
+            }
+        }
+        let drain = Duration::from_millis(LOG_DRAIN_MS);
+        let mut drain_until = self.pidfd.is_none().then(|| Instant::now() + drain);
         loop {
             let has_ended = drain_until.is_some();
             let is_silent = self.outputs.iter().all(Option::is_none);
@@ -93,13 +139,13 @@ impl Shim {
             if !ready.contains(&true) {
                 let _ = self.logs.flush(now_ms());
             }
-            for (slot, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
+            for (slot, stream) in STREAMS.into_iter().enumerate() {
                 if ready[slot] {
                     self.read(slot, stream);
                 }
             }
             if ready[2] && !has_ended {
-                drain_until = Some(Instant::now() + Duration::from_millis(LOG_DRAIN_MS));
+                drain_until = Some(Instant::now() + drain);
             }
         }
         let _ = self.logs.flush(now_ms());
@@ -111,14 +157,15 @@ impl Shim {
         let sources = [
             self.outputs[0].as_ref().map(AsFd::as_fd),
             self.outputs[1].as_ref().map(AsFd::as_fd),
-            (!has_ended).then(|| self.pidfd.as_fd()),
+            self.pidfd.as_ref().filter(|_| !has_ended).map(AsFd::as_fd),
         ];
         poll_readable(sources, wait)
     }
 
-    fn read(&mut self, slot: usize, stream: Stream) {
+    /// Takes what there is from one output; whether there may be more.
+    fn read(&mut self, slot: usize, stream: Stream) -> bool {
         let Some(output) = &self.outputs[slot] else {
-            return;
+            return false;
         };
         let mut buffer = [0u8; 16 * 1024];
         match rustix::io::read(output, &mut buffer) {
@@ -126,24 +173,20 @@ impl Shim {
             Ok(read) => {
                 let _ = self.logs.put(stream, &buffer[..read], now_ms());
             }
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return false,
             Err(_) => self.outputs[slot] = None,
         }
+        self.outputs[slot].is_some()
     }
 
     fn record_end(&self) {
-        let status = loop {
-            match rustix::process::waitpid(Some(self.pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => break Some(status),
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(_) => break None,
-            }
-        };
+        let status = self.status.read();
         // What the first process left behind died with its process namespace; what joined from
         // outside dies here.
         let _ = self.group.kill();
-        let code = status.and_then(|status| status.exit_status());
-        let signal = status.and_then(|status| status.terminating_signal());
+        let code = status.and_then(|status| status.code());
+        let signal = status.and_then(|status| status.signal());
         let cause = self.end_cause(code, signal);
         let state = State {
             phase: Phase::Exited {
@@ -168,6 +211,28 @@ impl Shim {
             (Some(code), _) => EndCause::Exited { code },
             (None, Some(signal)) => EndCause::Signaled { signal },
             (None, None) => EndCause::Lost,
+        }
+    }
+}
+
+impl Source {
+    fn read(&self) -> Option<ExitStatus> {
+        match self {
+            Self::Child(pid) => loop {
+                match rustix::process::waitpid(Some(*pid), WaitOptions::empty()) {
+                    Ok(Some((_, status))) => break Some(ExitStatus::from_raw(status.as_raw())),
+                    Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => break None,
+                }
+            },
+            // A root process that is gone closes the pipe; one that is busy comes to it.
+            Self::Told(pipe) => {
+                let wait = Duration::from_millis(KILL_WAIT_MS);
+                let mut raw = [0u8; size_of::<i32>()];
+                let is_told = poll_readable([Some(pipe.as_fd())], Some(wait)) == [true]
+                    && rustix::io::read(pipe, &mut raw) == Ok(raw.len());
+                is_told.then(|| ExitStatus::from_raw(i32::from_ne_bytes(raw)))
+            }
         }
     }
 }

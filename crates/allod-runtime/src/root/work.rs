@@ -38,7 +38,11 @@ pub(super) fn run(
     fds: Vec<OwnedFd>,
 ) -> Result<(), Refusal> {
     let answer = match job {
-        Job::Request(Request::Create { spec }) => return make::create(host, &spec, stream),
+        Job::Request(Request::Create { spec }) => {
+            let made = fds.into_iter().next();
+            let made = made.ok_or_else(|| invalid("the root process did not come along"))?;
+            return make::create(host, &spec, stream, made);
+        }
         Job::Request(Request::Exec { exec }) => return exec::exec(host, &exec, &stream),
         Job::Request(Request::ResolverSockets { app }) => {
             return resolver_sockets(host, app, &stream);

@@ -169,6 +169,15 @@ impl House {
         text.collect::<Vec<_>>().join("\n")
     }
 
+    /// The process beside a workload, if one lives.
+    pub(crate) fn shim(&self, id: WorkloadId) -> Option<i32> {
+        let objects = self.client.audit().unwrap();
+        let mut shims = objects
+            .iter()
+            .filter(|object| object.kind == HostObjectKind::Shim && object.workload == Some(id));
+        shims.next().map(|shim| shim.name.parse().unwrap())
+    }
+
     /// What is on the host for workloads; the network of the installation itself stays.
     pub(crate) fn leftovers(&self) -> Vec<HostObject> {
         let objects = self.client.audit().unwrap();

@@ -41,7 +41,12 @@ fn a_maker_killed_at_any_moment_leaves_nothing() {
             interrupted += 1;
             // Whatever it had come to is put right by itself, or by whoever asks next.
             until("it is settled", || match house.client.status(id) {
-                Ok(status) => matches!(status.phase, Phase::Exited { .. }),
+                // It ran already: then it lives, under a new shim.
+                Ok(status) => match status.phase {
+                    Phase::Created => false,
+                    Phase::Running { .. } => house.shim(id).is_some(),
+                    Phase::Exited { .. } => true,
+                },
                 Err(_) => true,
             });
         }

@@ -10,6 +10,7 @@
 
 mod house;
 
+mod adoption;
 mod interruption;
 mod layer;
 mod life;

@@ -192,29 +192,6 @@ fn workloads_outlive_the_root_process_and_the_next_one_adopts_them() {
 }
 
 #[test]
-fn a_workload_whose_shim_is_killed_is_lost_and_cleaned_up() {
-    let house = House::new();
-    let spec = house.spec(1, "exec sleep 1000");
-    let id = spec.id;
-    house.client.create(spec).unwrap();
-    let watch = house.client.watch().unwrap();
-    let objects = house.leftovers();
-    let shim = objects
-        .iter()
-        .find(|object| object.kind == HostObjectKind::Shim)
-        .expect("a running workload has a shim");
-    let killed = Command::new("kill")
-        .args(["-9", &shim.name])
-        .status()
-        .unwrap();
-    assert!(killed.success());
-    assert_eq!(watch.wait().unwrap(), id);
-    assert_eq!(house.end(id), EndCause::Lost);
-    house.client.delete(id).unwrap();
-    assert_eq!(house.leftovers(), []);
-}
-
-#[test]
 fn reaping_removes_what_is_not_to_be_kept() {
     let house = House::new();
     let (kept, removed) = (
