@@ -30,7 +30,8 @@ pub struct App {
     pub owner: AccountId,
     /// Its blinded name, unique among its owner's apps.
     pub label: Label,
-    /// The key that deployed the newest revision; its grant's budget covers the app.
+    /// The key that deployed the newest revision, or a limited key that scaled the app since; the key's budget covers
+    /// the app.
     pub deployed_by: PublicKey,
     /// The number of the newest revision.
     pub revision: u64,

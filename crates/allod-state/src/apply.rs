@@ -6,6 +6,8 @@
 //! - A transaction with a bad envelope makes the whole block invalid: an honest proposer leaves it out, so that a
 //!   replayed or unpaid transaction can never leave a second receipt.
 //! - A transaction whose actions fail leaves its receipt, its nonce and its fee, and nothing else.
+//! - What a transaction's size alone does not tell, its effort is counted while it runs: nodes examined, replicas gone
+//!   over. A block has room for so much of both, which bounds its time whatever the transactions and the state are.
 //! - Whatever bytes come in, nothing here panics; but if credits were not conserved, the process stops: halting is
 //!   better than forking.
 
@@ -19,8 +21,8 @@ use crate::event::Event;
 use crate::id::{AccountId, AppId, NodeId, TransactionId};
 use crate::key::PublicKey;
 use crate::limits::{
-    ACTIONS_MAX, BLOCK_TRANSACTIONS_MAX, LEASE_RETENTION_MS, RETIRED_PER_BLOCK_MAX,
-    TRANSACTION_LIFETIME_MS_MAX, WORK_PER_BLOCK_MAX, WORK_PER_TRANSACTION_MAX,
+    ACTIONS_MAX, BLOCK_TRANSACTIONS_MAX, EFFORT_MAX, EFFORT_PER_WORK, LEASE_RETENTION_MS,
+    RETIRED_PER_BLOCK_MAX, TRANSACTION_LIFETIME_MS_MAX, WORK_PER_TRANSACTION_MAX,
 };
 use crate::money::Credits;
 use crate::node::Node;
@@ -56,6 +58,9 @@ pub struct Executed {
     pub events: Vec<Event>,
     /// The rows that changed, for the store.
     pub writes: Vec<Write>,
+    /// What its transactions cost, and its last steps: at most [`EFFORT_MAX`] and a little over
+    /// [`PLACEMENT_EFFORT_MAX`](crate::limits::PLACEMENT_EFFORT_MAX).
+    pub effort: [u64; 2],
 }
 
 /// A block that no honest proposer makes.
@@ -96,8 +101,12 @@ pub fn execute(parent: &State, proposal: &Proposal<'_>) -> Result<Executed, Inva
             return Err(InvalidBlock::TooLarge);
         }
         let id = transaction.id();
-        run.transaction(transaction)
+        let fits = run
+            .transaction(transaction)
             .map_err(|rejection| InvalidBlock::Inadmissible { id, rejection })?;
+        if !fits {
+            return Err(InvalidBlock::TooLarge);
+        }
     }
     Ok(run.finish(proposal.proposer))
 }
@@ -117,8 +126,10 @@ pub fn build(
         if !run.has_room_for(transaction) {
             break;
         }
-        if let Err(rejection) = run.transaction(transaction) {
-            left_out.push((transaction.id(), rejection));
+        match run.transaction(transaction) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(rejection) => left_out.push((transaction.id(), rejection)),
         }
     }
     Ok((run.finish(candidates.proposer), left_out))
@@ -166,11 +177,14 @@ pub fn rehearse(
         now_ms,
         actor,
         events: Vec::new(),
+        effort: 0,
     };
-    let outcome = actions
-        .iter()
-        .try_for_each(|action| action.apply(&mut context));
+    let outcome = actions.iter().try_for_each(|action| {
+        action.apply(&mut context)?;
+        context.check_effort()
+    });
     if outcome.is_ok() {
+        context.effort = 0;
         for step in LAST_STEPS {
             step(&mut context);
         }
@@ -186,7 +200,7 @@ struct Run {
     parent: Header,
     state: State,
     now_ms: u64,
-    work: u64,
+    effort: u64,
     transactions: Vec<crate::Transaction>,
     ids: Vec<TransactionId>,
     receipts: Vec<Receipt>,
@@ -221,7 +235,7 @@ impl Run {
             parent: header,
             state: parent.clone(),
             now_ms: time_ms,
-            work: 0,
+            effort: 0,
             transactions: Vec::new(),
             ids: Vec::new(),
             receipts: Vec::new(),
@@ -229,30 +243,40 @@ impl Run {
     }
 
     fn has_room_for(&self, transaction: &Verified) -> bool {
-        let work = self
-            .work
-            .saturating_add(work_of(&transaction.transaction().body));
-        work <= WORK_PER_BLOCK_MAX && self.ids.len() < BLOCK_TRANSACTIONS_MAX
+        let effort = self
+            .effort
+            .saturating_add(least_effort(work_of(&transaction.transaction().body)));
+        effort <= EFFORT_MAX && self.ids.len() < BLOCK_TRANSACTIONS_MAX
     }
 
-    fn transaction(&mut self, verified: &Verified) -> Result<(), Rejection> {
+    /// Whether the transaction found room. Where it did not, the state is as it was before.
+    fn transaction(&mut self, verified: &Verified) -> Result<bool, Rejection> {
         let body = &verified.transaction().body;
         let admission = admit(&self.state, body, self.now_ms)?;
-        let actor = charge(&mut self.state, body, admission.fee, self.now_ms)?;
         let before = self.state.clone();
+        let actor = charge(&mut self.state, body, admission.fee, self.now_ms)?;
         let mut context = Context {
             state: &mut self.state,
             now_ms: self.now_ms,
             actor,
             events: Vec::new(),
+            effort: least_effort(admission.work),
         };
+        context.toil(context.grant().entries());
         let outcome = dispatch(&mut context, body);
         let mut events = context.events;
+        // One transaction alone always has room: what it may cost at most is what a block may.
+        let effort = self.effort.saturating_add(context.effort.min(EFFORT_MAX));
+        if effort > EFFORT_MAX {
+            self.state = before;
+            return Ok(false);
+        }
+        self.effort = effort;
         if outcome.is_err() {
             self.state = before;
+            charge(&mut self.state, body, admission.fee, self.now_ms)?;
             events = Vec::new();
         }
-        self.work = self.work.saturating_add(admission.work);
         self.transactions.push(verified.transaction().clone());
         self.ids.push(verified.id());
         self.receipts.push(Receipt {
@@ -262,7 +286,7 @@ impl Run {
             fee: admission.fee,
             events,
         });
-        Ok(())
+        Ok(true)
     }
 
     fn finish(mut self, proposer: PublicKey) -> Executed {
@@ -271,10 +295,12 @@ impl Run {
             now_ms: self.now_ms,
             actor: Actor::law(),
             events: Vec::new(),
+            effort: 0,
         };
         for step in LAST_STEPS {
             step(&mut context);
         }
+        let effort = [self.effort, context.effort];
         let events = context.events;
         let writes = self.state.seal();
         let supply = self.state.params().supply;
@@ -303,6 +329,7 @@ impl Run {
             receipts: self.receipts,
             events,
             writes,
+            effort,
         }
     }
 }
@@ -438,8 +465,14 @@ fn dispatch(context: &mut Context<'_>, body: &Body) -> Result<(), Rejection> {
             });
         }
         action.apply(context)?;
+        context.check_effort()?;
     }
     Ok(())
+}
+
+/// The effort that is counted for a transaction's work before it runs.
+const fn least_effort(work: u64) -> u64 {
+    work.saturating_mul(EFFORT_PER_WORK)
 }
 
 fn work_of(body: &Body) -> u64 {
@@ -485,9 +518,30 @@ pub(crate) struct Context<'a> {
     pub(crate) now_ms: u64,
     actor: Actor,
     events: Vec<Event>,
+    effort: u64,
 }
 
 impl Context<'_> {
+    /// Counts effort; [`Context::check_effort`] refuses where it becomes too much.
+    pub(crate) const fn toil(&mut self, effort: u64) {
+        self.effort = self.effort.saturating_add(effort);
+    }
+
+    pub(crate) const fn effort(&self) -> u64 {
+        self.effort
+    }
+
+    /// Refuses where one transaction has become more than a whole block may be.
+    pub(crate) fn check_effort(&self) -> Result<(), Rejection> {
+        if self.effort <= EFFORT_MAX {
+            return Ok(());
+        }
+        Err(Rejection::WorkLimit {
+            needed: self.effort.div_ceil(EFFORT_PER_WORK),
+            limit: EFFORT_MAX / EFFORT_PER_WORK,
+        })
+    }
+
     pub(crate) const fn account(&self) -> AccountId {
         self.actor.account
     }
@@ -566,13 +620,7 @@ impl Context<'_> {
     pub(crate) fn check_reserved(&mut self, app: &AppId) -> Result<(), Rejection> {
         self.spend(Credits::ZERO)?;
         let account = self.account();
-        let mut needed = Credits::ZERO;
-        for id in self.state.active_leases_of(app) {
-            let lease = self.state.lease(&id);
-            if let Some(lease) = lease.filter(|lease| lease.payer != lease.payee) {
-                needed = needed.plus(lease.price_per_hour)?;
-            }
-        }
+        let needed = self.state.reserved_for_others(app);
         let available = self.state.account_or_reject(&account)?.available();
         if needed > Credits::ZERO && needed > available {
             return Err(Rejection::InsufficientCredit { needed, available });
@@ -587,14 +635,7 @@ impl Context<'_> {
         key: &PublicKey,
         period_ms: u64,
     ) -> Result<Credits, Rejection> {
-        let mut per_hour = Credits::ZERO;
-        for app in self.state.apps_deployed_by(account, key) {
-            for id in self.state.active_leases_of(&app) {
-                if let Some(lease) = self.state.lease(&id) {
-                    per_hour = per_hour.plus(lease.price_per_hour)?;
-                }
-            }
-        }
+        let per_hour = self.state.reserved_by(account, key);
         Ok(per_hour.mul_div_ceil(period_ms, 3_600_000)?)
     }
 }

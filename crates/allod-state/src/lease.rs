@@ -21,7 +21,8 @@ use crate::event::Event;
 use crate::evidence::Meter;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NodeId};
 use crate::limits::{
-    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, FAILURES_FORGIVEN_AFTER_MS, ROLLOUT_FAILURES_MAX,
+    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, EFFORT_PER_LEASE, FAILURES_FORGIVEN_AFTER_MS,
+    ROLLOUT_FAILURES_MAX,
 };
 use crate::money::Credits;
 use crate::node::Resources;
@@ -269,7 +270,10 @@ impl Apply for ReportLease {
             return Err(Rejection::StaleLease { lease: self.lease });
         }
         match self.report {
-            Report::Ready => become_ready(context, self.lease, lease),
+            Report::Ready => {
+                become_ready(context, self.lease, lease);
+                Ok(())
+            }
             Report::NotReady => {
                 if matches!(lease.phase, Phase::Ready { .. }) {
                     let app = lease.app;
@@ -297,9 +301,9 @@ impl Apply for ReportLease {
     }
 }
 
-fn become_ready(context: &mut Context<'_>, id: LeaseId, lease: Lease) -> Result<(), Rejection> {
+fn become_ready(context: &mut Context<'_>, id: LeaseId, lease: Lease) {
     if matches!(lease.phase, Phase::Ready { .. }) {
-        return Ok(());
+        return;
     }
     let (app, key) = (lease.app, lease.slot());
     let phase = Phase::Ready {
@@ -312,7 +316,7 @@ fn become_ready(context: &mut Context<'_>, id: LeaseId, lease: Lease) -> Result<
         is_ready: true,
     });
     let Some(slot) = context.state.slot(&key) else {
-        return Ok(());
+        return;
     };
     if slot.successor == Some(id) {
         let before = slot.current;
@@ -327,7 +331,7 @@ fn become_ready(context: &mut Context<'_>, id: LeaseId, lease: Lease) -> Result<
             end(context, &before, EndCause::Superseded);
         }
     }
-    place::refill(context, &app)
+    place::roll_on(context, &app, &key.1);
 }
 
 /// Ends an active lease and settles what its slot does next.
@@ -335,6 +339,7 @@ pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
     let Some(lease) = context.state.lease(id).filter(Lease::is_active) else {
         return;
     };
+    context.toil(EFFORT_PER_LEASE);
     let key = lease.slot();
     let was_ready_ms = match lease.phase {
         Phase::Ready { since_ms } => context.now_ms.saturating_sub(since_ms),

@@ -10,8 +10,23 @@ pub const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BLOCK_TRANSACTIONS_MAX: usize = 20_000;
 /// Most work units one transaction may ask for.
 pub const WORK_PER_TRANSACTION_MAX: u64 = 100_000;
-/// Most work units all transactions of one block may ask for together.
-pub const WORK_PER_BLOCK_MAX: u64 = 4_000_000;
+/// Most effort of all transactions of one block together, and of one alone. A unit is about a quarter of a microsecond
+/// on one core of 2026, so that a block's transactions take about a second at most.
+pub const EFFORT_MAX: u64 = 4_000_000;
+/// Effort that stands for one work unit: what a transaction's size alone says is counted before it runs.
+pub const EFFORT_PER_WORK: u64 = 4;
+/// Effort of one node examined for a demand without lists; see `Demand::effort_per_node`.
+pub const EFFORT_PER_NODE: u64 = 1;
+/// Effort of listing the rules by which one node refuses, besides examining it.
+pub const EFFORT_PER_REFUSAL: u64 = 1;
+/// Effort of one replica that is looked at and stays.
+pub const EFFORT_PER_SLOT: u64 = 2;
+/// Effort of placing or ending a lease.
+pub const EFFORT_PER_LEASE: u64 = 80;
+/// Effort of removing a row.
+pub const EFFORT_PER_ROW: u64 = 32;
+/// Effort of checking one signature inside an action.
+pub const EFFORT_PER_SIGNATURE: u64 = 200;
 /// Longest time, in milliseconds, between a transaction's signing and its expiry.
 pub const TRANSACTION_LIFETIME_MS_MAX: u64 = 3_600_000;
 /// Keys that one account may hold.
@@ -51,8 +66,8 @@ pub const EVIDENCE_SPAN_MS_MAX: u64 = 3_600_000;
 pub const EVIDENCE_AHEAD_MS_MAX: u64 = 2_000;
 /// Replica slots that the placement step looks at in one block.
 pub const PLACEMENTS_PER_BLOCK_MAX: usize = 2_000;
-/// Nodes that the placement step examines in one block before it leaves the rest for the next.
-pub const NODES_EXAMINED_PER_BLOCK_MAX: u64 = 400_000;
+/// Effort of the placement step in one block, after which it leaves the rest for the next.
+pub const PLACEMENT_EFFORT_MAX: u64 = 1_000_000;
 /// Feasible nodes that are scored for one placement.
 pub const CANDIDATES_SCORED_MAX: usize = 16;
 /// Ended leases that one block forgets at most.

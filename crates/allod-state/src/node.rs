@@ -12,7 +12,9 @@ use crate::codec;
 use crate::event::Event;
 use crate::id::{AccountId, NodeId};
 use crate::key::{PublicKey, Signature};
-use crate::limits::{CONSTRAINT_ENTRIES_MAX, KEYS_PER_ACCOUNT_MAX, NODES_PER_ACCOUNT_MAX};
+use crate::limits::{
+    CONSTRAINT_ENTRIES_MAX, EFFORT_PER_SIGNATURE, KEYS_PER_ACCOUNT_MAX, NODES_PER_ACCOUNT_MAX,
+};
 use crate::money::{Credits, OutOfRange};
 use crate::reject::Rejection;
 use crate::table::Row;
@@ -212,6 +214,7 @@ impl Apply for RegisterNode {
 
     fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
         let operator = context.account();
+        context.toil(EFFORT_PER_SIGNATURE);
         let consent = Self::consent_bytes(&operator, &self.sealing_key);
         if self.key.verify(&consent, &self.consent).is_err() {
             return Err(Rejection::field(
@@ -219,6 +222,9 @@ impl Apply for RegisterNode {
             ));
         }
         let id = NodeId::of_first_key(&self.key);
+        if !context.grant().covers_node(&id) {
+            return Err(Rejection::ResourceNotGranted);
+        }
         if context.state.node(&id).is_some() || context.state.key(&operator, &self.key).is_some() {
             return Err(Rejection::KeyExists);
         }

@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::apply::Context;
 use crate::event::Event;
 use crate::id::{AccountId, Label, NodeId};
+use crate::limits::{EFFORT_PER_ROW, EFFORT_PER_SLOT};
 use crate::reject::Rejection;
 use crate::table::Row;
 use crate::transaction::Apply;
@@ -129,9 +130,11 @@ pub(crate) fn release_all(context: &mut Context<'_>, app: &App, drops: bool) {
         Standing::Kept
     };
     for (key, volume) in context.state.volumes_of(&app.owner, &app.label) {
+        context.toil(EFFORT_PER_SLOT);
         if volume.standing != Standing::Used {
             continue;
         }
+        context.toil(EFFORT_PER_ROW);
         context.state.put_volume(key, Volume { standing, ..volume });
         if drops {
             context.emit(Event::VolumeDropped {

@@ -165,6 +165,19 @@ impl Grant {
         child.verbs.is_subset(&self.verbs) && apps && nodes && budget && expiry
     }
 
+    /// How many apps and nodes it lists.
+    pub(crate) fn entries(&self) -> u64 {
+        let apps = match &self.apps {
+            AppSelector::All => 0,
+            AppSelector::Only(labels) => labels.len(),
+        };
+        let nodes = match &self.nodes {
+            NodeSelector::All => 0,
+            NodeSelector::Only(nodes) => nodes.len(),
+        };
+        u64::try_from(apps.saturating_add(nodes)).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Rejection> {
         let apps = match &self.apps {
             AppSelector::All => 0,

@@ -4,10 +4,11 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::account::KeyRecord;
 use crate::account::grant::{Grant, Verb};
+use crate::app::App;
 use crate::apply::Context;
 use crate::event::Event;
 use crate::key::PublicKey;
-use crate::limits::KEYS_PER_ACCOUNT_MAX;
+use crate::limits::{EFFORT_PER_ROW, EFFORT_PER_SLOT, KEYS_PER_ACCOUNT_MAX};
 use crate::reject::Rejection;
 use crate::transaction::Apply;
 
@@ -83,16 +84,13 @@ impl Apply for RevokeKey {
         if !context.grant().covers(&record.grant) {
             return Err(Rejection::ResourceNotGranted);
         }
-        let manages = |record: &KeyRecord| {
-            record.grant.verbs.contains(&Verb::Keys) && record.grant.expires_ms.is_none()
-        };
-        let mut others = context
+        let manages =
+            |grant: &Grant| grant.verbs.contains(&Verb::Keys) && grant.expires_ms.is_none();
+        let another_manages = context
             .state
-            .keys_of(&account)
-            .filter(|(key, _)| *key != self.key);
-        let another_manages = others.any(|(_, other)| manages(&other));
-        drop(others);
-        if manages(&record) && !another_manages {
+            .grants_of(&account)
+            .any(|(key, grant)| *key != self.key && manages(grant));
+        if manages(&record.grant) && !another_manages {
             return Err(Rejection::LastKey);
         }
         let mut owner = context.state.account_or_reject(&account)?;
@@ -117,6 +115,8 @@ impl Apply for RotateKey {
 
     fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
         let (account, old) = (context.account(), context.key());
+        let apps = context.state.account_or_reject(&account)?.apps;
+        context.toil(apps.saturating_mul(EFFORT_PER_SLOT));
         if context.state.key(&account, &self.new).is_some() {
             return Err(Rejection::KeyExists);
         }
@@ -132,6 +132,14 @@ impl Apply for RotateKey {
         context
             .state
             .put_key(account, self.new, KeyRecord { nonce, ..record });
+        // The budget that bore these apps bears them still.
+        for id in context.state.apps_deployed_by(&account, &old) {
+            context.toil(EFFORT_PER_ROW);
+            if let Some(app) = context.state.app(&id) {
+                let deployed_by = self.new;
+                context.state.put_app(id, App { deployed_by, ..app });
+            }
+        }
         context.emit(Event::KeyRotated {
             account,
             old,

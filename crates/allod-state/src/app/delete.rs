@@ -7,6 +7,7 @@ use crate::apply::Context;
 use crate::event::Event;
 use crate::id::AppId;
 use crate::lease::{self, EndCause};
+use crate::limits::EFFORT_PER_ROW;
 use crate::reject::Rejection;
 use crate::transaction::Apply;
 use crate::volume;
@@ -33,6 +34,7 @@ impl Apply for Delete {
             lease::end(context, &id, EndCause::Deleted);
         }
         for key in context.state.slots_of(&self.app) {
+            context.toil(EFFORT_PER_ROW);
             context.state.remove_slot(&key);
         }
         let revisions: Vec<_> = context
@@ -41,6 +43,7 @@ impl Apply for Delete {
             .map(|(key, _)| *key)
             .collect();
         for key in revisions {
+            context.toil(EFFORT_PER_ROW);
             context.state.remove_revision(&key);
         }
         context.state.remove_app(&self.app);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, Digest, Label};
 use crate::limits::{
-    CONSTRAINT_ENTRIES_MAX, PORTS_PER_SERVICE_MAX, REPLICAS_PER_SERVICE_MAX,
+    CONSTRAINT_ENTRIES_MAX, EFFORT_PER_NODE, PORTS_PER_SERVICE_MAX, REPLICAS_PER_SERVICE_MAX,
     VOLUMES_PER_SERVICE_MAX,
 };
 use crate::money::Credits;
@@ -127,10 +127,39 @@ impl Demand {
     /// Whether a replica that was made for this demand is what `other` asks for. How many there are is no part of it.
     #[must_use]
     pub fn runs_the_same_as(&self, other: &Self) -> bool {
-        Self {
-            replicas: other.replicas,
-            ..self.clone()
-        } == *other
+        let Self {
+            replicas: _,
+            resources,
+            isolation,
+            ports,
+            volumes,
+            constraints,
+            update,
+            restart,
+            content,
+        } = other;
+        self.content == *content
+            && self.resources == *resources
+            && self.isolation == *isolation
+            && self.ports == *ports
+            && self.volumes == *volumes
+            && self.update == *update
+            && self.restart == *restart
+            && self.constraints == *constraints
+    }
+
+    /// The effort of examining one node: the lists of its constraints are gone through for each.
+    pub(crate) fn effort_per_node(&self) -> u64 {
+        let constraints = &self.constraints;
+        let entries = [
+            constraints.regions.len(),
+            constraints.operators_allowed.len(),
+            constraints.operators_denied.len(),
+            constraints.tags.len(),
+            self.volumes.len(),
+        ];
+        let entries = u64::try_from(entries.iter().sum::<usize>()).unwrap_or(u64::MAX);
+        EFFORT_PER_NODE.saturating_add(entries / 8)
     }
 
     /// Whether replacing starts the new replica first. Two replicas never share a volume.

@@ -10,8 +10,8 @@ use crate::apply::Context;
 use crate::event::Event;
 use crate::id::{AppId, Digest, Label};
 use crate::limits::{
-    APPS_PER_ACCOUNT_MAX, MANIFEST_BYTES_MAX, REVISIONS_KEPT, SERVICES_PER_APP_MAX, WRAP_BYTES_MAX,
-    WRAPS_PER_MANIFEST_MAX,
+    APPS_PER_ACCOUNT_MAX, EFFORT_PER_ROW, EFFORT_PER_SLOT, MANIFEST_BYTES_MAX, REVISIONS_KEPT,
+    SERVICES_PER_APP_MAX, WRAP_BYTES_MAX, WRAPS_PER_MANIFEST_MAX,
 };
 use crate::place;
 use crate::reject::Rejection;
@@ -190,6 +190,9 @@ impl Deploy {
 /// Keeps the newest revisions and those that a service still runs or wants.
 pub(crate) fn forget_old_revisions(context: &mut Context<'_>, id: &AppId, newest: u64) {
     let kept = u64::try_from(REVISIONS_KEPT).unwrap_or(u64::MAX);
+    let leases = context.state.active_leases_of(id).len();
+    let leases = u64::try_from(leases).unwrap_or(u64::MAX);
+    context.toil(leases.saturating_mul(EFFORT_PER_SLOT));
     let in_use = context.state.revisions_in_use(id);
     let old: Vec<u64> = context
         .state
@@ -198,6 +201,7 @@ pub(crate) fn forget_old_revisions(context: &mut Context<'_>, id: &AppId, newest
         .filter(|number| number.saturating_add(kept) <= newest && !in_use.contains(number))
         .collect();
     for number in old {
+        context.toil(EFFORT_PER_ROW);
         context.state.remove_revision(&(*id, number));
     }
 }

@@ -50,13 +50,17 @@ impl Apply for Scale {
             ));
         }
         service.replicas = self.replicas;
+        // What a limited key asks for is in its budget, whoever deployed the app.
+        if context.grant().budget.is_some() {
+            app.deployed_by = context.key();
+        }
         context.state.put_app(self.app, app);
         context.emit(Event::AppScaled {
             app: self.app,
             service: self.service,
             replicas: self.replicas,
         });
-        place::refill(context, &self.app)?;
+        place::refill_service(context, &self.app, &self.service)?;
         context.check_reserved(&self.app)
     }
 }

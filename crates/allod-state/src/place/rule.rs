@@ -104,7 +104,7 @@ pub enum Failing {
     },
 }
 
-type Rule = fn(&Candidate<'_>) -> Result<(), Failing>;
+pub(crate) type Rule = fn(&Candidate<'_>) -> Result<(), Failing>;
 
 /// Every rule. Their order is the order of answers; all must pass, so it changes no placement.
 pub(crate) const RULES: &[Rule] = &[
@@ -131,7 +131,7 @@ fn takes_new(candidate: &Candidate<'_>) -> Result<(), Failing> {
 
 fn cpu(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let (needed, free) = (
-        candidate.wanted.demand.resources.cpu_milli,
+        candidate.search.wanted.demand.resources.cpu_milli,
         candidate.free.cpu_milli,
     );
     if needed <= free {
@@ -143,7 +143,7 @@ fn cpu(candidate: &Candidate<'_>) -> Result<(), Failing> {
 
 fn memory(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let (needed, free) = (
-        candidate.wanted.demand.resources.memory_bytes,
+        candidate.search.wanted.demand.resources.memory_bytes,
         candidate.free.memory_bytes,
     );
     if needed <= free {
@@ -154,7 +154,7 @@ fn memory(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn storage(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let needed = candidate.wanted.demand.footprint().storage_bytes;
+    let needed = candidate.search.footprint.storage_bytes;
     let free = candidate.free.storage_bytes;
     if needed <= free {
         Ok(())
@@ -164,7 +164,7 @@ fn storage(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn isolation(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let wanted = candidate.wanted.demand.isolation;
+    let wanted = candidate.search.wanted.demand.isolation;
     match &candidate.node.offer {
         Some(offer) if !offer.isolation.contains(&wanted) => Err(Failing::Isolation { wanted }),
         _ => Ok(()),
@@ -172,7 +172,7 @@ fn isolation(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn region(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let allowed = &candidate.wanted.demand.constraints.regions;
+    let allowed = &candidate.search.wanted.demand.constraints.regions;
     let Some(offer) = candidate
         .node
         .offer
@@ -195,7 +195,7 @@ fn region(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn operator(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let constraints = &candidate.wanted.demand.constraints;
+    let constraints = &candidate.search.wanted.demand.constraints;
     let operator = candidate.node.operator;
     let allowed = &constraints.operators_allowed;
     let is_allowed = allowed.is_empty() || allowed.contains(&operator);
@@ -211,6 +211,7 @@ fn tags(candidate: &Candidate<'_>) -> Result<(), Failing> {
         return Ok(());
     };
     let lacking = candidate
+        .search
         .wanted
         .demand
         .constraints
@@ -221,46 +222,39 @@ fn tags(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn price(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    match (
-        candidate.price_per_hour,
-        candidate.wanted.demand.constraints.price_per_hour_max,
-    ) {
-        (Some(price), Some(max)) if price > max => Err(Failing::Price { price, max }),
+    let Some(max) = candidate
+        .search
+        .wanted
+        .demand
+        .constraints
+        .price_per_hour_max
+    else {
+        return Ok(());
+    };
+    match candidate.price_per_hour() {
+        Some(price) if price > max => Err(Failing::Price { price, max }),
         _ => Ok(()),
     }
 }
 
 fn spread(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let (app, service, _) = candidate.wanted.slot;
-    let count = candidate.state.replicas_on(candidate.id, app, service);
-    match candidate.wanted.demand.constraints.replicas_per_node_max {
-        Some(max) if count >= max => Err(Failing::Spread { count, max }),
-        _ => Ok(()),
+    let constraints = &candidate.search.wanted.demand.constraints;
+    let Some(max) = constraints.replicas_per_node_max else {
+        return Ok(());
+    };
+    let count = candidate.neighbours();
+    if count >= max {
+        return Err(Failing::Spread { count, max });
     }
+    Ok(())
 }
 
 fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let app = candidate.wanted.app;
-    for label in candidate.wanted.demand.volumes.keys() {
-        let volume = candidate.state.volume(&(app.owner, app.label, *label));
-        if let Some(volume) = volume.filter(|volume| volume.node != *candidate.id) {
-            return Err(Failing::VolumeElsewhere { node: volume.node });
-        }
+    let search = candidate.search;
+    if let Some(node) = search.volumes_on.iter().find(|node| *node != candidate.id) {
+        return Err(Failing::VolumeElsewhere { node: *node });
     }
-    if candidate.wanted.demand.volumes.is_empty() {
-        return Ok(());
-    }
-    // The slot's own lease ends before its successor opens, because a service with volumes stops first.
-    let leases = candidate.state.active_leases_of(&candidate.wanted.slot.0);
-    let is_held = leases
-        .iter()
-        .filter_map(|id| candidate.state.lease(id))
-        .filter(|lease| lease.slot() != *candidate.wanted.slot)
-        .any(|lease| {
-            let mut held = lease.volumes.iter();
-            held.any(|label| candidate.wanted.demand.volumes.contains_key(label))
-        });
-    if is_held {
+    if search.is_volume_held {
         return Err(Failing::VolumeHeld);
     }
     Ok(())

@@ -6,7 +6,10 @@ use crate::event::Event;
 use crate::evidence::Meter;
 use crate::id::{AppId, Label, LeaseId};
 use crate::lease::{self, EndCause, Lease, Phase};
-use crate::limits::{NODES_EXAMINED_PER_BLOCK_MAX, PLACE_RETRY_MS, PLACEMENTS_PER_BLOCK_MAX};
+use crate::limits::{
+    EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT, PLACE_RETRY_MS, PLACEMENT_EFFORT_MAX,
+    PLACEMENTS_PER_BLOCK_MAX,
+};
 use crate::place::{Found, Wanted, WhyNot, find};
 use crate::reject::Rejection;
 use crate::volume::{Standing, Volume};
@@ -29,15 +32,8 @@ pub(crate) fn refill(context: &mut Context<'_>, id: &AppId) -> Result<(), Reject
     let Some(app) = context.state.app(id) else {
         return Ok(());
     };
-    for key in context.state.slots_of(id) {
-        let wanted = app
-            .services
-            .get(&key.1)
-            .map_or(0, |service| service.replicas);
-        if key.2 >= wanted {
-            drop_slot(context, &key);
-        }
-    }
+    let slots = context.state.slots_of(id);
+    drop_slots(context, &app, slots);
     for (label, service) in &app.services {
         add_slots(context, id, &app, label, service)?;
         roll_one(context, id, &app, label, service)?;
@@ -45,21 +41,62 @@ pub(crate) fn refill(context: &mut Context<'_>, id: &AppId) -> Result<(), Reject
     Ok(())
 }
 
+/// Makes one service's slots match it, as [`refill`] does for all.
+pub(crate) fn refill_service(
+    context: &mut Context<'_>,
+    id: &AppId,
+    label: &Label,
+) -> Result<(), Rejection> {
+    let Some(app) = context.state.app(id) else {
+        return Ok(());
+    };
+    let Some(service) = app.services.get(label) else {
+        return Ok(());
+    };
+    let slots = context.state.slots_of_service(id, label);
+    drop_slots(context, &app, slots);
+    add_slots(context, id, &app, label, service)?;
+    roll_one(context, id, &app, label, service)
+}
+
+/// Goes on replacing a service's replicas, one of which has just become ready. Where the next one fits nowhere, it waits:
+/// the report that this one is ready is true all the same.
+pub(crate) fn roll_on(context: &mut Context<'_>, id: &AppId, label: &Label) {
+    let app = context.state.app(id);
+    let service = app.as_ref().and_then(|app| app.services.get(label));
+    if let Some((key, slot)) = service.and_then(|wanted| next_stale(context, id, label, wanted)) {
+        set_due(context, key, slot);
+    }
+}
+
 /// Looks at the slots that are due, within the block's bounds.
 pub(crate) fn fill_due(context: &mut Context<'_>) {
-    let mut examined = 0;
+    let before = context.effort();
     for key in context
         .state
         .due_slots(context.now_ms, PLACEMENTS_PER_BLOCK_MAX)
     {
-        if examined > NODES_EXAMINED_PER_BLOCK_MAX {
+        if context.effort().saturating_sub(before) > PLACEMENT_EFFORT_MAX {
             return;
         }
-        fill(context, &key, &mut examined);
+        context.toil(EFFORT_PER_ROW);
+        fill(context, &key);
+    }
+}
+
+/// Drops those of `slots` that their services want no more.
+fn drop_slots(context: &mut Context<'_>, app: &App, slots: Vec<SlotKey>) {
+    for key in slots {
+        context.toil(EFFORT_PER_SLOT);
+        let service = app.services.get(&key.1);
+        if key.2 >= service.map_or(0, |service| service.replicas) {
+            drop_slot(context, &key);
+        }
     }
 }
 
 fn drop_slot(context: &mut Context<'_>, key: &SlotKey) {
+    context.toil(EFFORT_PER_ROW);
     let slot = context.state.slot(key).unwrap_or_default();
     for id in [slot.current, slot.successor].into_iter().flatten() {
         lease::end(context, &id, EndCause::ScaledDown);
@@ -83,10 +120,12 @@ fn add_slots(
     let epoch = floor.saturating_add(1);
     for replica in 0..service.replicas {
         let key = (*id, *label, replica);
-        if context.state.slot(&key).is_some() {
+        context.toil(EFFORT_PER_SLOT);
+        if context.state.slot_row(&key).is_some() {
             continue;
         }
-        let mut examined = 0;
+        context.check_effort()?;
+        let mut effort = 0;
         let wanted = Wanted {
             slot: &key,
             epoch,
@@ -94,8 +133,9 @@ fn add_slots(
             demand: &demand,
             freed: None,
         };
-        let found = find(context.state, &wanted, &mut examined)
-            .map_err(|why| Rejection::NoPlacement { why })?;
+        let found = find(context.state, &wanted, &mut effort);
+        context.toil(effort);
+        let found = found.map_err(|why| Rejection::NoPlacement { why })?;
         let lease = open(context, &wanted, service, &found);
         let slot = Slot {
             epoch,
@@ -116,20 +156,7 @@ fn roll_one(
     label: &Label,
     service: &Service,
 ) -> Result<(), Rejection> {
-    if service.is_halted {
-        return Ok(());
-    }
-    let slots = (0..service.replicas).map(|replica| (*id, *label, replica));
-    let slots: Vec<(SlotKey, Slot)> = slots
-        .filter_map(|key| context.state.slot(&key).map(|slot| (key, slot)))
-        .collect();
-    if slots.iter().any(|(_, slot)| slot.successor.is_some()) {
-        return Ok(());
-    }
-    let stale = slots
-        .into_iter()
-        .find(|(_, slot)| is_stale(context, slot, service));
-    let Some((key, slot)) = stale else {
+    let Some((key, slot)) = next_stale(context, id, label, service) else {
         return Ok(());
     };
     let demand = demand_of(context, id, label, service)?;
@@ -142,36 +169,74 @@ fn roll_one(
         demand: &demand,
         freed,
     };
-    find(context.state, &wanted, &mut 0).map_err(|why| Rejection::NoPlacement { why })?;
-    context.state.put_slot(
-        key,
-        Slot {
-            failures: 0,
-            due_ms: Some(context.now_ms),
-            ..slot
-        },
-    );
+    let mut effort = 0;
+    let found = find(context.state, &wanted, &mut effort);
+    context.toil(effort);
+    found.map_err(|why| Rejection::NoPlacement { why })?;
+    set_due(context, key, slot);
     Ok(())
 }
 
-/// Whether the slot should get a lease of the wanted revision and generation, which it does not have.
-fn is_stale(context: &Context<'_>, slot: &Slot, service: &Service) -> bool {
-    match slot.current.and_then(|id| context.state.lease(&id)) {
-        Some(lease) => {
-            lease.generation != service.generation || !runs_wanted(context, &lease, service)
-        }
-        // A slot that waits starts over under the new revision at once.
-        None => slot.due_ms.is_none_or(|due| due > context.now_ms),
+fn set_due(context: &mut Context<'_>, key: SlotKey, slot: Slot) {
+    let slot = Slot {
+        failures: 0,
+        due_ms: Some(context.now_ms),
+        ..slot
+    };
+    context.state.put_slot(key, slot);
+}
+
+/// The first replica of the service that is out of date, unless one is being replaced already.
+fn next_stale(
+    context: &mut Context<'_>,
+    id: &AppId,
+    label: &Label,
+    service: &Service,
+) -> Option<(SlotKey, Slot)> {
+    if service.is_halted {
+        return None;
     }
+    let demand = context.state.demand_row(id, service.revision, label)?;
+    let per_slot = EFFORT_PER_SLOT.saturating_add(demand.effort_per_node());
+    context.toil(per_slot.saturating_mul(u64::from(service.replicas)));
+    let slots = (0..service.replicas).filter_map(|replica| {
+        let key = (*id, *label, replica);
+        context.state.slot_row(&key).map(|slot| (key, slot))
+    });
+    let mut stale = None;
+    for (key, slot) in slots {
+        if slot.successor.is_some() {
+            return None;
+        }
+        if stale.is_none() && is_stale(context, &key, slot, service) {
+            stale = Some((key, slot.clone()));
+        }
+    }
+    stale
+}
+
+/// Whether the slot should get a lease of the wanted revision and generation, which it does not have. A slot that waits
+/// starts over at once when more is wanted than its last lease was; otherwise it keeps waiting, or has completed.
+fn is_stale(context: &Context<'_>, key: &SlotKey, slot: &Slot, service: &Service) -> bool {
+    let last = slot.current.unwrap_or_else(|| LeaseId::of(key, slot.epoch));
+    let is_due = slot.due_ms.is_some_and(|due| due <= context.now_ms);
+    let is_outdated = context.state.lease_row(&last).is_none_or(|lease| {
+        lease.generation != service.generation || !runs_wanted(context, lease, service)
+    });
+    is_outdated && (slot.current.is_some() || !is_due)
 }
 
 /// Whether the lease runs what the service's revision asks for, be it an earlier revision that asked for the same.
 fn runs_wanted(context: &Context<'_>, lease: &Lease, service: &Service) -> bool {
-    let demand = |revision| context.state.demand(&lease.app, revision, &lease.service);
+    let demand = |revision| {
+        context
+            .state
+            .demand_row(&lease.app, revision, &lease.service)
+    };
     lease.revision == service.revision
         || demand(lease.revision)
             .zip(demand(service.revision))
-            .is_some_and(|(runs, wanted)| runs.runs_the_same_as(&wanted))
+            .is_some_and(|(runs, wanted)| runs.runs_the_same_as(wanted))
 }
 
 fn freed_by(
@@ -182,7 +247,7 @@ fn freed_by(
     if demand.starts_first() {
         return None;
     }
-    let lease = slot.current.and_then(|id| context.state.lease(&id))?;
+    let lease = slot.current.and_then(|id| context.state.lease_row(&id))?;
     Some((lease.node, lease.footprint))
 }
 
@@ -198,7 +263,7 @@ fn demand_of(
         .ok_or(Rejection::UnknownService)
 }
 
-fn fill(context: &mut Context<'_>, key: &SlotKey, examined: &mut u64) {
+fn fill(context: &mut Context<'_>, key: &SlotKey) {
     let (id, label, replica) = *key;
     let Some(slot) = context.state.slot(key) else {
         return;
@@ -222,7 +287,8 @@ fn fill(context: &mut Context<'_>, key: &SlotKey, examined: &mut u64) {
         );
     };
     let is_settled = slot.successor.is_some()
-        || slot.current.is_some() && (service.is_halted || !is_stale(context, &slot, &service));
+        || slot.current.is_some()
+            && (service.is_halted || !is_stale(context, key, &slot, &service));
     if is_settled {
         return context.state.put_slot(
             *key,
@@ -242,7 +308,10 @@ fn fill(context: &mut Context<'_>, key: &SlotKey, examined: &mut u64) {
         demand: &demand,
         freed,
     };
-    match find(context.state, &wanted, examined) {
+    let mut effort = 0;
+    let found = find(context.state, &wanted, &mut effort);
+    context.toil(effort);
+    match found {
         Ok(found) => take(context, &wanted, &service, &found),
         Err(why) => wait(context, key, slot, why),
     }
@@ -278,6 +347,8 @@ fn take(context: &mut Context<'_>, wanted: &Wanted<'_>, service: &Service, found
 }
 
 fn wait(context: &mut Context<'_>, key: &SlotKey, slot: Slot, why: WhyNot) {
+    let rules = why.refusals.iter().map(|refusal| refusal.failing.len());
+    context.toil(u64::try_from(rules.sum::<usize>()).unwrap_or(u64::MAX));
     let waiting = Some(Waiting::NoPlacement(why.clone()));
     if slot.current.is_none() && slot.waiting != waiting {
         let (app, service, replica) = *key;
@@ -312,11 +383,9 @@ fn open(
 ) -> LeaseId {
     let (app, label, replica) = *wanted.slot;
     let id = LeaseId::of(wanted.slot, wanted.epoch);
-    let manifest = context
-        .state
-        .revision(&(app, service.revision))
-        .map(|r| r.manifest.ciphertext);
-    let operator = context.state.node(&found.node).map(|node| node.operator);
+    context.toil(EFFORT_PER_LEASE);
+    let manifest = context.state.manifest_of(&app, service.revision);
+    let operator = context.state.operator_of(&found.node);
     let lease = Lease {
         app,
         app_label: wanted.app.label,

@@ -5,8 +5,18 @@ use imbl::{OrdMap, OrdSet};
 use crate::account::Account;
 use crate::app::{App, Slot, SlotKey};
 use crate::id::{AccountId, AppId, Label, LeaseId, NodeId};
+use crate::key::PublicKey;
 use crate::lease::Lease;
 use crate::node::Resources;
+
+/// What an app's active leases cost in one hour, in micro-credits.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reserved {
+    /// All of them.
+    pub(super) all: i128,
+    /// Those on nodes of other operators than the payer.
+    pub(super) for_others: i128,
+}
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Derived {
@@ -14,6 +24,14 @@ pub(super) struct Derived {
     pub(super) balance_sum: i128,
     /// Apps by owner and label.
     pub(super) apps_by_label: OrdMap<(AccountId, Label), AppId>,
+    /// Who deployed an app's newest revision, with which key.
+    deployers: OrdMap<AppId, (AccountId, PublicKey)>,
+    /// What the active leases of an app cost.
+    pub(super) reserved_by_app: OrdMap<AppId, Reserved>,
+    /// What the active leases of all apps that a key deployed cost in one hour, in micro-credits.
+    pub(super) reserved_by_key: OrdMap<(AccountId, PublicKey), i128>,
+    /// Active leases by app and by a volume that they write to.
+    pub(super) writers: OrdSet<(AppId, Label, LeaseId)>,
     /// What the active leases of a node take.
     pub(super) used: OrdMap<NodeId, Resources>,
     /// How many active leases of a service a node has.
@@ -44,6 +62,54 @@ impl Derived {
         }
         if let Some(app) = after {
             self.apps_by_label.insert((app.owner, app.label), *id);
+        }
+        self.deployed(id, after.map(|app| (app.owner, app.deployed_by)));
+    }
+
+    /// Moves what an app costs from the key that deployed it to another, or to none.
+    fn deployed(&mut self, app: &AppId, after: Option<(AccountId, PublicKey)>) {
+        let before = self.deployers.get(app).copied();
+        if before == after {
+            return;
+        }
+        let reserved = self.reserved_by_app.get(app).map_or(0, |sum| sum.all);
+        if let Some(key) = before {
+            self.deployers.remove(app);
+            self.reserve_by_key(key, reserved.saturating_neg());
+        }
+        if let Some(key) = after {
+            self.deployers.insert(*app, key);
+            self.reserve_by_key(key, reserved);
+        }
+    }
+
+    fn reserve_by_key(&mut self, key: (AccountId, PublicKey), micro: i128) {
+        let sum = self.reserved_by_key.get(&key).copied().unwrap_or(0);
+        match sum.saturating_add(micro) {
+            0 => drop(self.reserved_by_key.remove(&key)),
+            sum => drop(self.reserved_by_key.insert(key, sum)),
+        }
+    }
+
+    /// Counts a lease's price in (`sign` 1) or out (-1). Prices and their sums stay far below 2^127: see the limits.
+    fn reserve(&mut self, lease: &Lease, sign: i128) {
+        let micro = lease.price_per_hour.micro().saturating_mul(sign);
+        let mut sum = self
+            .reserved_by_app
+            .get(&lease.app)
+            .copied()
+            .unwrap_or_default();
+        sum.all = sum.all.saturating_add(micro);
+        if lease.payer != lease.payee {
+            sum.for_others = sum.for_others.saturating_add(micro);
+        }
+        if sum.all == 0 && sum.for_others == 0 {
+            self.reserved_by_app.remove(&lease.app);
+        } else {
+            self.reserved_by_app.insert(lease.app, sum);
+        }
+        if let Some(key) = self.deployers.get(&lease.app).copied() {
+            self.reserve_by_key(key, micro);
         }
     }
 
@@ -80,6 +146,10 @@ impl Derived {
             self.ended.insert((ended_ms, *id));
             return;
         }
+        self.reserve(lease, 1);
+        for label in &lease.volumes {
+            self.writers.insert((lease.app, *label, *id));
+        }
         self.active_by_app.insert((lease.app, *id));
         self.active_by_node.insert((lease.node, *id));
         let used = self.used.get(&lease.node).copied().unwrap_or_default();
@@ -93,6 +163,10 @@ impl Derived {
         if let Some(ended_ms) = lease.ended_ms() {
             self.ended.remove(&(ended_ms, *id));
             return;
+        }
+        self.reserve(lease, -1);
+        for label in &lease.volumes {
+            self.writers.remove(&(lease.app, *label, *id));
         }
         self.active_by_app.remove(&(lease.app, *id));
         self.active_by_node.remove(&(lease.node, *id));

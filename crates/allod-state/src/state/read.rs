@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::account::grant::Grant;
 use crate::account::{Account, KeyRecord};
 use crate::app::{App, Demand, Revision, Slot, SlotKey};
 use crate::bill;
-use crate::id::{AccountId, AppId, Label, LeaseId, NetworkId, NodeId, Root};
+use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Root};
 use crate::key::PublicKey;
 use crate::lease::Lease;
 use crate::money::Credits;
@@ -106,6 +107,17 @@ impl State {
             .map(|((_, key), row)| (*key, row.as_ref().clone()))
     }
 
+    /// The grants of an account's keys, where they stand.
+    pub(crate) fn grants_of(
+        &self,
+        account: &AccountId,
+    ) -> impl Iterator<Item = (&PublicKey, &Grant)> {
+        let range = (*account, PublicKey::Ed25519(FIRST))..=(*account, PublicKey::Ed25519(LAST));
+        self.keys
+            .range(range)
+            .map(|((_, key), row)| (key, &row.grant))
+    }
+
     /// A node.
     #[must_use]
     pub fn node(&self, id: &NodeId) -> Option<Node> {
@@ -174,6 +186,36 @@ impl State {
             .collect()
     }
 
+    /// What everything that a key deployed costs in one hour.
+    pub(crate) fn reserved_by(&self, owner: &AccountId, key: &PublicKey) -> Credits {
+        let sum = self.derived.reserved_by_key.get(&(*owner, *key));
+        Credits::from_micro(sum.copied().unwrap_or(0))
+    }
+
+    /// What an app's leases on nodes of other operators cost in one hour.
+    pub(crate) fn reserved_for_others(&self, app: &AppId) -> Credits {
+        let sum = self.derived.reserved_by_app.get(app);
+        Credits::from_micro(sum.map_or(0, |sum| sum.for_others))
+    }
+
+    /// The active leases of an app that write to one of its volumes.
+    pub(crate) fn writers_of(&self, app: &AppId, volume: &Label) -> Vec<LeaseId> {
+        let range = (*app, *volume, LeaseId(FIRST))..=(*app, *volume, LeaseId(LAST));
+        let writers = self.derived.writers.range(range);
+        writers.map(|(_, _, id)| *id).collect()
+    }
+
+    /// Where a revision's private half is.
+    pub(crate) fn manifest_of(&self, app: &AppId, revision: u64) -> Option<Digest> {
+        let revision = self.revisions.get(&(*app, revision))?;
+        Some(revision.manifest.ciphertext)
+    }
+
+    /// Who operates a node.
+    pub(crate) fn operator_of(&self, node: &NodeId) -> Option<AccountId> {
+        self.nodes.get(node).map(|node| node.operator)
+    }
+
     /// A revision of an app.
     #[must_use]
     pub fn revision(&self, key: &(AppId, u64)) -> Option<Revision> {
@@ -197,6 +239,17 @@ impl State {
             .cloned()
     }
 
+    /// The same, where it stands.
+    pub(crate) fn demand_row(
+        &self,
+        app: &AppId,
+        revision: u64,
+        service: &Label,
+    ) -> Option<&Demand> {
+        let revision = self.revisions.get(&(*app, revision))?;
+        revision.services.get(service)
+    }
+
     /// The revisions that services want or active leases run.
     pub(crate) fn revisions_in_use(&self, app: &AppId) -> BTreeSet<u64> {
         let wanted = self
@@ -214,6 +267,17 @@ impl State {
     #[must_use]
     pub fn slot(&self, key: &SlotKey) -> Option<Slot> {
         self.slots.get(key).map(|row| row.as_ref().clone())
+    }
+
+    /// The same, where it stands.
+    pub(crate) fn slot_row(&self, key: &SlotKey) -> Option<&Slot> {
+        self.slots.get(key).map(AsRef::as_ref)
+    }
+
+    /// The replica slots of one service of an app.
+    pub(crate) fn slots_of_service(&self, app: &AppId, service: &Label) -> Vec<SlotKey> {
+        let range = (*app, *service, 0)..=(*app, *service, u32::MAX);
+        self.slots.range(range).map(|(key, _)| *key).collect()
     }
 
     /// The replica slots of an app.
@@ -243,6 +307,11 @@ impl State {
     #[must_use]
     pub fn lease(&self, id: &LeaseId) -> Option<Lease> {
         self.leases.get(id).map(|row| row.as_ref().clone())
+    }
+
+    /// The same, where it stands.
+    pub(crate) fn lease_row(&self, id: &LeaseId) -> Option<&Lease> {
+        self.leases.get(id).map(AsRef::as_ref)
     }
 
     /// All leases, ended ones included.

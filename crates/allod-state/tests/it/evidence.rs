@@ -65,6 +65,19 @@ fn the_bill_is_ready_time_times_price() {
 }
 
 #[test]
+fn the_bill_is_rounded_down_once() {
+    let (mut world, lease) = running();
+    for _ in 0..5 {
+        world.wait(30_000);
+        let item = item(&world, lease, 30_000, 20_000);
+        submit(&mut world, vec![item]).unwrap();
+    }
+    // 7,600 an hour for 100 seconds are 211.1; each item alone is 42.2.
+    let charged = world.state.lease(&lease).unwrap().meter.charged;
+    assert_eq!(charged.micro(), 211);
+}
+
+#[test]
 fn anyone_folds_the_same_meter_from_the_items() {
     let (mut world, lease) = running();
     let row = world.state.lease(&lease).unwrap();

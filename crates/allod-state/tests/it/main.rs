@@ -5,12 +5,21 @@
 )]
 
 mod app;
+mod audit;
+mod budget;
+mod city;
 mod credit;
+mod dice;
 mod envelope;
 mod evidence;
 mod golden;
+mod hostile;
+mod mutants;
+mod others;
 mod property;
 mod return_of;
+mod rollout;
 mod samples;
 mod signature;
+mod total;
 mod world;

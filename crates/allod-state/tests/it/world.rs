@@ -7,6 +7,7 @@ use allod_state::genesis::Genesis;
 use allod_state::lease::{Lease, Report, ReportLease};
 use allod_state::node::{Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources};
 use allod_state::receipt::Receipt;
+use allod_state::state::Write;
 use allod_state::transaction::{Body, PROTOCOL_VERSION, Verified};
 use allod_state::{
     AccountId, Action, AppId, Credits, Digest, Executed, InvalidBlock, Label, LeaseId, NodeId,
@@ -39,12 +40,15 @@ impl Person {
 }
 
 /// A state that moves one block at a time.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) owner: Person,
     pub(crate) machine: Person,
     pub(crate) node: NodeId,
     pub(crate) last: Option<Executed>,
+    /// All rows ever written, oldest first.
+    pub(crate) writes: Vec<Write>,
 }
 
 pub(crate) const GIB: u64 = 1 << 30;
@@ -54,7 +58,7 @@ impl World {
     pub(crate) fn new() -> Self {
         let (owner, machine) = (Person::new(1), Person::new(2));
         let genesis = Genesis::of_one(owner.key, machine.key, 1_000_000, [9; 32]);
-        let (state, _) = genesis.state();
+        let (state, writes) = genesis.state();
         let node = NodeId::of_first_key(&machine.key);
         let mut world = Self {
             state,
@@ -62,6 +66,7 @@ impl World {
             machine,
             node,
             last: None,
+            writes,
         };
         world.list_machine();
         world
@@ -145,6 +150,7 @@ impl World {
             "credits are conserved"
         );
         self.state = executed.state.clone();
+        self.writes.extend(executed.writes.iter().cloned());
         let receipts = executed.receipts.clone();
         self.last = Some(executed);
         Ok(receipts)
