@@ -11,6 +11,7 @@ target := $(or $(CARGO_TARGET_DIR),$(repo)/target)
 export ALLOD_FIXTURES ?= $(repo)/target/fixtures
 sudo := $(if $(filter 0,$(shell id -u)),,sudo)
 SEEDS ?= 20000
+FUZZ_SECONDS ?= 600
 ARGS ?=
 
 .PHONY: help
@@ -50,6 +51,14 @@ bench: needs_root images ## measure against dockerd and etcd; prints the table o
 	cargo build --release --locked -p allod-ledger --example commit
 	cargo build --release --locked -p allod-runtime --example start
 	bench/run.py
+
+.PHONY: fuzz
+fuzz: ## FUZZ_SECONDS for each fuzz target of the law, counted in docs/trust.md
+	@fuzz/run.sh $(FUZZ_SECONDS)
+
+.PHONY: mutants
+mutants: ## plant each bug of tests/mutants in the law and see its test fail; writes docs/trust.md
+	@tests/mutants/run.sh
 
 .PHONY: images
 images: ## build the test images from Debian packages (a second run does nothing)
