@@ -72,9 +72,10 @@ def container_starts(docker, program, layout, count):
     rows = list(times.items())
     rows.append(("allod, from the agent", mine.get("resident_seconds")))
     rows.append(("allod, a client process", mine.get("seconds")))
+    rows.append(("allod, from the agent, alone in its app", mine.get("alone_seconds")))
     shown = figures.compare("Container from start to removal, image cached, `true`", rows)
     if starts:
-        phases = zip(("made", "ended", "gone"), zip(*mine["resident_phases"]))
+        phases = zip(("made", "ended", "removed"), zip(*mine["resident_phases"]))
         middles = ((name, figures.quantile(times, 0.5)) for name, times in phases)
         said = ("%s %s" % (name, figures.milliseconds(middle)) for name, middle in middles)
         shown += "\nOurs from the agent by phase, p50 ms: %s.\n" % ", ".join(said)

@@ -1,7 +1,9 @@
-//! What was begun and not finished, on disk before anything is made on the host.
+//! What was begun and not finished, written before anything is made on the host.
 //!
-//! One record a line: a checksum in hexadecimal, then JSON. Lines are appended under a lock and
-//! synced before the work starts; a torn last line was never acted upon, and is skipped. Records
+//! One record a line: a checksum in hexadecimal, then JSON. Lines are appended under a lock, and
+//! not synced: they outlive every process, and what they speak of (control groups, namespaces,
+//! mounts, processes) ends with the machine as they may; the directories that it leaves are found
+//! by name. A line torn by a power cut is skipped. Records
 //! are small, so that replaying all of them at the start is cheap; what is finished is dropped by
 //! rewriting the file when it has grown.
 
@@ -43,15 +45,14 @@ enum Record {
     Finished(Intent),
 }
 
-/// Notes, durably, that the work begins.
+/// Notes that the work begins.
 pub(crate) fn begin(path: &Path, intent: Intent) -> io::Result<()> {
-    append(path, &Record::Begun(intent))?.sync_data()
+    append(path, &Record::Begun(intent))
 }
 
-/// Notes that nothing of the work is left to do. Not synced: if it is lost, work that is done is
-/// looked at once more, and found done.
+/// Notes that nothing of the work is left to do.
 pub(crate) fn finish(path: &Path, intent: Intent) -> io::Result<()> {
-    append(path, &Record::Finished(intent)).map(drop)
+    append(path, &Record::Finished(intent))
 }
 
 /// What was begun and not finished.
@@ -66,7 +67,7 @@ pub(crate) fn unfinished(path: &Path) -> io::Result<BTreeSet<Intent>> {
     }
 }
 
-fn append(path: &Path, record: &Record) -> io::Result<File> {
+fn append(path: &Path, record: &Record) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .read(true)
         .append(true)
@@ -78,8 +79,7 @@ fn append(path: &Path, record: &Record) -> io::Result<File> {
         shorten(&mut file)?;
     }
     end_torn_line(&mut file)?;
-    file.write_all(&encode(record)?)?;
-    Ok(file)
+    file.write_all(&encode(record)?)
 }
 
 /// A line that was torn by a crash must not swallow the next one.
@@ -106,8 +106,7 @@ fn shorten(file: &mut File) -> io::Result<()> {
         bytes.extend(encode(&Record::Begun(intent))?);
     }
     file.set_len(0)?;
-    file.write_all(&bytes)?;
-    file.sync_data()
+    file.write_all(&bytes)
 }
 
 fn replay(mut file: &File) -> io::Result<BTreeSet<Intent>> {

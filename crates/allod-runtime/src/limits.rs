@@ -21,6 +21,10 @@ pub const REMOVE_TIMEOUT_MS: u64 = 10 * 60_000;
 /// How long a client waits for a layer to be unpacked.
 pub const UNPACK_TIMEOUT_MS: u64 = 30 * 60_000;
 
+/// How long after the end of a workload what it left in the private network is removed, together
+/// with what others left meanwhile.
+pub const SWEEP_DELAY_MS: u64 = 1_000;
+
 /// Workloads that one installation keeps at most.
 pub const WORKLOADS_MAX: usize = 1_000;
 /// Layers of one image: overlayfs takes its list in one page of mount options.

@@ -17,6 +17,8 @@ use crate::{Failure, layout};
 /// The user of the network process; nobody else's.
 const NETWORK_UID: u32 = 64_998;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// What the runtime promises after a workload's removal.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
 const LEASE: [u8; 32] = [1; 32];
 
 /// Serves the installation in `directory` until told to end. The process must have one thread.
@@ -72,7 +74,7 @@ impl House {
         self.directory.path()
     }
 
-    /// `true`, or a script that shows something.
+    /// `true`, or a script that shows something; in the app of all the others.
     pub(crate) fn spec(&self, epoch: u64, script: Option<&str>) -> WorkloadSpec {
         let command = match script {
             Some(script) => vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()],
@@ -108,6 +110,13 @@ impl House {
         }
     }
 
+    /// `true`, alone in an app of its own, whose bridge is made for it and removed after it.
+    pub(crate) fn spec_alone(&self, epoch: u64) -> WorkloadSpec {
+        let mut spec = self.spec(epoch, None);
+        spec.app[..8].copy_from_slice(&epoch.to_le_bytes());
+        spec
+    }
+
     /// What a workload wrote.
     pub(crate) fn output(&self, id: &WorkloadId) -> Result<String, Failure> {
         let directory = logs::directory(self.path(), id);
@@ -118,13 +127,21 @@ impl House {
         Ok(text.collect())
     }
 
-    /// Takes everything off the host, and says how many things of workloads were still there before.
+    /// Takes everything off the host, and says how many things of workloads were still there when
+    /// all of them had to be gone.
     pub(crate) fn close(self) -> Result<usize, Failure> {
-        let objects = self.client.audit()?;
-        let of_workloads = objects
-            .iter()
-            .filter(|object| object.kind != HostObjectKind::Network || object.workload.is_some());
-        Ok(of_workloads.count())
+        let deadline = Instant::now() + GONE_WITHIN;
+        loop {
+            let objects = self.client.audit()?;
+            let of_workloads = objects.iter().filter(|object| {
+                object.kind != HostObjectKind::Network || object.workload.is_some()
+            });
+            let count = of_workloads.count();
+            if count == 0 || Instant::now() >= deadline {
+                return Ok(count);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -2,13 +2,16 @@
 //! in an installation of its own, one cached image, `true` as the command; with its network, user
 //! namespace, seccomp filter, limits and logs.
 //!
-//! `start [--paced] <OCI layout of the image> [<count>]`, as root. Each turn measures two things: a
+//! `start [--paced] <OCI layout of the image> [<count>]`, as root. Each turn measures three things: a
 //! client process from its exec to its exit (`seconds`; what a command line such as `docker run --rm`
-//! is compared with) and the same from a process that is there already (`resident_seconds`; what the
-//! agent sees). With `--paced` a turn begins with each line of standard input and is answered by a
-//! line, so that turns can be interleaved with another contender's; it ends with the input.
+//! is compared with), the same from a process that is there already (`resident_seconds`; what the
+//! agent sees), and that in an app of its own (`alone_seconds`; the others share one app, as docker's
+//! share one bridge). With `--paced` a turn begins with each line of standard input and is answered by
+//! a line, so that turns can be interleaved with another contender's; it ends with the input.
 //! The last line is one JSON object, for `bench/run.py`; `resident_phases` are the seconds until the
-//! container runs, until its end is known and until it is gone.
+//! container runs, until its end is known and until it is removed. Links are removed within the next
+//! second, while the next turns are measured; that nothing is left five seconds after the last turn is
+//! checked.
 
 mod house;
 mod layout;
@@ -57,25 +60,18 @@ fn main() -> ExitCode {
 
 fn measure(layout: &Path, turns: impl Iterator<Item = String>) -> Result<(), Failure> {
     let house = House::open(layout)?;
-    let mut epoch = 0;
-    let mut next = |script: Option<&str>| {
-        epoch += 1;
-        house.spec(epoch, script)
-    };
-    let shown = next(Some(
-        "grep -e Seccomp: -e NoNewPrivs /proc/self/status; cat /proc/self/uid_map; ip -4 -o addr show eth0",
-    ));
-    show(&house, shown)?;
+    let mut epochs = 1..;
+    let mut epoch = || epochs.next().expect("it has no end");
+    let script = "grep -e Seccomp: -e NoNewPrivs /proc/self/status; cat /proc/self/uid_map; ip -4 -o addr show eth0";
+    show(&house, house.spec(epoch(), Some(script)))?;
     // The first use of anything is not what is measured.
-    run(&house.client, next(None))?;
+    run(&house.client, house.spec(epoch(), None))?;
     println!("ready");
-    let (mut seconds, mut resident, mut phases) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut seconds, mut phases, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for _turn in turns {
-        let spec = next(None);
-        seconds.push(by_a_client_process(&house, &spec)?);
-        let phase = run(&house.client, next(None))?;
-        resident.push(phase.iter().sum::<f64>());
-        phases.push(phase);
+        seconds.push(by_a_client_process(&house, &house.spec(epoch(), None))?);
+        phases.push(run(&house.client, house.spec(epoch(), None))?);
+        alone.push(run(&house.client, house.spec_alone(epoch()))?);
         println!("done");
         std::io::stdout().flush()?;
     }
@@ -83,9 +79,13 @@ fn measure(layout: &Path, turns: impl Iterator<Item = String>) -> Result<(), Fai
     if left != 0 {
         return Err(format!("{left} objects were left on the host").into());
     }
+    let sums = |phases: &[[f64; 3]]| -> Vec<f64> {
+        phases.iter().map(|phase| phase.iter().sum()).collect()
+    };
     let figures = serde_json::json!({
         "seconds": seconds,
-        "resident_seconds": resident,
+        "resident_seconds": sums(&phases),
+        "alone_seconds": sums(&alone),
         "resident_phases": phases,
     });
     println!("{figures}");

@@ -6,7 +6,7 @@
 //! For the same reason it is renamed into place but not synced: a crash of a process cannot tear
 //! it, and a crash of the machine may lose it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
@@ -41,6 +41,10 @@ pub(super) struct App {
     pub(super) subnet: u8,
     last_host: u8,
     pub(super) workloads: BTreeMap<WorkloadId, u8>,
+    /// Those of them that are detached. Their addresses stay taken, and an app of which nothing
+    /// else is left keeps its subnet, until the sweep has removed their links and rules.
+    #[serde(default)]
+    leaving: BTreeSet<WorkloadId>,
 }
 
 /// One workload's place.
@@ -53,15 +57,19 @@ pub(super) struct Place {
 }
 
 impl Allocations {
-    /// The place of a workload, given now if it has none.
+    /// The place of a workload, given now if it has none; one that was leaving stays.
     pub(super) fn place(
         &mut self,
         block: Block,
         tag: AppTag,
         workload: WorkloadId,
     ) -> Result<Place, NetworkError> {
-        if let Some(place) = self.find(block, &workload) {
+        let given = self.places(block).find(|place| place.workload == workload);
+        if let Some(place) = given {
             if place.app == tag {
+                for app in self.apps.values_mut() {
+                    app.leaving.remove(&workload);
+                }
                 return Ok(place);
             }
             return Err(NetworkError::OtherApp {
@@ -80,6 +88,7 @@ impl Allocations {
                 subnet,
                 last_host: 0,
                 workloads: BTreeMap::new(),
+                leaving: BTreeSet::new(),
             };
             self.apps.insert(tag, app);
         }
@@ -102,12 +111,33 @@ impl Allocations {
         })
     }
 
-    /// The place that a workload has.
+    /// The place that a workload has and is not leaving.
     pub(super) fn find(&self, block: Block, workload: &WorkloadId) -> Option<Place> {
-        self.places(block).find(|place| place.workload == *workload)
+        self.places(block)
+            .find(|place| place.workload == *workload)
+            .filter(|place| !self.is_leaving(place))
     }
 
-    /// Every place given.
+    /// Whether the workload of a place is detached, and the place not yet free.
+    pub(super) fn is_leaving(&self, place: &Place) -> bool {
+        self.apps
+            .get(&place.app)
+            .is_some_and(|app| app.leaving.contains(&place.workload))
+    }
+
+    /// The place of a workload that is leaving, if there is one.
+    pub(super) fn first_leaving(&self, block: Block) -> Option<Place> {
+        self.places(block).find(|place| self.is_leaving(place))
+    }
+
+    /// Whether the app has no other workload, also no leaving one.
+    pub(super) fn is_last(&self, place: &Place) -> bool {
+        self.apps
+            .get(&place.app)
+            .is_some_and(|app| app.workloads.keys().eq([&place.workload]))
+    }
+
+    /// Every place given, those of leaving workloads among them.
     pub(super) fn places(&self, block: Block) -> impl Iterator<Item = Place> {
         self.apps.iter().flat_map(move |(tag, app)| {
             let subnet = block.subnet(app.subnet);
@@ -127,19 +157,33 @@ impl Allocations {
             .map(move |(tag, app)| (*tag, block.subnet(app.subnet)))
     }
 
+    /// Notes that a workload leaves; whether it had a place.
+    pub(super) fn leave(&mut self, workload: &WorkloadId) -> bool {
+        let mut apps = self.apps.values_mut();
+        let app = apps.find(|app| app.workloads.contains_key(workload));
+        app.is_some_and(|app| app.leaving.insert(*workload))
+    }
+
     /// Takes a place back; an app without workloads goes with its last one.
-    pub(super) fn release(&mut self, workload: &WorkloadId) {
-        for app in self.apps.values_mut() {
-            app.workloads.remove(workload);
+    pub(super) fn free(&mut self, place: &Place) {
+        if let Some(app) = self.apps.get_mut(&place.app) {
+            app.leaving.remove(&place.workload);
+            app.workloads.remove(&place.workload);
         }
         self.apps.retain(|_, app| !app.workloads.is_empty());
     }
 
-    /// Whether the app has a workload besides this one.
-    pub(super) fn is_shared(&self, app: &AppTag, workload: &WorkloadId) -> bool {
-        self.apps
-            .get(app)
-            .is_some_and(|app| app.workloads.keys().any(|other| other != workload))
+    /// The same for all that are leaving; whether there were any.
+    pub(super) fn free_leaving(&mut self) -> bool {
+        let mut is_changed = false;
+        for app in self.apps.values_mut() {
+            for workload in std::mem::take(&mut app.leaving) {
+                app.workloads.remove(&workload);
+                is_changed = true;
+            }
+        }
+        self.apps.retain(|_, app| !app.workloads.is_empty());
+        is_changed
     }
 
     /// Whether no address is given out.

@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::allocation::Place;
+use super::allocation::{Lock, Place};
 use super::block::{Prefix, SUBNET_PREFIX_LENGTH, mac};
 use super::error::NetworkError;
+use super::limits::SWEEP_PAUSE;
 use super::link::{End, Links, index_of};
 use super::namespace::Namespace;
 use super::{AppTag, Network, element, inside, router, sysctl};
@@ -36,11 +37,19 @@ impl Network {
         container_pid: u32,
     ) -> Result<Attachment, NetworkError> {
         let container = self.container(container_pid)?;
-        let _lock = self.lock()?;
+        let lock = &self.lock()?;
         let block = self.durable()?.block;
         let router = self.router()?;
         let mut allocations = self.allocations()?;
-        let place = allocations.place(block, app, workload)?;
+        let place = match allocations.place(block, app, workload) {
+            Err(NetworkError::AppsExhausted { .. } | NetworkError::AddressesExhausted { .. }) => {
+                // What left last may be all that is in the way.
+                while self.sweep_one(lock)? {}
+                allocations = self.allocations()?;
+                allocations.place(block, app, workload)?
+            }
+            place => place?,
+        };
         allocations.save(&self.allocations_path())?;
         inside(&router, "the router", || self.connect(&place, &container))?;
         inside(&container, "the container", || configure(&place))?;
@@ -68,45 +77,65 @@ impl Network {
             }))
     }
 
-    /// Takes a workload off the network and its address back; with the last workload of an app
-    /// goes its bridge. One that is not attached is no error.
+    /// Takes a workload off the network. One that is not attached is no error. The kernel takes
+    /// tens of milliseconds over each link, so nobody waits for it here: the veth pair goes with
+    /// the container's namespace, and what is left is for [`Network::sweep`]. Until then its
+    /// address is not given to another.
     pub fn detach(&self, workload: &WorkloadId) -> Result<(), NetworkError> {
-        let router = match self.router() {
-            Err(NetworkError::RouterMissing) => None,
-            other => Some(other?),
-        };
-        if let Some(router) = &router {
-            // The kernel takes its time over this (10 to 20 ms); nobody need wait for it.
-            let veth = router::veth_name(self.installation, workload);
-            inside(router, "the router", || delete_link(&veth))?;
-        }
         let _lock = self.lock()?;
+        let mut allocations = self.allocations()?;
+        if allocations.leave(workload) {
+            allocations.save(&self.allocations_path())?;
+        }
+        Ok(())
+    }
+
+    /// Removes what detached workloads have left: links, rules, the bridges of apps of which
+    /// nothing else is left. Call it soon after [`Network::detach`].
+    pub fn sweep(&self) -> Result<(), NetworkError> {
+        // One at a time: the kernel lets nobody change a link while it removes one, and whoever
+        // attaches a workload meanwhile shall wait for one and not for all.
+        while self.sweep_one(&self.lock()?)? {
+            std::thread::sleep(SWEEP_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Removes what one detached workload has left; whether there was one.
+    fn sweep_one(&self, _lock: &Lock) -> Result<bool, NetworkError> {
         let block = match self.durable() {
-            Err(NetworkError::RouterMissing) => return Ok(()),
+            Err(NetworkError::RouterMissing) => return Ok(false),
             other => other?.block,
         };
         let mut allocations = self.allocations()?;
-        let Some(place) = allocations.find(block, workload) else {
-            return Ok(());
+        let Some(place) = allocations.first_leaving(block) else {
+            return Ok(false);
         };
-        if let Some(router) = &router {
-            let is_last = !allocations.is_shared(&place.app, workload);
-            inside(router, "the router", || self.forget(&place, is_last))?;
+        match self.router() {
+            Err(NetworkError::RouterMissing) => {}
+            router => inside(&router?, "the router", || {
+                self.forget(&place, allocations.is_last(&place))
+            })?,
         }
-        allocations.release(workload);
-        allocations.save(&self.allocations_path())
+        allocations.free(&place);
+        allocations.save(&self.allocations_path())?;
+        Ok(true)
     }
 
-    /// Takes a workload out of the router's rules, and its app too if it was the last.
+    /// Takes a workload out of the router, and its app too if it was the last.
     fn forget(&self, place: &Place, is_last: bool) -> Result<(), NetworkError> {
         let mut gone = vec![router::workload_element(self.installation, place)];
         if is_last {
             gone.extend(router::app_elements(&place.app, place.subnet));
-            delete_link(&place.app.bridge())?;
         }
         element::remove(router::TABLE, &gone).map_err(NetworkError::kernel(
             "take a workload out of the router's rules",
-        ))
+        ))?;
+        delete_link(&router::veth_name(self.installation, &place.workload))?;
+        if is_last {
+            delete_link(&place.app.bridge())?;
+        }
+        Ok(())
     }
 
     /// The namespace of a container: one that exists and is neither the host's nor the router's.

@@ -30,7 +30,10 @@ impl Network {
             fs::read_to_string(TABLE).map_err(NetworkError::kernel("read the router's counters"))
         })?;
         let by_link = parse(&table);
-        let found = allocations.places(block).filter_map(|place| {
+        let attached = allocations
+            .places(block)
+            .filter(|place| !allocations.is_leaving(place));
+        let found = attached.filter_map(|place| {
             let traffic =
                 by_link.get(router::veth_name(self.installation, &place.workload).as_str());
             traffic.map(|traffic| (place.workload, *traffic))

@@ -50,7 +50,11 @@ impl Network {
 
     fn write_all(&self, lock: &Lock) -> Result<Vec<Obstacle>, NetworkError> {
         self.forget_seal()?;
-        let allocations = self.allocations()?;
+        let mut allocations = self.allocations()?;
+        // Rules and links are brought in line with what is left below.
+        if allocations.free_leaving() {
+            allocations.save(&self.allocations_path())?;
+        }
         // From the choice of a block until its route is there: two installations that choose at
         // the same time must not choose the same.
         let _choice = Self::lock_choice()?;

@@ -26,3 +26,5 @@ pub(super) const TOOL_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(super) const CONNECTIONS_PER_WORKLOAD_MAX: u32 = 8_192;
 /// Backlog of the resolver's TCP listener.
 pub(super) const RESOLVER_BACKLOG: i32 = 128;
+/// Between the removal of what two workloads left, so that whoever waits for the lock gets it.
+pub(super) const SWEEP_PAUSE: Duration = Duration::from_millis(5);

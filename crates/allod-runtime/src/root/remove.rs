@@ -202,7 +202,8 @@ pub(crate) fn abandon(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     purge(host, id)
 }
 
-/// Removes everything on the host that belongs to a workload, by name.
+/// Removes everything on the host that belongs to a workload, by name; its place in the private
+/// network is given up, and swept later.
 pub(crate) fn purge(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     let groups = [host.group(id), host.shim_group(id)];
     for group in &groups {
@@ -273,7 +274,14 @@ pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
     }
     seed::sweep(&host.layout.volumes()).map_err(refuse("sweep the volumes"))?;
     list(host)?;
-    Ok(())
+    sweep(host)
+}
+
+/// Removes what removed workloads have left in the private network.
+pub(crate) fn sweep(host: &Host) -> Result<(), Refusal> {
+    host.network()?
+        .sweep()
+        .map_err(refuse("sweep the private network"))
 }
 
 /// Removes what is not to be kept, and what belongs to no workload at all.
@@ -292,6 +300,7 @@ pub(crate) fn reap(host: &Host, keep: &[WorkloadId]) -> Result<Vec<WorkloadId>, 
         delete(host, &id)?;
         removed.push(id);
     }
+    sweep(host)?;
     Ok(removed)
 }
 

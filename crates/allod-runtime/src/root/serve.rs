@@ -51,6 +51,8 @@ pub struct Root {
     unsettled: Vec<(WorkloadId, Instant)>,
     watchers: Vec<UnixStream>,
     meter: Meter,
+    /// When what ended workloads left in the private network is to be removed.
+    sweep_at: Option<Instant>,
 }
 
 /// A connection whose request has not arrived yet.
@@ -68,6 +70,8 @@ enum Work {
     Shim { id: WorkloadId },
     /// Puts right what a shim has left, and may become the next one.
     Settle { id: WorkloadId },
+    /// Removes what ended workloads have left in the private network.
+    Sweep,
     /// Stops all workloads, and then the root process ends.
     StopAll,
 }
@@ -128,6 +132,7 @@ impl Root {
             unsettled: Vec::new(),
             watchers: Vec::new(),
             meter: Meter::default(),
+            sweep_at: None,
         };
         root.adopt().map_err(step("find its workloads"))?;
         Ok(root)
@@ -145,6 +150,7 @@ impl Root {
                 supervised.tend();
             }
             self.settle_due();
+            self.sweep();
             let ready = self.wait().map_err(step("wait for events"))?;
             if ready.signals
                 && let Some(ended) = self.take_signals().map_err(step("read a signal"))?
@@ -238,7 +244,8 @@ impl Root {
         );
         let wakes = self.supervised.iter().filter_map(Supervised::wake_at);
         let wakes = wakes.chain(self.pending.iter().map(|it| it.deadline));
-        let wake = wakes.chain(self.unsettled.iter().map(|(_, at)| *at)).min();
+        let wakes = wakes.chain(self.unsettled.iter().map(|(_, at)| *at));
+        let wake = wakes.chain(self.sweep_at).min();
         let wait = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
         // Rounded up, or the last part of a millisecond would be spent in a busy loop.
         let wait = wait.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
@@ -291,12 +298,17 @@ impl Root {
                 Some(Work::Shim { id }) => self.settle(id),
                 Some(Work::Settle { id }) if status.exit_status() == Some(0) => {
                     self.keep.remove(&id);
+                    self.sweep_soon();
                     self.announce(id);
                 }
                 Some(Work::Settle { id }) => self.settle_later(id),
-                Some(Work::Request { changed: Some(id) }) => self.announce(id),
+                Some(Work::Request { changed: Some(id) }) => {
+                    self.sweep_soon();
+                    self.announce(id);
+                }
                 Some(Work::StopAll) => is_over = status.exit_status() == Some(0),
-                Some(Work::Request { changed: None }) => {}
+                Some(Work::Sweep) if status.exit_status() != Some(0) => self.sweep_soon(),
+                Some(Work::Request { changed: None } | Work::Sweep) => {}
                 None => self.keep.reaped(pid, status.as_raw()),
             }
         }
@@ -491,6 +503,28 @@ impl Root {
         for id in due {
             self.settle(id);
         }
+    }
+
+    fn sweep_soon(&mut self) {
+        let delay = Duration::from_millis(limits::SWEEP_DELAY_MS);
+        self.sweep_at.get_or_insert_with(|| Instant::now() + delay);
+    }
+
+    /// Sweeps the private network when it is time, in a child: it enters namespaces.
+    fn sweep(&mut self) {
+        if self.sweep_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        self.sweep_at = None;
+        self.fork(Work::Sweep, Vec::new(), |host, _| {
+            match remove::sweep(host) {
+                Ok(()) => 0,
+                Err(refusal) => {
+                    tracing::warn!(%refusal, "private network not swept");
+                    1
+                }
+            }
+        });
     }
 
     fn spawn(&mut self, work: Work, stream: UnixStream, fds: Vec<OwnedFd>, job: Job) {

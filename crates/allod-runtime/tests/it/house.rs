@@ -189,6 +189,18 @@ impl House {
             .filter(|object| !is_base(object))
             .collect()
     }
+
+    /// What is still there five seconds after the last removal: nothing should be.
+    pub(crate) fn left_for_good(&self) -> Vec<HostObject> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let left = self.leftovers();
+            if left.is_empty() || Instant::now() >= deadline {
+                return left;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 impl Drop for House {

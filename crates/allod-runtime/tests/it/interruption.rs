@@ -51,7 +51,7 @@ fn a_maker_killed_at_any_moment_leaves_nothing() {
             });
         }
         house.client.delete(id).unwrap();
-        assert_eq!(house.leftovers(), [], "killed at step {step}");
+        assert_eq!(house.left_for_good(), [], "killed at step {step}");
     }
     assert!(interrupted > 0, "no start was interrupted");
 }
@@ -73,7 +73,7 @@ fn root_and_all_its_children_killed_in_the_middle_leave_nothing() {
         house.client.reap(&[]).unwrap();
         // What the dead have left held the connection open; now nothing does.
         let _ = asking.join().unwrap();
-        assert_eq!(house.leftovers(), [], "killed at step {step}");
+        assert_eq!(house.left_for_good(), [], "killed at step {step}");
     }
 }
 
@@ -95,5 +95,5 @@ fn many_start_at_once_and_all_can_be_told_apart() {
         );
     }
     house.client.reap(&[]).unwrap();
-    assert_eq!(house.leftovers(), []);
+    assert_eq!(house.left_for_good(), []);
 }

@@ -70,7 +70,7 @@ fn a_workload_runs_is_logged_ends_and_leaves_nothing() {
         [(Stream::Stdout, &b"out"[..]), (Stream::Stderr, b"bad")]
     );
     house.client.delete(id).unwrap();
-    assert_eq!(house.leftovers(), []);
+    assert_eq!(house.left_for_good(), []);
     let gone = house.client.status(id).unwrap_err();
     assert!(matches!(
         gone,
@@ -129,7 +129,7 @@ fn what_cannot_start_has_a_name_and_leaves_nothing() {
         ),
         "{missing:?}"
     );
-    assert_eq!(house.leftovers(), []);
+    assert_eq!(house.left_for_good(), []);
     assert_eq!(house.client.list().unwrap(), []);
 }
 

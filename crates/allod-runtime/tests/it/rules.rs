@@ -188,7 +188,7 @@ fn workloads_outlive_the_root_process_and_the_next_one_adopts_them() {
     assert_eq!(house.end(id), EndCause::Exited { code: 5 });
     assert_eq!(house.output(id), "seen");
     house.client.delete(id).unwrap();
-    assert_eq!(house.leftovers(), []);
+    assert_eq!(house.left_for_good(), []);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn two_installations_live_side_by_side() {
     one.client.create(first).unwrap();
     two.client.create(second).unwrap();
     one.client.reap(&[]).unwrap();
-    assert_eq!(one.leftovers(), []);
+    assert_eq!(one.left_for_good(), []);
     let status = two.client.status(id).unwrap();
     assert!(matches!(status.phase, Phase::Running { .. }), "{status:?}");
 }

@@ -105,6 +105,7 @@ fn works_until_it_is_killed() {
         for number in 0..4 {
             network.detach(&workload(number)).unwrap();
         }
+        network.sweep().unwrap();
         network.destroy().unwrap();
     }
 }

@@ -108,12 +108,15 @@ fn an_app_goes_with_its_last_workload() {
             Tenant::start(&network, app(1), 2),
         );
         network.detach(&first.workload).unwrap();
+        network.sweep().unwrap();
         assert!(!first.sleeper.visit(|| ip("-o link")).contains("eth0"));
         let kept = |object: &Object| matches!(object, Object::Bridge { app: Some(_), .. });
         assert!(network.list().unwrap().iter().any(kept));
         assert!(connect_from_host(&second.listen()).is_connected());
         network.detach(&second.workload).unwrap();
         network.detach(&second.workload).unwrap();
+        network.sweep().unwrap();
+        network.sweep().unwrap();
         let left: Vec<Object> = network.list().unwrap();
         let addresses = |object: &Object| matches!(object, Object::File { path } if path.ends_with("addresses.json"));
         let left: Vec<Object> = left
@@ -122,6 +125,44 @@ fn an_app_goes_with_its_last_workload() {
             .collect();
         assert_eq!(left, empty);
         assert_eq!(rules(), bare);
+    });
+}
+
+#[test]
+fn what_left_is_kept_until_it_is_swept_and_may_come_back() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let first = Tenant::start(&network, app(1), 1);
+        network.detach(&first.workload).unwrap();
+        assert_eq!(network.attachment(&first.workload).unwrap(), None);
+        assert!(network.counters().unwrap().is_empty());
+        let other = Tenant::start(&network, app(2), 2);
+        assert_ne!(other.attachment.gateway, first.attachment.gateway);
+        // It comes back before anybody swept: a sweep has nothing to say about it any more.
+        let again = network
+            .attach(app(1), workload(1), first.sleeper.pid())
+            .unwrap();
+        assert_eq!(again, first.attachment);
+        network.detach(&other.workload).unwrap();
+        network.sweep().unwrap();
+        assert!(connect_from_host(&first.listen()).is_connected());
+        let bridges = |object: &&Object| matches!(object, Object::Bridge { .. });
+        assert_eq!(network.list().unwrap().iter().filter(bridges).count(), 1);
+    });
+}
+
+#[test]
+fn more_apps_than_subnets_may_come_and_go_between_two_sweeps() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let sleeper = Sleeper::container();
+        for number in 0..=255 {
+            network
+                .attach(app(number), workload(number), sleeper.pid())
+                .unwrap();
+            sleeper.visit(|| ip("link delete eth0"));
+            network.detach(&workload(number)).unwrap();
+        }
     });
 }
 
@@ -298,6 +339,9 @@ fn an_ended_container_leaves_an_address_without_link() {
         assert!(network.counters().unwrap().is_empty());
         network.detach(&workload(1)).unwrap();
         assert_eq!(network.attachment(&workload(1)).unwrap(), None);
+        network.sweep().unwrap();
+        let address = |object: &Object| matches!(object, Object::Address { .. });
+        assert!(!network.list().unwrap().iter().any(address));
     });
 }
 

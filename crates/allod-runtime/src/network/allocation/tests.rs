@@ -17,14 +17,41 @@ fn workload(number: u64) -> WorkloadId {
     }
 }
 
+fn release(all: &mut Allocations, number: u64) {
+    all.leave(&workload(number));
+    let place = all.first_leaving(block()).unwrap();
+    all.free(&place);
+}
+
+#[test]
+fn a_leaving_app_keeps_its_subnet_and_a_leaving_workload_its_address() {
+    let mut all = Allocations::default();
+    let first = all.place(block(), app(1), workload(1)).unwrap();
+    let second = all.place(block(), app(1), workload(2)).unwrap();
+    all.leave(&workload(1));
+    all.leave(&workload(2));
+    let other = all.place(block(), app(2), workload(3)).unwrap();
+    assert_ne!(other.subnet, first.subnet);
+    assert_eq!(all.place(block(), app(1), workload(2)).unwrap(), second);
+    let third = all.place(block(), app(1), workload(4)).unwrap();
+    assert_ne!(third.address, first.address);
+    assert_eq!(all.first_leaving(block()), Some(first));
+    assert!(!all.is_last(&first));
+    all.free(&first);
+    assert_eq!(all.first_leaving(block()), None, "the second came back");
+}
+
 #[test]
 fn a_place_is_kept_until_it_is_released() {
     let mut all = Allocations::default();
     let first = all.place(block(), app(1), workload(1)).unwrap();
     assert_eq!(all.place(block(), app(1), workload(1)).unwrap(), first);
     assert_eq!(all.find(block(), &workload(1)), Some(first));
-    all.release(&workload(1));
+    assert!(all.leave(&workload(1)));
     assert_eq!(all.find(block(), &workload(1)), None);
+    assert!(!all.leave(&workload(1)), "it leaves once");
+    assert!(!all.is_empty(), "it is not swept yet");
+    all.free(&first);
     assert!(all.is_empty());
 }
 
@@ -32,7 +59,7 @@ fn a_place_is_kept_until_it_is_released() {
 fn a_subnet_rests_before_another_app_gets_it() {
     let mut all = Allocations::default();
     let first = all.place(block(), app(1), workload(1)).unwrap();
-    all.release(&workload(1));
+    release(&mut all, 1);
     let second = all.place(block(), app(2), workload(2)).unwrap();
     assert_ne!(first.subnet, second.subnet);
 }
@@ -49,7 +76,7 @@ fn apps_end_where_subnets_end() {
         refused,
         Err(NetworkError::AppsExhausted { limit: 255 })
     ));
-    all.release(&workload(77));
+    release(&mut all, 77);
     let place = all.place(block(), app(0), workload(0)).unwrap();
     assert_eq!(place.subnet, block().subnet(77));
 }
