@@ -11,6 +11,8 @@
 //! - Whatever bytes come in, nothing here panics; but if credits were not conserved, the process stops: halting is
 //!   better than forking.
 
+use std::sync::Arc;
+
 use crate::account::KeyRecord;
 use crate::account::grant::{Grant, NodeSelector};
 use crate::app::App;
@@ -170,7 +172,7 @@ pub fn rehearse(
     let actor = Actor {
         account: *account,
         key,
-        grant: Grant::full(),
+        rights: Rights::Alone(Grant::full()),
     };
     let mut context = Context {
         state: &mut after,
@@ -252,9 +254,9 @@ impl Run {
     /// Whether the transaction found room. Where it did not, the state is as it was before.
     fn transaction(&mut self, verified: &Verified) -> Result<bool, Rejection> {
         let body = &verified.transaction().body;
-        let admission = admit(&self.state, body, self.now_ms)?;
-        let before = self.state.clone();
-        let actor = charge(&mut self.state, body, admission.fee, self.now_ms)?;
+        let (admission, record) = admit(&self.state, body, self.now_ms)?;
+        let before = self.state.mark();
+        let actor = charge(&mut self.state, body, admission.fee, Arc::clone(&record))?;
         let mut context = Context {
             state: &mut self.state,
             now_ms: self.now_ms,
@@ -268,13 +270,13 @@ impl Run {
         // One transaction alone always has room: what it may cost at most is what a block may.
         let effort = self.effort.saturating_add(context.effort.min(EFFORT_MAX));
         if effort > EFFORT_MAX {
-            self.state = before;
+            self.state.undo(before);
             return Ok(false);
         }
         self.effort = effort;
         if outcome.is_err() {
-            self.state = before;
-            charge(&mut self.state, body, admission.fee, self.now_ms)?;
+            self.state.undo(before);
+            charge(&mut self.state, body, admission.fee, record)?;
             events = Vec::new();
         }
         self.transactions.push(verified.transaction().clone());
@@ -351,6 +353,15 @@ pub struct Admission {
 /// # Errors
 /// Where the transaction can never enter a block on this state.
 pub fn precheck(state: &State, body: &Body, now_ms: u64) -> Result<Admission, Rejection> {
+    examine(state, body, now_ms).map(|(admission, _)| admission)
+}
+
+/// As [`precheck`]; gives the signing key's record too.
+fn examine(
+    state: &State,
+    body: &Body,
+    now_ms: u64,
+) -> Result<(Admission, Arc<KeyRecord>), Rejection> {
     if body.version != PROTOCOL_VERSION {
         return Err(Rejection::WrongVersion {
             found: body.version,
@@ -391,24 +402,25 @@ pub fn precheck(state: &State, body: &Body, now_ms: u64) -> Result<Admission, Re
         });
     }
     let fee = state.params().fee_per_work.mul_div_floor(work, 1)?;
-    let available = state.account_or_reject(&body.account)?.available();
+    let available = state.account_row(&body.account)?.available();
     if fee > Credits::ZERO && fee > available {
         return Err(Rejection::InsufficientCredit {
             needed: fee,
             available,
         });
     }
-    Ok(Admission {
-        work,
-        fee,
-        nonce: record.nonce,
-    })
+    let nonce = record.nonce;
+    Ok((Admission { work, fee, nonce }, record))
 }
 
-fn admit(state: &State, body: &Body, now_ms: u64) -> Result<Admission, Rejection> {
-    let admission = precheck(state, body, now_ms)?;
+fn admit(
+    state: &State,
+    body: &Body,
+    now_ms: u64,
+) -> Result<(Admission, Arc<KeyRecord>), Rejection> {
+    let (admission, record) = examine(state, body, now_ms)?;
     if admission.nonce == body.nonce {
-        Ok(admission)
+        Ok((admission, record))
     } else {
         Err(Rejection::WrongNonce {
             expected: admission.nonce,
@@ -418,46 +430,51 @@ fn admit(state: &State, body: &Body, now_ms: u64) -> Result<Admission, Rejection
 }
 
 /// The key's record; for the first key of an account that was opened by a transfer, the record it is about to get.
-fn key_record(state: &State, body: &Body, now_ms: u64) -> Result<KeyRecord, Rejection> {
-    if let Some(record) = state.key(&body.account, &body.key) {
-        return Ok(record);
+fn key_record(state: &State, body: &Body, now_ms: u64) -> Result<Arc<KeyRecord>, Rejection> {
+    if let Some(record) = state.key_row(&body.account, &body.key) {
+        return Ok(Arc::clone(record));
     }
-    let account = state.account_or_reject(&body.account)?;
+    let account = state.account_row(&body.account)?;
     let is_first = account.keys == 0 && AccountId::of_first_key(&body.key) == body.account;
     if is_first {
-        Ok(KeyRecord::new(Grant::full(), account.nonce_floor, now_ms))
+        let record = KeyRecord::new(Grant::full(), account.nonce_floor, now_ms);
+        Ok(Arc::new(record))
     } else {
         Err(Rejection::UnknownKey)
     }
 }
 
 /// Takes the fee and counts the nonce. Nothing later in the transaction undoes this.
-fn charge(state: &mut State, body: &Body, fee: Credits, now_ms: u64) -> Result<Actor, Rejection> {
-    let mut record = key_record(state, body, now_ms)?;
+fn charge(
+    state: &mut State,
+    body: &Body,
+    fee: Credits,
+    record: Arc<KeyRecord>,
+) -> Result<Actor, Rejection> {
     if fee > Credits::ZERO {
         move_credits(state, body.account, AccountId::COMMONS, fee)?;
     }
-    if state.key(&body.account, &body.key).is_none() {
+    if state.key_row(&body.account, &body.key).is_none() {
         let mut account = state.account_or_reject(&body.account)?;
         account.keys = account.keys.saturating_add(1);
         state.put_account(body.account, account);
     }
-    record.nonce = record.nonce.saturating_add(1);
-    let grant = record.grant.clone();
-    state.put_key(body.account, body.key, record);
+    let mut counted = KeyRecord::clone(&record);
+    counted.nonce = counted.nonce.saturating_add(1);
+    state.put_key(body.account, body.key, counted);
     Ok(Actor {
         account: body.account,
         key: body.key,
-        grant,
+        rights: Rights::Of(record),
     })
 }
 
 fn dispatch(context: &mut Context<'_>, body: &Body) -> Result<(), Rejection> {
     for action in &body.actions {
         // An earlier action of the same transaction may have taken the key or its rights away.
-        let record = context.state.key(&body.account, &body.key);
+        let record = context.state.key_row(&body.account, &body.key);
         if let Some(record) = record {
-            context.actor.grant = record.grant;
+            context.actor.rights = Rights::Of(Arc::clone(record));
         }
         if !context.grant().verbs.contains(&action.verb()) {
             return Err(Rejection::VerbNotGranted {
@@ -493,7 +510,15 @@ fn retire(context: &mut Context<'_>) {
 struct Actor {
     account: AccountId,
     key: PublicKey,
-    grant: Grant,
+    rights: Rights,
+}
+
+/// Where an actor's grant stands.
+enum Rights {
+    /// In the record of the key that signed; sharing it saves a copy in every transaction.
+    Of(Arc<KeyRecord>),
+    /// In no record: nobody signed.
+    Alone(Grant),
 }
 
 impl Actor {
@@ -507,7 +532,7 @@ impl Actor {
         Self {
             account: AccountId::COMMONS,
             key: PublicKey::Ed25519([0; 32]),
-            grant,
+            rights: Rights::Alone(grant),
         }
     }
 }
@@ -550,8 +575,11 @@ impl Context<'_> {
         self.actor.key
     }
 
-    pub(crate) const fn grant(&self) -> &Grant {
-        &self.actor.grant
+    pub(crate) fn grant(&self) -> &Grant {
+        match &self.actor.rights {
+            Rights::Of(record) => &record.grant,
+            Rights::Alone(grant) => grant,
+        }
     }
 
     pub(crate) fn emit(&mut self, event: Event) {

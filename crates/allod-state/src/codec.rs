@@ -33,6 +33,12 @@ pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
     borsh::to_vec(value).expect("writing to memory cannot fail")
 }
 
+/// How many canonical bytes `value` has.
+#[must_use]
+pub fn encoded_len<T: BorshSerialize + ?Sized>(value: &T) -> usize {
+    borsh::object_length(value).expect("counting bytes cannot fail")
+}
+
 /// Reads back one value of at most `max` bytes; `what` names it in the error.
 ///
 /// # Errors

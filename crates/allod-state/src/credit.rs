@@ -47,7 +47,7 @@ impl Apply for Transfer {
             ));
         }
         context.spend(self.amount)?;
-        if context.state.account(&self.to).is_none() {
+        if context.state.account_row(&self.to).is_err() {
             context
                 .state
                 .put_account(self.to, Account::opened(context.now_ms));
@@ -74,7 +74,7 @@ pub(crate) fn move_credits(
     if !amount.is_nameable() {
         return Err(Rejection::BadAmount);
     }
-    let payer = state.account_or_reject(&from)?;
+    let payer = state.account_row(&from)?;
     let available = payer.available();
     if amount > available {
         return Err(Rejection::InsufficientCredit {
@@ -85,22 +85,16 @@ pub(crate) fn move_credits(
     if from == to {
         return Ok(());
     }
-    let payee = state.account_or_reject(&to)?;
-    let debited = payer.balance.minus(amount)?;
-    let credited = payee.balance.plus(amount)?;
-    state.put_account(
-        from,
-        Account {
-            balance: debited,
-            ..payer
-        },
-    );
-    state.put_account(
-        to,
-        Account {
-            balance: credited,
-            ..payee
-        },
-    );
+    let payee = state.account_row(&to)?;
+    let debited = Account {
+        balance: payer.balance.minus(amount)?,
+        ..payer.clone()
+    };
+    let credited = Account {
+        balance: payee.balance.plus(amount)?,
+        ..payee.clone()
+    };
+    state.put_account(from, debited);
+    state.put_account(to, credited);
     Ok(())
 }

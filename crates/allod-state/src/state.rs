@@ -1,8 +1,9 @@
 //! The state: typed tables under one root, and what is derived from them.
 //!
 //! Every table shares structure between versions, so that a copy of the whole state costs a few reference counts.
-//! That one property serves three needs: a proposal is executed on a copy and dropped if it loses, a failed
-//! transaction is dropped the same way, and readers hold a height for as long as they like.
+//! That one property serves two needs: a proposal is executed on a copy and dropped if it loses, and readers hold a
+//! height for as long as they like. A failed transaction is taken back row by row instead, so that one that succeeds
+//! costs no copy.
 //!
 //! Only rows are authenticated and stored. The derived part answers questions quickly (what a node has left, which
 //! slots are due) and is rebuilt from the rows.
@@ -81,6 +82,9 @@ pub struct State {
     derived: Derived,
 }
 
+/// A point within a block that [`State::undo`] goes back to.
+pub(crate) struct Mark(Derived);
+
 /// Stored rows do not make up the state that a header commits to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
@@ -102,6 +106,23 @@ pub enum RestoreError {
         /// The header's root.
         expected: Root,
     },
+}
+
+/// Calls one method of every table, in the order of their tags.
+macro_rules! each_table {
+    ($state:ident, $method:ident($($argument:expr)?)) => {
+        $state.accounts.$method($($argument)?);
+        $state.keys.$method($($argument)?);
+        $state.nodes.$method($($argument)?);
+        $state.apps.$method($($argument)?);
+        $state.revisions.$method($($argument)?);
+        $state.slots.$method($($argument)?);
+        $state.leases.$method($($argument)?);
+        $state.bill_lines.$method($($argument)?);
+        $state.volumes.$method($($argument)?);
+        $state.params.$method($($argument)?);
+        $state.validators.$method($($argument)?);
+    };
 }
 
 impl State {
@@ -192,22 +213,24 @@ impl State {
     /// Writes the changed rows into the tree and returns them for the store.
     pub(crate) fn seal(&mut self) -> Vec<Write> {
         let mut writes = Vec::new();
-        self.accounts.drain(&mut writes);
-        self.keys.drain(&mut writes);
-        self.nodes.drain(&mut writes);
-        self.apps.drain(&mut writes);
-        self.revisions.drain(&mut writes);
-        self.slots.drain(&mut writes);
-        self.leases.drain(&mut writes);
-        self.bill_lines.drain(&mut writes);
-        self.volumes.drain(&mut writes);
-        self.params.drain(&mut writes);
-        self.validators.drain(&mut writes);
+        each_table!(self, drain(&mut writes));
         let leaves = writes
             .iter()
             .map(|(key, value)| (Tree::path_of(key), value.as_deref().map(Tree::value_of)));
         self.tree.write(leaves.collect());
         writes
+    }
+
+    /// Makes what was done so far in this block final: only what comes after can be undone.
+    pub(crate) fn mark(&mut self) -> Mark {
+        each_table!(self, mark());
+        Mark(self.derived.clone())
+    }
+
+    /// Takes back everything since `mark`, which must be the last one made.
+    pub(crate) fn undo(&mut self, mark: Mark) {
+        each_table!(self, undo());
+        self.derived = mark.0;
     }
 
     pub(crate) fn moved_to(&mut self, header: &Header) {

@@ -1,9 +1,12 @@
 //! Tables: ordered maps that share structure between versions and remember which rows changed.
+//!
+//! What a transaction changed is taken back from a list of what was there before, not by keeping a copy: while a copy
+//! is held, every change to a shared map copies the nodes on its path, and most transactions succeed.
 
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdMap;
 
 use crate::codec;
 
@@ -19,7 +22,10 @@ pub(crate) trait Row: BorshSerialize + BorshDeserialize + Clone + PartialEq {
 #[derive(Debug)]
 pub(crate) struct Table<R: Row> {
     rows: OrdMap<R::Key, Arc<R>>,
-    touched: OrdSet<R::Key>,
+    /// The keys changed since the last drain, in the order of the changes; a key may stand here more than once.
+    touched: Vec<R::Key>,
+    /// What stood at the last so many of `touched` before: what came since the last mark.
+    before: Vec<Option<Arc<R>>>,
 }
 
 impl<R: Row> Clone for Table<R> {
@@ -27,6 +33,7 @@ impl<R: Row> Clone for Table<R> {
         Self {
             rows: self.rows.clone(),
             touched: self.touched.clone(),
+            before: self.before.clone(),
         }
     }
 }
@@ -35,7 +42,8 @@ impl<R: Row> Default for Table<R> {
     fn default() -> Self {
         Self {
             rows: OrdMap::new(),
-            touched: OrdSet::new(),
+            touched: Vec::new(),
+            before: Vec::new(),
         }
     }
 }
@@ -48,15 +56,37 @@ impl<R: Row> Table<R> {
         self.rows.get(key)
     }
 
-    pub(crate) fn put(&mut self, key: R::Key, row: R) {
-        self.touched.insert(key.clone());
-        self.rows.insert(key, Arc::new(row));
+    /// Sets a row and gives back the one before it.
+    pub(crate) fn put(&mut self, key: R::Key, row: Arc<R>) -> Option<Arc<R>> {
+        let before = self.rows.insert(key.clone(), row);
+        self.touched.push(key);
+        self.before.push(before.clone());
+        before
     }
 
     pub(crate) fn remove(&mut self, key: &R::Key) -> Option<Arc<R>> {
         let row = self.rows.remove(key)?;
-        self.touched.insert(key.clone());
+        self.touched.push(key.clone());
+        self.before.push(Some(Arc::clone(&row)));
         Some(row)
+    }
+
+    /// Makes everything so far final: [`Table::undo`] goes back to here.
+    pub(crate) fn mark(&mut self) {
+        self.before.clear();
+    }
+
+    /// Takes back every change since the last mark, the newest first.
+    pub(crate) fn undo(&mut self) {
+        while let Some(before) = self.before.pop() {
+            let Some(key) = self.touched.pop() else {
+                return;
+            };
+            match before {
+                Some(row) => drop(self.rows.insert(key, row)),
+                None => drop(self.rows.remove(&key)),
+            }
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&R::Key, &Arc<R>)> {
@@ -81,9 +111,13 @@ impl<R: Row> Table<R> {
         bytes
     }
 
-    /// The rows that changed since the last call, as writes; forgets them.
+    /// The rows that changed since the last call, as writes in the order of their keys; forgets them.
     pub(crate) fn drain(&mut self, writes: &mut Vec<Write>) {
-        for key in std::mem::take(&mut self.touched) {
+        self.mark();
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for key in touched {
             let value = self.rows.get(&key).map(|row| codec::encode(row.as_ref()));
             writes.push((Self::stored_key(&key), value));
         }
@@ -97,3 +131,6 @@ impl<R: Row> Table<R> {
         Some((key, row))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,12 @@ impl Transaction {
         codec::encode(self)
     }
 
+    /// How many bytes [`Transaction::to_bytes`] gives.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        codec::encoded_len(self)
+    }
+
     /// Checks the signature.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Questions to the state.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::account::grant::Grant;
 use crate::account::{Account, KeyRecord};
@@ -81,6 +82,13 @@ impl State {
         self.accounts.get(id).map(|row| row.as_ref().clone())
     }
 
+    /// As [`State::account`], without a copy.
+    pub(crate) fn account_row(&self, id: &AccountId) -> Result<&Account, Rejection> {
+        let row = self.accounts.get(id);
+        row.map(AsRef::as_ref)
+            .ok_or(Rejection::UnknownAccount { account: *id })
+    }
+
     pub(crate) fn account_or_reject(&self, id: &AccountId) -> Result<Account, Rejection> {
         self.account(id)
             .ok_or(Rejection::UnknownAccount { account: *id })
@@ -94,9 +102,18 @@ impl State {
     /// A key of an account.
     #[must_use]
     pub fn key(&self, account: &AccountId, key: &PublicKey) -> Option<KeyRecord> {
-        self.keys
-            .get(&(*account, *key))
-            .map(|row| row.as_ref().clone())
+        self.key_row(account, key).map(|row| row.as_ref().clone())
+    }
+
+    /// As [`State::key`], without a copy.
+    pub(crate) fn key_row(&self, account: &AccountId, key: &PublicKey) -> Option<&Arc<KeyRecord>> {
+        self.keys.get(&(*account, *key))
+    }
+
+    /// The nonce of a key's next transaction.
+    #[must_use]
+    pub fn nonce(&self, account: &AccountId, key: &PublicKey) -> Option<u64> {
+        self.key_row(account, key).map(|record| record.nonce)
     }
 
     /// The keys of an account.

@@ -1,5 +1,7 @@
 //! Changes to the state: each keeps the derived part true.
 
+use std::sync::Arc;
+
 use crate::account::{Account, KeyRecord};
 use crate::app::{App, Revision, Slot, SlotKey};
 use crate::bill;
@@ -13,14 +15,14 @@ use crate::volume::{Volume, VolumeKey};
 
 impl State {
     pub(crate) fn put_account(&mut self, id: AccountId, account: Account) {
-        let before = self.accounts.get(&id).cloned();
+        let account = Arc::new(account);
+        let before = self.accounts.put(id, Arc::clone(&account));
         self.derived
             .account_changed(before.as_deref(), Some(&account));
-        self.accounts.put(id, account);
     }
 
     pub(crate) fn put_key(&mut self, account: AccountId, key: PublicKey, record: KeyRecord) {
-        self.keys.put((account, key), record);
+        self.keys.put((account, key), Arc::new(record));
     }
 
     pub(crate) fn remove_key(&mut self, account: &AccountId, key: &PublicKey) {
@@ -28,13 +30,13 @@ impl State {
     }
 
     pub(crate) fn put_node(&mut self, id: NodeId, node: Node) {
-        self.nodes.put(id, node);
+        self.nodes.put(id, Arc::new(node));
     }
 
     pub(crate) fn put_app(&mut self, id: AppId, app: App) {
-        let before = self.apps.get(&id).cloned();
+        let app = Arc::new(app);
+        let before = self.apps.put(id, Arc::clone(&app));
         self.derived.app_changed(&id, before.as_deref(), Some(&app));
-        self.apps.put(id, app);
     }
 
     pub(crate) fn remove_app(&mut self, id: &AppId) {
@@ -43,7 +45,7 @@ impl State {
     }
 
     pub(crate) fn put_revision(&mut self, key: (AppId, u64), revision: Revision) {
-        self.revisions.put(key, revision);
+        self.revisions.put(key, Arc::new(revision));
     }
 
     pub(crate) fn remove_revision(&mut self, key: &(AppId, u64)) {
@@ -51,10 +53,10 @@ impl State {
     }
 
     pub(crate) fn put_slot(&mut self, key: SlotKey, slot: Slot) {
-        let before = self.slots.get(&key).cloned();
+        let slot = Arc::new(slot);
+        let before = self.slots.put(key, Arc::clone(&slot));
         self.derived
             .slot_changed(&key, before.as_deref(), Some(&slot));
-        self.slots.put(key, slot);
     }
 
     pub(crate) fn remove_slot(&mut self, key: &SlotKey) {
@@ -63,10 +65,10 @@ impl State {
     }
 
     pub(crate) fn put_lease(&mut self, id: LeaseId, lease: Lease) {
-        let before = self.leases.get(&id).cloned();
+        let lease = Arc::new(lease);
+        let before = self.leases.put(id, Arc::clone(&lease));
         self.derived
             .lease_changed(&id, before.as_deref(), Some(&lease));
-        self.leases.put(id, lease);
     }
 
     pub(crate) fn remove_lease(&mut self, id: &LeaseId) {
@@ -75,11 +77,11 @@ impl State {
     }
 
     pub(crate) fn put_bill_line(&mut self, key: bill::LineKey, line: bill::Line) {
-        self.bill_lines.put(key, line);
+        self.bill_lines.put(key, Arc::new(line));
     }
 
     pub(crate) fn put_volume(&mut self, key: VolumeKey, volume: Volume) {
-        self.volumes.put(key, volume);
+        self.volumes.put(key, Arc::new(volume));
     }
 
     pub(crate) fn remove_volume(&mut self, key: &VolumeKey) {
@@ -87,10 +89,10 @@ impl State {
     }
 
     pub(crate) fn put_params(&mut self, params: Params) {
-        self.params.put(0, params);
+        self.params.put(0, Arc::new(params));
     }
 
     pub(crate) fn put_validators(&mut self, validators: ValidatorSet) {
-        self.validators.put(0, validators);
+        self.validators.put(0, Arc::new(validators));
     }
 }

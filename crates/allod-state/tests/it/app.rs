@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use allod_state::app::{Delete, Demand, Restart, RestartPolicy, Rollback, Scale, Waiting};
+use allod_state::credit::Transfer;
 use allod_state::lease::{EndCause, Phase, Report};
 use allod_state::node::CordonNode;
 use allod_state::volume::Standing;
 use allod_state::{Label, Rejection};
 
-use crate::world::{GIB, World, web};
+use crate::world::{GIB, World, credits, web};
 
 fn with_volume(world: &World, app: &str) -> Demand {
     let label = Label::of(world.app_label(app).as_bytes(), "data");
@@ -34,6 +35,39 @@ fn a_stack_is_placed_whole_or_not_at_all() {
     };
     assert!(why.to_string().contains("bytes of memory"), "{why}");
     assert_eq!(world.state.counts()[2..], [0, 0]);
+}
+
+/// What is derived from the rows must be taken back with them: the room on a node, an app's label, a slot's due time.
+#[test]
+fn what_a_failed_transaction_did_before_it_failed_is_as_if_it_had_never_been() {
+    let (mut with, mut without) = (World::new(), World::new());
+    let big = Demand {
+        resources: allod_state::node::Resources {
+            memory_bytes: 5 * GIB,
+            ..web(1).resources
+        },
+        ..with_volume(&with, "shop")
+    };
+    let deploy = with.deploy("shop", &[("web", big)], 1);
+    let fails = Transfer {
+        to: with.owner.account,
+        amount: credits("1"),
+        memo: String::new(),
+    };
+    assert!(
+        with.try_run(vec![deploy.clone().into(), fails.clone().into()])
+            .is_err()
+    );
+    assert!(without.try_run(vec![fails.into()]).is_err());
+    for world in [&mut with, &mut without] {
+        assert_eq!(world.last.as_ref().unwrap().writes.len(), 1, "the nonce");
+        assert_eq!(world.state.next_due_ms(), None);
+        world.run(vec![deploy.clone().into()]);
+    }
+    assert_eq!(with.state.root(), without.state.root());
+    let used = |world: &World| world.state.used_on(&world.node);
+    assert_eq!(used(&with), used(&without));
+    assert_eq!(with.state.next_due_ms(), without.state.next_due_ms());
 }
 
 #[test]
