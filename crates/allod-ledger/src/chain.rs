@@ -244,7 +244,7 @@ impl Chain {
     #[must_use]
     pub fn submit(&self, transaction: Transaction) -> Answer {
         let (answer, receiver) = oneshot::channel();
-        match self.store.receipt(&transaction.body.id()) {
+        match self.earlier_receipt(&transaction) {
             Ok(Some((height, index, receipt))) => {
                 let _ = answer.send(Ok(Committed {
                     height,
@@ -272,6 +272,21 @@ impl Chain {
             Err(TrySendError::Disconnected(job)) => job.refuse(SubmitError::Stopped),
         }
         receiver
+    }
+
+    /// The receipt of a transaction that is committed already. Where its key's turn has not come
+    /// in the state that readers see, it cannot be; what is committed in this very moment is
+    /// found when its nonce is refused.
+    fn earlier_receipt(
+        &self,
+        transaction: &Transaction,
+    ) -> Result<Option<(u64, u32, Receipt)>, StoreError> {
+        let body = &transaction.body;
+        let next = self.view.borrow().state.nonce(&body.account, &body.key);
+        if next.is_some_and(|next| body.nonce >= next) {
+            return Ok(None);
+        }
+        self.store.receipt(&body.id())
     }
 
     /// Takes a message that the transport received from `peer`. Where there is an answer at once,

@@ -48,14 +48,15 @@ pub const NONCE_GAP_MAX: u64 = 64;
 pub const RETRY_AFTER_MS: u64 = 1_000;
 /// Memory that the store may use as a cache.
 pub const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
-/// Blocks removed by one call of prune.
-pub const PRUNED_PER_CALL_MAX: usize = 256;
+/// Blocks removed by one call of prune: more than a checkpoint's, or a backlog would never shrink.
+pub const PRUNED_PER_CALL_MAX: usize = 512;
 /// Rows collected into one snapshot chunk, in bytes; the last row may exceed it.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// Chunks in one snapshot.
 pub const SNAPSHOT_CHUNKS_MAX: usize = 65_536;
-/// Blocks after which the store is synced and the log cut.
-pub const CHECKPOINT_BLOCKS: u64 = 64;
+/// Blocks after which the store is synced and the log cut. A checkpoint syncs several files while
+/// everyone waits, so fewer than one block in a hundred may meet one.
+pub const CHECKPOINT_BLOCKS: u64 = 256;
 /// Bytes of log after which the store is synced and the log cut.
 pub const CHECKPOINT_LOG_BYTES: u64 = 7 * 1024 * 1024;
 /// The number of the first log segment.
@@ -79,8 +80,11 @@ pub const OUTBOX_MAX: usize = 4_096;
 pub const COMMITS_BEHIND_MAX: usize = 256;
 /// Transactions waiting for their signature to be checked.
 pub const VERIFY_QUEUE_MAX: usize = 32_768;
-/// Signatures checked together.
-pub const VERIFY_BATCH_MAX: usize = 256;
+/// Signatures checked together: the more, the less each costs, and a key is unpacked once for all of
+/// them that are its; more than this and the ledger's thread waits while a batch is checked.
+pub const VERIFY_BATCH_MAX: usize = 2_048;
+/// Into how many parts a batch with a false signature is split, to find it.
+pub const VERIFY_SPLIT: usize = 8;
 /// Transactions told to other ledgers in one message, in bytes.
 pub const GOSSIP_BYTES_MAX: usize = 256 * 1024;
 /// Senders waiting for the fate of one transaction.

@@ -125,7 +125,7 @@ impl Mempool {
         let (signer, nonce) = ((body.account, body.key), body.nonce);
         self.check_nonce(&signer, nonce, admission.nonce)?;
         let lane = lane_of(body.actions.as_slice(), admission.fee);
-        let bytes = verified.transaction().to_bytes().len();
+        let bytes = verified.transaction().bytes_len();
         let load = self.loads.entry(lane).or_default();
         let is_full = load.count >= MEMPOOL_PER_LANE_MAX
             || load.bytes.saturating_add(bytes) > MEMPOOL_BYTES_PER_LANE_MAX;
@@ -312,7 +312,7 @@ fn nonce_in(verified: &Verified) -> u64 {
 }
 
 fn nonce_of(state: &State, (account, key): &Signer) -> u64 {
-    state.key(account, key).map_or(0, |record| record.nonce)
+    state.nonce(account, key).unwrap_or(0)
 }
 
 fn lane_of(actions: &[Action], fee: Credits) -> Lane {

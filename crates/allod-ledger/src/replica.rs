@@ -61,6 +61,8 @@ pub struct Settings {
     pub is_new_key: bool,
     /// How much of a new log segment is written in advance.
     pub wal_prepared_bytes: u64,
+    /// After how many blocks the store is synced and the log cut, at the latest.
+    pub checkpoint_blocks: u64,
     /// Below how many free bytes the replica only reads.
     pub space_low_bytes: u64,
 }
@@ -76,6 +78,7 @@ impl Settings {
             retention_ms: RETENTION_MS,
             is_new_key,
             wal_prepared_bytes: WAL_PREPARED_BYTES,
+            checkpoint_blocks: CHECKPOINT_BLOCKS,
             space_low_bytes: SPACE_LOW_BYTES,
         }
     }
@@ -265,6 +268,12 @@ impl<S: Signer> Replica<S> {
         self.core.is_voting()
     }
 
+    /// Whether nobody but this node votes.
+    #[must_use]
+    pub fn is_sole_voter(&self) -> bool {
+        self.core.is_sole_voter()
+    }
+
     /// Whether a quorum decided what this node finds invalid, so that it has stopped.
     #[must_use]
     pub fn is_halted(&self) -> bool {
@@ -449,7 +458,7 @@ impl<S: Signer> Replica<S> {
             state,
         }));
         self.blocks_since_checkpoint = self.blocks_since_checkpoint.saturating_add(1);
-        let is_due = self.blocks_since_checkpoint >= CHECKPOINT_BLOCKS
+        let is_due = self.blocks_since_checkpoint >= self.settings.checkpoint_blocks
             || self.wal.bytes() >= CHECKPOINT_LOG_BYTES;
         if is_due {
             self.checkpoint()?;

@@ -317,7 +317,10 @@ impl Store {
         put(&change, OUTCOMES, header.height, &outcome)?;
         {
             let mut table = change.open_table(TRANSACTIONS).during("writing")?;
-            for (index, id) in (0u32..).zip(&executed.ids) {
+            // In the order of the keys, so that each page is found and changed once.
+            let mut places: Vec<(&TransactionId, u32)> = executed.ids.iter().zip(0u32..).collect();
+            places.sort_unstable();
+            for (id, index) in places {
                 table
                     .insert(id.as_bytes(), (header.height, index))
                     .during("writing")?;

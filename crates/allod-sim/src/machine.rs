@@ -66,6 +66,8 @@ impl Machine {
             retention_ms: u64::MAX,
             is_new_key: self.is_new_key || self.forgets,
             wal_prepared_bytes: 0,
+            // So often that crashes meet it.
+            checkpoint_blocks: 64,
             space_low_bytes: 0,
         };
         let disk = Arc::new(self.disk.clone());

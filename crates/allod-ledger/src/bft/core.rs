@@ -182,6 +182,12 @@ impl<S: Signer> Core<S> {
         self.validators.power(&self.key()) > 0 && !self.is_quarantined && !self.is_halted
     }
 
+    /// Whether this node votes and nobody else does.
+    #[must_use]
+    pub fn is_sole_voter(&self) -> bool {
+        self.validators.count() == 1 && self.is_voting()
+    }
+
     /// Whether a quorum decided what this node finds invalid, so that it does nothing more.
     #[must_use]
     pub fn is_halted(&self) -> bool {

@@ -140,8 +140,10 @@ impl<S: Signer> Driver<S> {
         }
     }
 
-    /// Gives the replica what was submitted and tells the other ledgers of it.
+    /// Gives the replica what was submitted and tells the other ledgers of it, where another one
+    /// might propose it.
     fn offer(&mut self, offers: Vec<Offer>) -> Result<(), ReplicaError> {
+        let is_told = !self.replica.is_sole_voter();
         let mut gossip = Vec::new();
         let mut transactions = Vec::with_capacity(offers.len());
         let mut ids = Vec::with_capacity(offers.len());
@@ -149,7 +151,9 @@ impl<S: Signer> Driver<S> {
             let id = verified.id();
             if let Some(answer) = answer {
                 // What came by gossip went to everyone already.
-                gossip.push(verified.transaction().to_bytes());
+                if is_told {
+                    gossip.push(verified.transaction().to_bytes());
+                }
                 let answers = self.waiting.entry(id).or_default();
                 if answers.len() < ANSWERS_PER_TRANSACTION_MAX {
                     answers.push(answer);

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::driver::{Inbound, Offer};
 use super::{Committed, SubmitError};
-use crate::limits::VERIFY_BATCH_MAX;
+use crate::limits::{VERIFY_BATCH_MAX, VERIFY_SPLIT};
 
 /// A transaction whose signature is to be checked.
 #[derive(Debug)]
@@ -72,26 +72,43 @@ fn next_batch(jobs: &Mutex<Receiver<Job>>) -> Option<Vec<Job>> {
     Some(batch)
 }
 
-/// Checks a batch together, and one by one where it fails, to find the false ones.
+/// Checks a batch together; where it fails, in smaller and smaller parts, to find the false ones.
+/// One alone is checked by itself, which is cheaper than a batch of one.
 fn verify(batch: Vec<Job>) -> Vec<Offer> {
-    let transactions = batch.iter().map(|job| job.transaction.clone()).collect();
-    if let Ok(verified) = Verified::batch(transactions) {
-        let answers = batch.into_iter().map(|job| job.answer);
-        return verified
-            .into_iter()
-            .zip(answers)
-            .map(|(verified, answer)| Offer { verified, answer })
-            .collect();
-    }
-    let mut offers = Vec::new();
-    for job in batch {
-        match job.transaction.clone().verify() {
-            Ok(verified) => offers.push(Offer {
-                verified,
-                answer: job.answer,
-            }),
-            Err(_) => job.refuse(SubmitError::BadSignature),
+    let mut offers = Vec::with_capacity(batch.len());
+    let mut parts = vec![batch];
+    while let Some(mut part) = parts.pop() {
+        if part.len() <= 1 {
+            offers.extend(part.into_iter().filter_map(verify_one));
+            continue;
         }
+        let transactions = part.iter().map(|job| job.transaction.clone()).collect();
+        if let Ok(verified) = Verified::batch(transactions) {
+            let answers = part.into_iter().map(|job| job.answer);
+            let good = verified.into_iter().zip(answers);
+            offers.extend(good.map(|(verified, answer)| Offer { verified, answer }));
+            continue;
+        }
+        // What came first is looked at first: a key's transactions stay in their order.
+        let size = part.len().div_ceil(VERIFY_SPLIT);
+        let starts: Vec<usize> = (0..part.len()).step_by(size).collect();
+        parts.extend(starts.into_iter().rev().map(|start| part.split_off(start)));
     }
     offers
 }
+
+fn verify_one(job: Job) -> Option<Offer> {
+    match job.transaction.clone().verify() {
+        Ok(verified) => Some(Offer {
+            verified,
+            answer: job.answer,
+        }),
+        Err(_) => {
+            job.refuse(SubmitError::BadSignature);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use super::{Clock, Replica, ReplicaError, Settings};
 use crate::bft::{Config, Core, Record, SignGuard, Signer, Start, decode_frame};
 use crate::disk::Disk;
 use crate::law::{Known, Law};
-use crate::limits::{CHECKPOINT_BLOCKS, PROPOSED_BYTES_MAX, PROPOSED_BYTES_MIN, WAL_FIRST_SEGMENT};
+use crate::limits::{PROPOSED_BYTES_MAX, PROPOSED_BYTES_MIN, WAL_FIRST_SEGMENT};
 use crate::mempool::Mempool;
 use crate::sign_state::{Found, SignState};
 use crate::store::Store;
@@ -109,7 +109,7 @@ impl<S: Signer> Replica<S> {
             sign_state,
             settings,
             // The next block makes a checkpoint, so that what was redone is not redone again.
-            blocks_since_checkpoint: if redone > 0 { CHECKPOINT_BLOCKS } else { 0 },
+            blocks_since_checkpoint: if redone > 0 { u64::MAX } else { 0 },
             queue: VecDeque::new(),
             is_read_only: false,
             space_checked_ms: None,

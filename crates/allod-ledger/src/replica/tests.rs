@@ -8,7 +8,7 @@ use allod_state::Rejection;
 
 use super::*;
 use crate::disk::MemoryDisk;
-use world::{START_MS, World, genesis, settings, transfer, validator};
+use world::{CHECKPOINT_BLOCKS, START_MS, World, genesis, settings, transfer, validator};
 
 const CLOCK: Clock = Clock {
     steady_ms: 1,

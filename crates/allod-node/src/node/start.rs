@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use allod_ledger::bft::{Signer as Voter, Timing};
 use allod_ledger::chain::{self, Chain};
-use allod_ledger::limits::WAL_PREPARED_BYTES;
+use allod_ledger::limits::{CHECKPOINT_BLOCKS, WAL_PREPARED_BYTES};
 use allod_ledger::replica::{Commit, Settings as LedgerSettings};
 use allod_net::limits::{IngressLimits, PortLimits, ResolverLimits};
 use allod_net::resolver::{Names, Resolver, upstreams_of};
@@ -193,6 +193,7 @@ fn open_chain(
         retention_ms: LEDGER_RETENTION_MS,
         is_new_key,
         wal_prepared_bytes: WAL_PREPARED_BYTES,
+        checkpoint_blocks: CHECKPOINT_BLOCKS,
         space_low_bytes: SPACE_LOW_BYTES,
     };
     let config = chain::Config {

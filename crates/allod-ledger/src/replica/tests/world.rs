@@ -16,6 +16,8 @@ use crate::disk::MemoryDisk;
 use crate::replica::{Clock, Input, Output, Replica, Settings, To};
 
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
+/// So few that a storm meets checkpoints.
+pub(crate) const CHECKPOINT_BLOCKS: u64 = 64;
 
 #[derive(Clone)]
 pub(crate) struct Key(ed25519_zebra::SigningKey);
@@ -75,6 +77,7 @@ pub(crate) fn settings(genesis: Genesis) -> Settings {
         retention_ms: 1_000_000_000,
         is_new_key: true,
         wal_prepared_bytes: 0,
+        checkpoint_blocks: CHECKPOINT_BLOCKS,
         space_low_bytes: 0,
     }
 }
