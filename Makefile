@@ -16,7 +16,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## list the tasks
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: run
 run: ## build, and start a network of one on this machine
@@ -59,6 +59,18 @@ fuzz: ## FUZZ_SECONDS for each fuzz target of the law, counted in docs/trust.md
 .PHONY: mutants
 mutants: ## plant each bug of tests/mutants in the law and see its test fail; writes docs/trust.md
 	@tests/mutants/run.sh
+
+.PHONY: supply
+supply: ## have cargo-deny check licences, bans, minimum versions and sources (deny.toml)
+	@tests/supply.sh check
+
+.PHONY: sbom
+sbom: ## list what is in the program (CycloneDX, target/sbom/allod.cdx.json)
+	@tests/supply.sh sbom
+
+.PHONY: reproducible
+reproducible: ## build a release twice, in two folders, and compare every byte
+	@tests/supply.sh reproducible
 
 .PHONY: images
 images: ## build the test images from Debian packages (a second run does nothing)
