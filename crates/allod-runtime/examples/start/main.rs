@@ -9,8 +9,8 @@
 //! share one bridge). With `--paced` a turn begins with each line of standard input and is answered by
 //! a line, so that turns can be interleaved with another contender's; it ends with the input.
 //! The last line is one JSON object, for `bench/run.py`; `resident_phases` are the seconds until the
-//! container runs, until its end is known and until it is removed. Links are removed within the next
-//! second, while the next turns are measured; that nothing is left five seconds after the last turn is
+//! container runs, until its end is known and until it is removed. Links are removed some seconds
+//! later, while the next turns are measured; that nothing is left five seconds after the last turn is
 //! checked.
 
 mod house;

@@ -125,16 +125,21 @@ impl Allocations {
             .is_some_and(|app| app.leaving.contains(&place.workload))
     }
 
-    /// The place of a workload that is leaving, if there is one.
-    pub(super) fn first_leaving(&self, block: Block) -> Option<Place> {
-        self.places(block).find(|place| self.is_leaving(place))
+    /// The places of workloads that are leaving.
+    pub(super) fn leaving(&self, block: Block) -> Vec<Place> {
+        self.places(block)
+            .filter(|place| self.is_leaving(place))
+            .collect()
     }
 
-    /// Whether the app has no other workload, also no leaving one.
-    pub(super) fn is_last(&self, place: &Place) -> bool {
+    /// The apps of which nothing but leaving workloads is left.
+    pub(super) fn leaving_apps(&self, block: Block) -> Vec<(AppTag, Subnet)> {
+        let is_over = |app: &App| app.leaving.len() == app.workloads.len();
         self.apps
-            .get(&place.app)
-            .is_some_and(|app| app.workloads.keys().eq([&place.workload]))
+            .iter()
+            .filter(|(_, app)| is_over(app))
+            .map(|(tag, app)| (*tag, block.subnet(app.subnet)))
+            .collect()
     }
 
     /// Every place given, those of leaving workloads among them.
@@ -173,7 +178,12 @@ impl Allocations {
         self.apps.retain(|_, app| !app.workloads.is_empty());
     }
 
-    /// The same for all that are leaving; whether there were any.
+    /// Takes the places of an app and its subnet back.
+    pub(super) fn free_app(&mut self, app: &AppTag) {
+        self.apps.remove(app);
+    }
+
+    /// Takes everything back that is leaving; whether there were any.
     pub(super) fn free_leaving(&mut self) -> bool {
         let mut is_changed = false;
         for app in self.apps.values_mut() {

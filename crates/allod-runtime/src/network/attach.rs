@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::allocation::{Lock, Place};
-use super::block::{Prefix, SUBNET_PREFIX_LENGTH, mac};
+use super::allocation::{Allocations, Lock, Place};
+use super::block::{Block, Prefix, SUBNET_PREFIX_LENGTH, mac};
 use super::error::NetworkError;
-use super::limits::SWEEP_PAUSE;
+use super::limits::{ELEMENTS_PER_TRANSACTION_MAX, SWEEP_PAUSE};
 use super::link::{End, Links, index_of};
 use super::namespace::Namespace;
 use super::{AppTag, Network, element, inside, router, sysctl};
@@ -44,7 +44,8 @@ impl Network {
         let place = match allocations.place(block, app, workload) {
             Err(NetworkError::AppsExhausted { .. } | NetworkError::AddressesExhausted { .. }) => {
                 // What left last may be all that is in the way.
-                while self.sweep_one(lock)? {}
+                self.forget_leaving(lock)?;
+                while self.sweep_app(lock)? {}
                 allocations = self.allocations()?;
                 allocations.place(block, app, workload)?
             }
@@ -90,52 +91,88 @@ impl Network {
         Ok(())
     }
 
-    /// Removes what detached workloads have left: links, rules, the bridges of apps of which
+    /// Removes what detached workloads have left: rules, links, the bridges of apps of which
     /// nothing else is left. Call it soon after [`Network::detach`].
     pub fn sweep(&self) -> Result<(), NetworkError> {
-        // One at a time: the kernel lets nobody change a link while it removes one, and whoever
-        // attaches a workload meanwhile shall wait for one and not for all.
-        while self.sweep_one(&self.lock()?)? {
+        self.forget_leaving(&self.lock()?)?;
+        // One at a time: the kernel lets nobody change a link while it removes a bridge, and
+        // whoever attaches a workload meanwhile shall wait for one and not for all.
+        while self.sweep_app(&self.lock()?)? {
             std::thread::sleep(SWEEP_PAUSE);
         }
         Ok(())
     }
 
-    /// Removes what one detached workload has left; whether there was one.
-    fn sweep_one(&self, _lock: &Lock) -> Result<bool, NetworkError> {
-        let block = match self.durable() {
-            Err(NetworkError::RouterMissing) => return Ok(false),
-            other => other?.block,
+    /// Takes everything that leaves out of the router's rules, in as few transactions as
+    /// possible, for each waits until all processors have let go of the old rules; frees the
+    /// places in apps that stay. What comes back later is put into the rules again.
+    fn forget_leaving(&self, _lock: &Lock) -> Result<(), NetworkError> {
+        let Some((block, mut allocations)) = self.given()? else {
+            return Ok(());
         };
-        let mut allocations = self.allocations()?;
-        let Some(place) = allocations.first_leaving(block) else {
+        let places = allocations.leaving(block);
+        if places.is_empty() {
+            return Ok(());
+        }
+        let apps = allocations.leaving_apps(block);
+        let workloads = places
+            .iter()
+            .map(|place| router::workload_element(self.installation, place));
+        let elements = apps
+            .iter()
+            .flat_map(|(app, subnet)| router::app_elements(app, *subnet))
+            .chain(workloads)
+            .collect::<Vec<_>>();
+        self.inside_router(|| {
+            for some in elements.chunks(ELEMENTS_PER_TRANSACTION_MAX) {
+                element::remove(router::TABLE, some).map_err(NetworkError::kernel(
+                    "take workloads out of the router's rules",
+                ))?;
+            }
+            // Nearly all went with their containers.
+            places.iter().try_for_each(|place| {
+                delete_link(&router::veth_name(self.installation, &place.workload))
+            })
+        })?;
+        let stays = |place: &&Place| apps.iter().all(|(app, _)| *app != place.app);
+        for place in places.iter().filter(stays) {
+            allocations.free(place);
+        }
+        allocations.save(&self.allocations_path())
+    }
+
+    /// Removes the bridge of one app of which nothing but leaving workloads is left, and frees
+    /// their places; whether there was one.
+    fn sweep_app(&self, _lock: &Lock) -> Result<bool, NetworkError> {
+        let Some((block, mut allocations)) = self.given()? else {
             return Ok(false);
         };
-        match self.router() {
-            Err(NetworkError::RouterMissing) => {}
-            router => inside(&router?, "the router", || {
-                self.forget(&place, allocations.is_last(&place))
-            })?,
-        }
-        allocations.free(&place);
+        let Some((app, _)) = allocations.leaving_apps(block).pop() else {
+            return Ok(false);
+        };
+        self.inside_router(|| delete_link(&app.bridge()))?;
+        allocations.free_app(&app);
         allocations.save(&self.allocations_path())?;
         Ok(true)
     }
 
-    /// Takes a workload out of the router, and its app too if it was the last.
-    fn forget(&self, place: &Place, is_last: bool) -> Result<(), NetworkError> {
-        let mut gone = vec![router::workload_element(self.installation, place)];
-        if is_last {
-            gone.extend(router::app_elements(&place.app, place.subnet));
+    /// What is given out, where anything was ever chosen.
+    fn given(&self) -> Result<Option<(Block, Allocations)>, NetworkError> {
+        match self.durable() {
+            Err(NetworkError::RouterMissing) => Ok(None),
+            durable => Ok(Some((durable?.block, self.allocations()?))),
         }
-        element::remove(router::TABLE, &gone).map_err(NetworkError::kernel(
-            "take a workload out of the router's rules",
-        ))?;
-        delete_link(&router::veth_name(self.installation, &place.workload))?;
-        if is_last {
-            delete_link(&place.app.bridge())?;
+    }
+
+    /// Runs `visit` inside the router, if it is there.
+    fn inside_router(
+        &self,
+        visit: impl FnOnce() -> Result<(), NetworkError>,
+    ) -> Result<(), NetworkError> {
+        match self.router() {
+            Err(NetworkError::RouterMissing) => Ok(()),
+            router => inside(&router?, "the router", visit),
         }
-        Ok(())
     }
 
     /// The namespace of a container: one that exists and is neither the host's nor the router's.

@@ -26,5 +26,8 @@ pub(super) const TOOL_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(super) const CONNECTIONS_PER_WORKLOAD_MAX: u32 = 8_192;
 /// Backlog of the resolver's TCP listener.
 pub(super) const RESOLVER_BACKLOG: i32 = 128;
-/// Between the removal of what two workloads left, so that whoever waits for the lock gets it.
-pub(super) const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// Elements of sets that one transaction removes: it must fit into a socket's buffer.
+pub(super) const ELEMENTS_PER_TRANSACTION_MAX: usize = 256;
+/// Between the removal of two bridges: enough to attach a workload, which takes a dozen changes of
+/// links, each of which would wait for the bridge that is just going.
+pub(super) const SWEEP_PAUSE: Duration = Duration::from_millis(30);

@@ -19,8 +19,9 @@ fn workload(number: u64) -> WorkloadId {
 
 fn release(all: &mut Allocations, number: u64) {
     all.leave(&workload(number));
-    let place = all.first_leaving(block()).unwrap();
-    all.free(&place);
+    for place in all.leaving(block()) {
+        all.free(&place);
+    }
 }
 
 #[test]
@@ -29,16 +30,18 @@ fn a_leaving_app_keeps_its_subnet_and_a_leaving_workload_its_address() {
     let first = all.place(block(), app(1), workload(1)).unwrap();
     let second = all.place(block(), app(1), workload(2)).unwrap();
     all.leave(&workload(1));
+    assert_eq!(all.leaving_apps(block()), [], "one stays in it");
     all.leave(&workload(2));
+    assert_eq!(all.leaving_apps(block()), [(app(1), first.subnet)]);
     let other = all.place(block(), app(2), workload(3)).unwrap();
     assert_ne!(other.subnet, first.subnet);
     assert_eq!(all.place(block(), app(1), workload(2)).unwrap(), second);
     let third = all.place(block(), app(1), workload(4)).unwrap();
     assert_ne!(third.address, first.address);
-    assert_eq!(all.first_leaving(block()), Some(first));
-    assert!(!all.is_last(&first));
+    assert_eq!(all.leaving(block()), [first], "the second came back");
+    assert_eq!(all.leaving_apps(block()), []);
     all.free(&first);
-    assert_eq!(all.first_leaving(block()), None, "the second came back");
+    assert_eq!(all.leaving(block()), []);
 }
 
 #[test]
