@@ -22,6 +22,7 @@ mod request;
 pub mod root;
 mod signal;
 mod sys;
+mod walk;
 mod wire;
 mod workload;
 

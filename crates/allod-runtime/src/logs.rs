@@ -121,11 +121,24 @@ pub fn tail(directory: &Path, lines: usize) -> io::Result<Cursor> {
 }
 
 fn read_file(path: &Path, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let mut file = open_log(path, OpenOptions::new().read(true))?;
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
     file.take(bytes_max as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Opens a log file, and nothing that stands in its place: a link there would show its reader
+/// what only the reader may see (CVE-2026-53489).
+fn open_log(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = options.custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    let text = format!("{} is not a log file", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 fn parse(line: &[u8]) -> Option<Line> {
@@ -285,7 +298,7 @@ fn slot(stream: Stream) -> usize {
 
 /// Opens a log that another writer has left, perhaps in the middle of a line.
 fn go_on(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().read(true).append(true).open(path)?;
+    let mut file = open_log(path, OpenOptions::new().read(true).append(true))?;
     if file.metadata()?.len() == 0 {
         return Ok(file);
     }

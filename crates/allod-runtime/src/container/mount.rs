@@ -81,6 +81,29 @@ pub(crate) fn open_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedF
     )?)
 }
 
+/// Opens a directory that lies right in `root`, and makes it if nothing is there. A link in its
+/// place is no directory, wherever it leads.
+pub(crate) fn ensure_directory(
+    root: BorrowedFd<'_>,
+    name: &str,
+    owner: u32,
+) -> io::Result<OwnedFd> {
+    match rustix::fs::statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(rustix::io::Errno::NOENT) => make(root, name, Missing::Directory, owner)?,
+        Err(errno) => return Err(errno.into()),
+        Ok(_) => {}
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    Ok(rustix::fs::openat2(
+        root,
+        name,
+        flags,
+        Mode::empty(),
+        resolve,
+    )?)
+}
+
 /// What to make where a path ends and nothing is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
@@ -139,3 +162,6 @@ fn make(parent: BorrowedFd<'_>, name: &str, what: Missing, owner: u32) -> io::Re
         flags,
     )?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,9 @@ use crate::record::Place;
 use crate::sys::{self, MountFlags};
 use crate::workload::{EndCause, FileMount, StartFault, TmpfsMount, VolumeMount, WorkloadSpec};
 
+/// Directories of the root that the kernel's own file systems are mounted on.
+pub(crate) const KERNEL_PLACES: [&str; 3] = ["dev", "proc", "sys"];
+
 /// The root file system of a workload, with everything mounted but what needs its namespaces.
 pub(crate) struct Rootfs {
     root: OwnedFd,
@@ -76,11 +79,30 @@ impl Rootfs {
         // overlayfs wants the uppermost first.
         lower.reverse();
         let root = overlay(place, slot, &lower.join(":")).map_err(host("mount the image"))?;
-        Ok(Self {
+        let rootfs = Self {
             root,
             slot,
             namespace,
-        })
+        };
+        rootfs.ensure_kernel_places()?;
+        Ok(rootfs)
+    }
+
+    /// Sees to it that the kernel's places are directories of this root. The container library
+    /// walks to what it makes in them by plain paths: an image with a link there would have it
+    /// make that on the host. Nobody changes the root from here on.
+    fn ensure_kernel_places(&self) -> Result<(), EndCause> {
+        for name in KERNEL_PLACES {
+            let target = format!("/{name}");
+            mount::ensure_directory(self.root(), name, self.slot.base()).map_err(|error| {
+                let text = "in the image, it is not a directory";
+                refused(&target)(match error.kind() {
+                    io::ErrorKind::NotADirectory => io::Error::new(error.kind(), text),
+                    _ => error,
+                })
+            })?;
+        }
+        Ok(())
     }
 
     /// The root, as a place.
@@ -135,15 +157,32 @@ impl Rootfs {
 
     /// Makes the working directory if the image lacks it.
     pub(crate) fn ensure_working_dir(&self, path: &str) -> Result<(), EndCause> {
-        mount::ensure_inside(self.root(), path, Missing::Directory, self.slot.base()).map_err(
-            |error| EndCause::StartFailed {
+        let base = self.slot.base();
+        mount::ensure_inside(self.root(), path, Missing::Directory, base)
+            .and_then(|place| {
+                let inner = inner_path(place.as_fd())?;
+                if is_of_the_kernel(&inner) {
+                    return Err(misplaced(&inner));
+                }
+                Ok(())
+            })
+            .map_err(|error| EndCause::StartFailed {
                 fault: StartFault::WorkingDirectory {
                     path: path.to_owned(),
                     why: error.to_string(),
                 },
-            },
-        )?;
-        Ok(())
+            })
+    }
+
+    /// Opens a mount point that the specification names, and makes it if it is missing. Links of
+    /// the image may lead to any place but the root itself, and those of the kernel.
+    fn mount_point(&self, target: &str, missing: Missing) -> io::Result<OwnedFd> {
+        let place = mount::ensure_inside(self.root(), target, missing, self.slot.base())?;
+        let inner = inner_path(place.as_fd())?;
+        if inner.as_os_str().is_empty() || is_of_the_kernel(&inner) {
+            return Err(misplaced(&inner));
+        }
+        Ok(place)
     }
 
     /// Finds the command as the first process would, so that its absence has a name.
@@ -201,11 +240,9 @@ impl Rootfs {
             ));
         }
         let base = self.slot.base();
-        let target = mount::ensure_inside(self.root(), &volume.target, Missing::Directory, base)?;
+        let target = self.mount_point(&volume.target, Missing::Directory)?;
         if !volume.read_only {
-            // Through the descriptor: the path could lead elsewhere.
-            let place = format!("/proc/self/fd/{}/.", target.as_raw_fd());
-            seed::seed(&source, Path::new(&place), base)?;
+            seed::seed(&source, target.as_fd(), base)?;
         }
         let flags = MountFlags {
             read_only: volume.read_only,
@@ -217,7 +254,7 @@ impl Rootfs {
 
     fn mount_tmpfs(&self, tmpfs: &TmpfsMount) -> io::Result<()> {
         let base = self.slot.base();
-        let target = mount::ensure_inside(self.root(), &tmpfs.target, Missing::Directory, base)?;
+        let target = self.mount_point(&tmpfs.target, Missing::Directory)?;
         let owner = base.to_string();
         let options = [
             ("size", tmpfs.bytes_max.to_string()),
@@ -252,7 +289,7 @@ impl Rootfs {
     }
 
     fn bind_file(&self, source: &Path, target: &str) -> io::Result<()> {
-        let place = mount::ensure_inside(self.root(), target, Missing::File, self.slot.base())?;
+        let place = self.mount_point(target, Missing::File)?;
         let flags = MountFlags {
             read_only: true,
             no_exec: false,
@@ -260,6 +297,26 @@ impl Rootfs {
         let tree = mount::clone_tree(source, flags, None)?;
         mount::attach(tree.as_fd(), place.as_fd())
     }
+}
+
+/// Where a place inside the root is, from the root on. What it says holds for the root's own
+/// directories, which nobody else changes; inside a volume, it may be the past.
+fn inner_path(place: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()))?;
+    let inner = path.strip_prefix(private("rootfs"));
+    inner.map(Path::to_owned).map_err(|_| {
+        let text = format!("it leads to {}", path.display());
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })
+}
+
+fn is_of_the_kernel(inner: &Path) -> bool {
+    KERNEL_PLACES.iter().any(|name| inner.starts_with(name))
+}
+
+fn misplaced(inner: &Path) -> io::Error {
+    let text = format!("in the image, it leads to /{}", inner.display());
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 enum Furniture<'a> {

@@ -22,6 +22,8 @@ pub(crate) struct Filters {
 
 /// Pushes a character into a terminal. The type of the C library's constant differs by target.
 const TIOCSTI: u64 = 0x5412;
+/// Pastes into the machine's own console.
+const TIOCLINUX: u64 = 0x541c;
 
 /// Namespaces that `clone` could make: none is for a workload to make.
 const CLONE_NAMESPACES: u64 = (libc::CLONE_NEWNS
@@ -79,17 +81,25 @@ fn rules() -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
         0,
     )?;
     rules.insert(libc::SYS_clone, vec![rule(vec![no_namespaces])?]);
-    // Kernel cryptography and the hypervisor's sockets are large and of no use here.
-    let families = [libc::AF_ALG, libc::AF_VSOCK].map(|family| {
-        condition(
+    // Of all families of sockets, those that programs use: each other one is a part of the kernel
+    // that few look at. What packets may be is up to capabilities.
+    let families = [
+        libc::AF_UNIX,
+        libc::AF_INET,
+        libc::AF_INET6,
+        libc::AF_NETLINK,
+        libc::AF_PACKET,
+    ];
+    let families = families.into_iter().map(|family| {
+        let family = u64::from(family.unsigned_abs());
+        rule(vec![condition(
             0,
             SeccompCmpArgLen::Dword,
-            SeccompCmpOp::Ne,
-            family.unsigned_abs().into(),
-        )
+            SeccompCmpOp::Eq,
+            family,
+        )?])
     });
-    let families = families.into_iter().collect::<io::Result<Vec<_>>>()?;
-    rules.insert(libc::SYS_socket, vec![rule(families)?]);
+    rules.insert(libc::SYS_socket, families.collect::<io::Result<_>>()?);
     // Asking for the personality, and the two harmless ones that old programs set.
     let personalities = [0u64, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
     let personalities = personalities.into_iter().map(|value| {
@@ -105,8 +115,10 @@ fn rules() -> io::Result<BTreeMap<i64, Vec<SeccompRule>>> {
         personalities.collect::<io::Result<_>>()?,
     );
     // Pushing characters into a terminal would let a workload type for who attached to it.
-    let no_typing = condition(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, TIOCSTI)?;
-    rules.insert(libc::SYS_ioctl, vec![rule(vec![no_typing])?]);
+    let no_typing = [TIOCSTI, TIOCLINUX]
+        .map(|number| condition(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, number));
+    let no_typing = no_typing.into_iter().collect::<io::Result<_>>()?;
+    rules.insert(libc::SYS_ioctl, vec![rule(no_typing)?]);
     Ok(rules)
 }
 

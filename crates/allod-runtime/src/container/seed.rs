@@ -4,19 +4,26 @@
 //! the first time and is empty. The copy grows beside the volume and takes its place as a whole,
 //! so that an interrupted one is started again instead of being mistaken for data.
 
-use std::fs::{self, File, Metadata, Permissions};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Stat};
+
 use crate::limits::{SEED_BYTES_MAX, SEED_ENTRIES_MAX, USER_RANGE};
+use crate::walk::{Directory, Opened};
 
 /// Copies that are not volumes yet; no volume has such a name.
 const UNFINISHED_PREFIX: &str = ".seed-";
 
 /// Fills `volume` from the image's directory `source`, if it is new. Owners are seen in the image
-/// from `base` on, and are kept in the volume from 0 on.
-pub(crate) fn seed(volume: &Path, source: &Path, base: u32) -> io::Result<()> {
+/// from `base` on, and are kept in the volume from 0 on. The source may lie in another volume,
+/// which other workloads write to meanwhile; the copy is nobody's but ours until it is whole.
+pub(crate) fn seed(volume: &Path, source: BorrowedFd<'_>, base: u32) -> io::Result<()> {
     if fs::read_dir(volume)?.next().is_some() {
         return Ok(());
     }
@@ -27,6 +34,7 @@ pub(crate) fn seed(volume: &Path, source: &Path, base: u32) -> io::Result<()> {
         entries: 0,
         bytes: 0,
     };
+    let source = Directory::top(source.try_clone_to_owned()?);
     let result = fs::create_dir(&unfinished)
         .and_then(|()| copy.directory(source, &unfinished))
         // The volume's directory is empty, which is what lets it be replaced.
@@ -64,96 +72,83 @@ struct Copy {
 }
 
 impl Copy {
-    fn directory(&mut self, source: &Path, target: &Path) -> io::Result<()> {
-        let mut todo: Vec<(PathBuf, PathBuf)> = vec![(source.to_owned(), target.to_owned())];
+    fn directory(&mut self, source: Directory, target: &Path) -> io::Result<()> {
+        let mut todo: Vec<(Directory, PathBuf)> = vec![(source, target.to_owned())];
         while let Some((source, target)) = todo.pop() {
-            for entry in fs::read_dir(&source)? {
-                let entry = entry?;
-                let target = target.join(entry.file_name());
-                let metadata = entry.metadata()?;
-                self.count(&metadata)?;
-                if metadata.is_dir() {
-                    fs::create_dir(&target)?;
-                    todo.push((entry.path(), target));
-                } else if metadata.is_symlink() {
-                    std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
-                    self.own(&target, &metadata)?;
-                } else if metadata.is_file() {
-                    copy_file(&entry.path(), &target)?;
-                    self.own(&target, &metadata)?;
+            let source = source.open()?;
+            for name in source.names()? {
+                let inner = target.join(OsStr::from_bytes(&name));
+                if self.entry(&source, &name, &inner)? {
+                    todo.push((source.directory(&name), inner));
                 }
-                // Sockets, pipes and devices are not contents.
             }
-            self.own(&target, &fs::symlink_metadata(&source)?)?;
+            self.own(&target, &source.stat()?)?;
         }
         Ok(())
     }
 
-    fn count(&mut self, metadata: &Metadata) -> io::Result<()> {
+    /// Takes one entry over; whether it is a directory, whose contents are still missing.
+    fn entry(&mut self, source: &Opened, name: &[u8], target: &Path) -> io::Result<bool> {
+        let stat = source.stat_entry(name)?;
+        self.count()?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => fs::create_dir(target).map(|()| true),
+            FileType::Symlink => {
+                let link = source.read_link(name)?;
+                std::os::unix::fs::symlink(OsStr::from_bytes(&link), target)?;
+                self.own(target, &stat).map(|()| false)
+            }
+            FileType::RegularFile => self.file(source.open_file(name)?, target).map(|()| false),
+            // Sockets, pipes and devices are not contents.
+            _ => Ok(false),
+        }
+    }
+
+    fn count(&mut self) -> io::Result<()> {
         self.entries += 1;
-        self.bytes = self.bytes.saturating_add(metadata.len());
-        if self.entries > SEED_ENTRIES_MAX || self.bytes > SEED_BYTES_MAX {
-            let text = "the image has too much at the place of a new volume";
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        if self.entries > SEED_ENTRIES_MAX {
+            return Err(too_much());
         }
         Ok(())
     }
 
-    fn own(&self, target: &Path, metadata: &Metadata) -> io::Result<()> {
+    /// Copies what was opened, whatever its name stands for by now.
+    fn file(&mut self, source: File, target: &Path) -> io::Result<()> {
+        let stat = rustix::fs::fstat(&source)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(());
+        }
+        let mut writer = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(target)?;
+        // It may grow while it is read.
+        let left = SEED_BYTES_MAX.saturating_sub(self.bytes);
+        self.bytes += io::copy(&mut source.take(left.saturating_add(1)), &mut writer)?;
+        if self.bytes > SEED_BYTES_MAX {
+            return Err(too_much());
+        }
+        self.own(target, &stat)
+    }
+
+    fn own(&self, target: &Path, stat: &Stat) -> io::Result<()> {
         let inside = |id: u32| id.checked_sub(self.base).filter(|id| *id < USER_RANGE);
         // What belongs to nobody inside belongs to the container's root outside as well.
-        let uid = inside(metadata.uid()).unwrap_or(0);
-        let gid = inside(metadata.gid()).unwrap_or(0);
+        let uid = inside(stat.st_uid).unwrap_or(0);
+        let gid = inside(stat.st_gid).unwrap_or(0);
         std::os::unix::fs::lchown(target, Some(uid), Some(gid))?;
-        if !metadata.is_symlink() {
-            fs::set_permissions(target, Permissions::from_mode(metadata.mode() & 0o1777))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            fs::set_permissions(target, Permissions::from_mode(stat.st_mode & 0o1777))?;
         }
         Ok(())
     }
 }
 
-fn copy_file(source: &Path, target: &Path) -> io::Result<()> {
-    let mut reader = File::options()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(source)?;
-    let mut writer = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(target)?;
-    io::copy(&mut reader, &mut writer)?;
-    Ok(())
+fn too_much() -> io::Error {
+    let text = "the image has too much at the place of a new volume";
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_volume_is_filled_once_and_completely() {
-        let dir = tempfile::tempdir().unwrap();
-        let (volumes, image) = (dir.path().join("volumes"), dir.path().join("image"));
-        fs::create_dir_all(volumes.join("v")).unwrap();
-        fs::create_dir_all(image.join("sub")).unwrap();
-        fs::write(image.join("sub/file"), "text").unwrap();
-        std::os::unix::fs::symlink("sub/file", image.join("link")).unwrap();
-        fs::set_permissions(&image, Permissions::from_mode(0o750)).unwrap();
-        let base = fs::metadata(&image).unwrap().uid();
-        if base != 0 {
-            // Without root, owners cannot be given.
-            return;
-        }
-        let volume = volumes.join("v");
-        seed(&volume, &image, 0).unwrap();
-        assert_eq!(fs::read_to_string(volume.join("link")).unwrap(), "text");
-        assert_eq!(fs::metadata(&volume).unwrap().mode() & 0o7777, 0o750);
-        fs::write(image.join("later"), "not for you").unwrap();
-        seed(&volume, &image, 0).unwrap();
-        assert!(!volume.join("later").exists());
-
-        fs::create_dir(volumes.join(".seed-999999999")).unwrap();
-        sweep(&volumes).unwrap();
-        assert_eq!(fs::read_dir(&volumes).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! Who a workload is: its range of identities on the host, and its user inside the image.
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::FileType;
 
 use crate::layout::USER_CLAIMS_DIR;
 use crate::limits::{PASSWD_BYTES_MAX, USER_RANGE, USER_SLOT_END, USER_SLOT_FIRST};
@@ -230,25 +230,25 @@ fn groups_of(group: &str, user: &str) -> Vec<u32> {
 
 /// Reads a file of an image; one that is absent, or no plain file, reads as empty.
 fn read_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = rustix::fs::openat2(
-        root,
-        path,
-        flags,
-        Mode::empty(),
-        ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
-    );
-    let file = match opened {
-        Ok(fd) => std::fs::File::from(fd),
-        Err(_) => return Ok(String::new()),
+    let Ok(place) = super::mount::open_inside(root, path) else {
+        return Ok(String::new());
     };
-    if !file.metadata()?.is_file() {
+    // Seen before it is opened: opening alone does something to devices, pipes, and what the
+    // kernel offers as files.
+    let stat = rustix::fs::fstat(&place)?;
+    let is_plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let kind = rustix::fs::fstatfs(&place)?.f_type;
+    if !is_plain || kind == rustix::fs::PROC_SUPER_MAGIC || kind == SYSFS_MAGIC {
         return Ok(String::new());
     }
+    let file = std::fs::File::open(format!("/proc/self/fd/{}", place.as_raw_fd()))?;
     let mut bytes = Vec::new();
     file.take(PASSWD_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+/// What the kernel calls the file system at `/sys`.
+const SYSFS_MAGIC: rustix::fs::FsWord = 0x6265_6572;
 
 #[cfg(test)]
 mod tests {

@@ -109,3 +109,45 @@ fn the_tail_reaches_back_over_files() {
         Cursor { file: 1, offset: 0 }
     );
 }
+
+/// CVE-2026-53489: a log file that is a link shows what only its reader may read.
+#[test]
+fn a_link_among_the_logs_is_never_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "1 o of the host\n").unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let link = path(&logs, 1);
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    // A reader that trusts the name shows it.
+    assert!(
+        std::fs::read_to_string(&link)
+            .unwrap()
+            .contains("of the host")
+    );
+    assert!(read(&logs, Cursor::default(), 1 << 20).is_err());
+    assert!(tail(&logs, 10).is_err());
+
+    std::fs::remove_file(&link).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        &link,
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .unwrap();
+    // One that opens it to read would wait for a writer.
+    assert!(read(&logs, Cursor::default(), 1 << 20).is_err());
+
+    // Nor does a writer go on there.
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    assert!(Writer::open(&logs, LogLimits::default(), 0).is_err());
+    std::fs::remove_file(&link).unwrap();
+    let mut writer = Writer::open(&logs, LogLimits::default(), 0).unwrap();
+    writer.put(Stream::Stdout, b"line\n", 1).unwrap();
+    assert_eq!(
+        std::fs::read_to_string(&secret).unwrap(),
+        "1 o of the host\n"
+    );
+}

@@ -408,7 +408,7 @@ impl Gate<'_> {
         if let Err(error) = take_stdio(&streams) {
             return ("take over its standard streams", error);
         }
-        if let Err(error) = std::env::set_current_dir(&self.plan.working_dir) {
+        if let Err(error) = change_directory(&self.plan.working_dir) {
             return ("change to the working directory", error);
         }
         if let Err(error) = self.give_up_rights() {
@@ -562,6 +562,15 @@ fn take_stdio(streams: &Streams) -> io::Result<()> {
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
     Ok(())
+}
+
+/// Changes to a directory of the container. Files that stand for something open, as those below
+/// `/proc/self/fd`, are not walked through: until the command is executed, this process holds
+/// what is the host's (CVE-2024-21626).
+fn change_directory(path: &str) -> io::Result<()> {
+    let root = crate::container::mount::open_place(std::path::Path::new("/"))?;
+    let directory = crate::container::mount::open_inside(root.as_fd(), path)?;
+    Ok(rustix::process::fchdir(directory)?)
 }
 
 fn find_program(program: &str, path: Option<&str>) -> Option<PathBuf> {

@@ -2,6 +2,7 @@
 
 use super::WorkloadSpec;
 use crate::container::capability;
+use crate::container::rootfs::KERNEL_PLACES;
 use crate::limits;
 
 /// What is wrong with a specification.
@@ -85,6 +86,11 @@ impl WorkloadSpec {
         {
             if !dir.is_empty() {
                 check_path("working_dir", dir)?;
+            }
+            // What is there belongs to the kernel, open descriptors among it.
+            if is_of_the_kernel(dir) {
+                let problem = format!("may not be `{}`", dir.escape_debug());
+                return refuse("working_dir", problem);
             }
         }
         if self
@@ -232,15 +238,18 @@ fn check_path(field: &'static str, path: &str) -> Result<(), InvalidSpec> {
 
 fn check_target(target: &str) -> Result<(), InvalidSpec> {
     check_path("target", target)?;
-    let reserved = ["/proc", "/sys", "/dev"];
-    let is_inside = |root: &str| {
-        target == root
-            || target
-                .strip_prefix(root)
-                .is_some_and(|rest| rest.starts_with('/'))
-    };
-    if target == "/" || target.ends_with('/') || reserved.iter().any(|root| is_inside(root)) {
+    if target == "/" || target.ends_with('/') || is_of_the_kernel(target) {
         return refuse("target", format!("may not be `{}`", target.escape_debug()));
     }
     Ok(())
+}
+
+/// Whether a path is where the kernel's own file systems are mounted, or below.
+fn is_of_the_kernel(path: &str) -> bool {
+    KERNEL_PLACES.iter().any(|name| {
+        let rest = path
+            .strip_prefix('/')
+            .and_then(|path| path.strip_prefix(name));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }

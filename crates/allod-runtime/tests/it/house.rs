@@ -66,6 +66,25 @@ impl House {
         format!("allod-{}", self.installation())
     }
 
+    /// The layer with that number, which [`House::lay`] has laid.
+    pub(crate) fn layer(number: u8) -> LayerId {
+        LayerId([number; 32])
+    }
+
+    /// Lays a layer file by file, without an archive: also one that no archive could bring.
+    pub(crate) fn lay(&self, number: u8, fill: impl FnOnce(&Path)) {
+        let root = self.layer_path(number);
+        std::fs::create_dir_all(&root).unwrap();
+        fill(&root);
+        std::fs::write(root.parent().unwrap().join("layer.json"), "{}").unwrap();
+    }
+
+    /// The files of the layer with that number.
+    pub(crate) fn layer_path(&self, number: u8) -> PathBuf {
+        let layers = self.path().join("layers");
+        layers.join(Self::layer(number).hex()).join("fs")
+    }
+
     pub(crate) fn start_root(&mut self) {
         // This test is `target/<profile>/deps/it-<hash>`.
         let test = std::env::current_exe().unwrap();
