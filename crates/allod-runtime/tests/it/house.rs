@@ -257,9 +257,9 @@ fn lay_layer(layer: &Path) {
         .expect("busybox-static is installed: apt-get install busybox-static");
     let names = [
         "awk", "cat", "chmod", "cp", "cut", "date", "dd", "echo", "env", "false", "grep", "head",
-        "hostname", "id", "ip", "kill", "ls", "mkdir", "mknod", "mount", "nslookup", "ping",
-        "printf", "ps", "pwd", "rm", "sed", "seq", "sh", "sleep", "stat", "stty", "tail", "touch",
-        "tr", "true", "tty", "umount", "unshare", "wc", "wget", "yes",
+        "hostname", "id", "ip", "kill", "ln", "ls", "mkdir", "mknod", "mount", "mv", "nslookup",
+        "ping", "printf", "ps", "pwd", "rm", "sed", "seq", "sh", "sleep", "stat", "stty", "tail",
+        "touch", "tr", "true", "tty", "umount", "unshare", "wc", "wget", "yes",
     ];
     for name in names {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();

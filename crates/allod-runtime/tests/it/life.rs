@@ -30,7 +30,7 @@ fn read_all(fd: OwnedFd) -> String {
 }
 
 /// Runs a script inside, and answers with its code and what it wrote.
-fn exec(house: &House, spec: ExecSpec) -> (i32, String) {
+pub(crate) fn exec(house: &House, spec: ExecSpec) -> (i32, String) {
     let exec = house.client.exec(spec).unwrap();
     let ExecStdio::Pipes {
         stdin,
@@ -43,6 +43,16 @@ fn exec(house: &House, spec: ExecSpec) -> (i32, String) {
     drop(stdin);
     let mut text = read_all(stdout);
     text.push_str(&read_all(stderr));
+    (exec.end.wait().unwrap().code(), text)
+}
+
+/// The same on a terminal.
+pub(crate) fn exec_in_terminal(house: &House, spec: ExecSpec) -> (i32, String) {
+    let exec = house.client.exec(spec).unwrap();
+    let ExecStdio::Terminal(master) = exec.stdio else {
+        panic!("a terminal was asked for");
+    };
+    let text = read_all(master);
     (exec.end.wait().unwrap().code(), text)
 }
 
