@@ -10,8 +10,16 @@ use crate::fixture::{GZIP, PLAIN, Stores, ZSTD, gzip, zstd};
 use crate::tar::Header;
 
 mod corpus;
+mod naive;
+mod records;
 
-use corpus::{cases, tar};
+use corpus::{Case, tar};
+use naive::Sizes;
+
+/// Every attack there is; `outside` is a directory of the host with a file called `secret`.
+fn cases(outside: &str) -> Vec<Case> {
+    [corpus::cases(outside), records::cases(outside)].concat()
+}
 
 /// Every file below a directory with its size, links and mode; what an attack would change.
 fn everything(directory: &Path) -> Vec<String> {
@@ -42,7 +50,7 @@ fn hostile_layers_are_refused_whole() {
     fs::write(outside.path().join("secret"), b"secret").unwrap();
     let name = outside.path().to_str().unwrap();
     let cases = cases(name);
-    assert!(cases.len() >= 80, "{}", cases.len());
+    assert!(cases.len() >= 140, "{}", cases.len());
     for (what, archive, expected) in cases {
         let stores = Stores::new();
         // A good entry first: it has to go again.
@@ -63,6 +71,55 @@ fn hostile_layers_are_refused_whole() {
         );
         assert_eq!(before, after, "{what}");
     }
+}
+
+/// The control of the corpus: what wants out gets out, where a program believes the archive.
+#[test]
+fn a_program_that_believes_archives_is_lost_to_them() {
+    use std::os::unix::fs::symlink;
+    let mut survived = Vec::new();
+    let count = corpus::ways_out("").len();
+    for number in 0..count {
+        let directory = tempfile::tempdir().unwrap();
+        let outside = directory.path().join("outside");
+        let root = directory.path().join("a/b/c/root");
+        fs::create_dir_all(&outside).unwrap();
+        fs::create_dir_all(&root).unwrap();
+        fs::write(outside.join("secret"), b"secret").unwrap();
+        fs::write(root.parent().unwrap().join("secret"), b"secret").unwrap();
+        let (what, archive, _) = corpus::ways_out(outside.to_str().unwrap()).swap_remove(number);
+        let beyond = || -> Vec<String> {
+            let all = everything(directory.path()).into_iter();
+            let inside = root.to_str().unwrap().to_owned();
+            all.filter(|line| !line.starts_with(&inside)).collect()
+        };
+        let before = beyond();
+        naive::unpack(&archive, &root);
+        if beyond() == before {
+            survived.push(what);
+        }
+    }
+    assert!(count >= 18, "{count}");
+    // It names a directory that is there anyhow.
+    assert_eq!(survived, ["climbs as a directory"]);
+    // And that the first look is not all: what a link makes of the tree is seen, too.
+    let directory = tempfile::tempdir().unwrap();
+    symlink("/nowhere", directory.path().join("link")).unwrap();
+    assert_eq!(everything(directory.path()).len(), 2);
+}
+
+/// The control of the ambiguities: two honest readers see different entries (CVE-2025-62518).
+#[test]
+fn two_readers_disagree_where_sizes_do() {
+    let conflicts = cases("/nowhere").into_iter();
+    let conflicts = conflicts.filter(|(_, _, refusal)| *refusal == Refusal::SizeConflict);
+    let mut count = 0;
+    for (what, archive, _) in conflicts {
+        let by_header = naive::names(&archive, Sizes::Header);
+        assert_ne!(by_header, naive::names(&archive, Sizes::Pax), "{what}");
+        count += 1;
+    }
+    assert!(count >= 2, "{count}");
 }
 
 #[test]
@@ -90,6 +147,10 @@ fn limits_stop_floods_and_bombs() {
         .0;
     bomb.extend_from_slice(&zeros);
     let bomb = tar().raw(&bomb).end();
+    // The same as many members of one stream, and as blocks of one repeated byte.
+    let head = &bomb[..512];
+    let members = [gzip(head), gzip(&zeros[..1 << 20]).repeat(300)].concat();
+    let frames = zstd_bomb(head, 2_400);
     let many = (0..100)
         .fold(tar(), |tar, number| tar.dir(&number.to_string()))
         .end();
@@ -108,6 +169,8 @@ fn limits_stop_floods_and_bombs() {
     for (blob, archive, media_type, limits, expected) in [
         (gzip(&bomb), &bomb, GZIP, Limits::default(), Refusal::Bomb),
         (gzip(&bomb), &bomb, GZIP, small, Refusal::TooManyBytes),
+        (members, &bomb, GZIP, Limits::default(), Refusal::Bomb),
+        (frames, &bomb, ZSTD, Limits::default(), Refusal::Bomb),
         (many.clone(), &many, PLAIN, few, Refusal::TooManyEntries),
         (many.clone(), &many, PLAIN, stingy, Refusal::TooManyBytes),
     ] {
@@ -118,6 +181,54 @@ fn limits_stop_floods_and_bombs() {
         }
         assert!(stores.layer_names().is_empty());
     }
+}
+
+/// A stream of zstd, written byte by byte: `head` as it is, then blocks of 128 KiB zeros, each of
+/// which takes four bytes.
+fn zstd_bomb(head: &[u8], blocks: usize) -> Vec<u8> {
+    let window = 7 << 3;
+    let mut stream = vec![0x28, 0xb5, 0x2f, 0xfd, 0, window];
+    let block = |kind: u32, size: u32, is_last: u32| {
+        let header = is_last | kind << 1 | size << 3;
+        header.to_le_bytes()[..3].to_vec()
+    };
+    stream.extend(block(0, u32::try_from(head.len()).unwrap(), 0));
+    stream.extend_from_slice(head);
+    for number in 1..=blocks {
+        stream.extend(block(1, 128 * 1024, u32::from(number == blocks)));
+        stream.push(0);
+    }
+    stream
+}
+
+/// Rights that a file of an image brings count inside its container: on the host, nobody but root
+/// gets as far as the file.
+#[test]
+fn a_program_that_gives_rights_is_out_of_reach_on_the_host() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let stores = Stores::new();
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(stores.directory.path(), open.clone()).unwrap();
+    let mut header = Header::new("su", b'0', 1);
+    let archive = tar().entry(header.mode(0o4755), b"x").end();
+    let (tree, _) = stores.unpack(&archive).unwrap();
+    let file = tree.join("su");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o4755);
+    let reaches = || {
+        let mut command = std::process::Command::new("cat");
+        command.arg(&file).uid(64_998).gid(64_998);
+        command.output().unwrap().status.success()
+    };
+    assert!(!reaches());
+    // With every directory on the way open, it is there for all.
+    for directory in file.ancestors().skip(1) {
+        if directory.starts_with(stores.directory.path()) {
+            fs::set_permissions(directory, open.clone()).unwrap();
+        }
+    }
+    assert!(reaches());
 }
 
 #[test]
@@ -131,6 +242,8 @@ fn damaged_streams_are_told_from_hostile_ones() {
         zst[..zst.len() - 1].to_vec(),
         [&zst[..], b"garbage"].concat(),
         b"\x50\x2a\x4d\x18\xff\xff\xff\x7f".to_vec(),
+        // A window of two terabytes.
+        b"\x28\xb5\x2f\xfd\x00\xf8\x01\x00\x00".to_vec(),
     ] {
         let stores = Stores::new();
         let failed = stores

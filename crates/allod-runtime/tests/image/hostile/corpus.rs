@@ -24,6 +24,13 @@ pub(super) fn cases(outside: &str) -> Vec<Case> {
     families.into_iter().flatten().collect()
 }
 
+/// Those of them that want to change something outside.
+pub(super) fn ways_out(outside: &str) -> Vec<Case> {
+    let mut cases = escapes(outside);
+    cases.extend(links(outside).into_iter().take(3));
+    cases
+}
+
 /// Paths that want out of the layer.
 fn escapes(outside: &str) -> Vec<Case> {
     let absolute = format!("{outside}/pwned");
