@@ -438,3 +438,130 @@ fn is_answered(tenant: &Tenant, at: &UdpSocket) -> bool {
     let count = socket.recv(&mut buffer).unwrap();
     &buffer[..count] == b"answer"
 }
+
+/// Listens for datagrams and answers, in the calling thread's network.
+fn datagrams_at(address: Ipv4Addr) -> UdpSocket {
+    UdpSocket::bind((address, 0)).unwrap()
+}
+
+#[test]
+fn datagrams_of_a_tenant_reach_nothing_private_either_slow() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let link_local = Ipv4Addr::new(169, 254, 7, 7);
+        world
+            .lan
+            .visit(|| ip(&format!("addr add {link_local}/32 dev eth0")));
+        ip(&format!("route add {link_local} via {LAN}"));
+        let places = [
+            datagrams_at(HOST_PUBLIC),
+            datagrams_at(HOST_ON_LAN),
+            datagrams_at(network.host_address().unwrap()),
+            world.lan.visit(|| datagrams_at(LAN)),
+            world.lan.visit(|| datagrams_at(METADATA)),
+            world.lan.visit(|| datagrams_at(link_local)),
+            world.internet.visit(|| datagrams_at(PROVIDER)),
+        ];
+        for place in &places {
+            assert!(!is_answered(&tenant, place), "{place:?} with all rules");
+        }
+        open_router(&network);
+        for place in &places {
+            assert!(!is_answered(&tenant, place), "{place:?} with the host's");
+        }
+        open_host("a");
+        for place in &places {
+            assert!(is_answered(&tenant, place), "{place:?} without rules");
+        }
+    });
+}
+
+#[test]
+fn a_tenant_reaches_no_port_of_the_router() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let other = Tenant::start(&network, app(2), 2);
+        let listener = in_router(&network, || listen(Ipv4Addr::UNSPECIFIED));
+        let [a, b, c, d] = network.host_address().unwrap().octets();
+        let uplink = Ipv4Addr::new(a, b, c, d + 1);
+        let addresses = [tenant.attachment.gateway, other.attachment.gateway, uplink];
+        for address in addresses {
+            let outcome = tenant.sleeper.connect_at(address, &listener);
+            assert_eq!(outcome, Outcome::Prohibited, "{address}");
+        }
+        open_router(&network);
+        for address in addresses {
+            let outcome = tenant.sleeper.connect_at(address, &listener);
+            assert!(outcome.is_connected(), "{address}: {outcome:?}");
+        }
+    });
+}
+
+#[test]
+fn what_a_tenant_calls_out_to_all_stays_in_its_app_slow() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let tenant = Tenant::start(&network, app(1), 1);
+        let stranger = Tenant::start(&network, app(2), 2);
+        let group = Ipv4Addr::new(224, 0, 0, 251);
+        let hear = |address: Ipv4Addr| {
+            let socket = datagrams_at(Ipv4Addr::UNSPECIFIED);
+            socket.join_multicast_v4(&group, &address).unwrap();
+            let patience = Some(Duration::from_millis(500));
+            socket.set_read_timeout(patience).unwrap();
+            socket
+        };
+        let in_the_router = in_router(&network, || hear(tenant.attachment.gateway));
+        let of_the_stranger = stranger.sleeper.visit(|| hear(stranger.attachment.address));
+        let on_the_host = hear(network.host_address().unwrap());
+        let call = |to: &UdpSocket| {
+            let port = to.local_addr().unwrap().port();
+            tenant.sleeper.visit(|| {
+                let socket = datagrams_at(tenant.attachment.address);
+                let _ = socket.send_to(b"anybody?", (group, port));
+            });
+            to.recv_from(&mut [0; 16]).is_ok()
+        };
+        assert!(!call(&in_the_router) && !call(&of_the_stranger) && !call(&on_the_host));
+        open_router(&network);
+        assert!(call(&in_the_router), "without rules, the router hears it");
+        // Nothing forwards it further, rules or none: it was sent for one link.
+        assert!(!call(&of_the_stranger) && !call(&on_the_host));
+    });
+}
+
+#[test]
+fn the_newer_protocol_passes_no_bridge() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let (one, other) = (
+            Tenant::start(&network, app(1), 1),
+            Tenant::start(&network, app(1), 2),
+        );
+        // As a tenant with rights over its network could do, which none has.
+        for (tenant, address) in [(&one, "fd00::1"), (&other, "fd00::2")] {
+            tenant.sleeper.visit(|| {
+                let setting = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+                std::fs::write(setting, "0").unwrap();
+                ip(&format!("-6 addr add {address}/64 dev eth0 nodad"));
+            });
+        }
+        let listener = other
+            .sleeper
+            .visit(|| std::net::TcpListener::bind("[fd00::2]:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        let connect = || {
+            one.sleeper.visit(|| {
+                ip("-6 neigh flush all");
+                TcpStream::connect_timeout(&address, Duration::from_millis(1_500)).is_ok()
+            })
+        };
+        assert!(!connect());
+        in_router(&network, || {
+            nft("insert rule bridge allod prerouting accept");
+        });
+        assert!(connect());
+    });
+}
