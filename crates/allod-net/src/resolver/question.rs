@@ -2,10 +2,10 @@
 //!
 //! Pure, and total on any bytes.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};
 
 use crate::limits::{
@@ -151,7 +151,14 @@ impl Question {
     }
 
     /// Another resolver's answer as the client gets it: under its own id, cut if it is too long.
+    ///
+    /// One that names a private address is passed back without any: a name of the world that
+    /// leads into the owner's network is either somebody's trick (rebinding) or the owner's
+    /// secret, and no workload reaches such an address anyhow.
     pub(crate) fn pass_back(&self, mut packet: Vec<u8>) -> Vec<u8> {
+        if names_private(&packet) {
+            return self.fitting(&self.reply());
+        }
         if packet.len() > self.answer_bytes_max() {
             let mut cut = self.reply();
             cut.metadata.truncation = true;
@@ -215,6 +222,53 @@ impl Question {
             }
         }
     }
+}
+
+/// Whether an answer has an address that is not one of the world.
+fn names_private(packet: &[u8]) -> bool {
+    let Ok(message) = Message::from_vec(packet) else {
+        return false;
+    };
+    let records = message.answers.iter().chain(&message.additionals);
+    records.into_iter().any(|record| match &record.data {
+        RData::A(A(address)) => is_private(*address),
+        RData::AAAA(AAAA(address)) => is_private_v6(*address),
+        _ => false,
+    })
+}
+
+/// This network, private, shared by carriers, loopback, link-local, protocol assignments,
+/// benchmarks, multicast and reserved: what packet filters refuse to workloads.
+fn is_private(address: Ipv4Addr) -> bool {
+    let [first, second, third, _] = address.octets();
+    match first {
+        0 | 10 | 127 | 224.. => true,
+        100 => (64..128).contains(&second),
+        169 => second == 254,
+        172 => (16..32).contains(&second),
+        192 => second == 168 || (second, third) == (0, 0),
+        198 => second == 18 || second == 19,
+        _ => false,
+    }
+}
+
+fn is_private_v6(address: Ipv6Addr) -> bool {
+    let [first, ..] = address.segments();
+    let embedded = address.to_ipv4().or_else(|| nat64(address));
+    // Unique local, link-local and site-local, multicast; unspecified and loopback are embedded.
+    first & 0xfe00 == 0xfc00
+        || first & 0xff80 == 0xfe80
+        || first & 0xff00 == 0xff00
+        || embedded.is_some_and(is_private)
+}
+
+/// The address that a translator between both protocols would send to.
+fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else {
+        return None;
+    };
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// Whether a packet says that it was cut.

@@ -197,3 +197,95 @@ proptest! {
         question.is_answered_by(&packet, 1);
     }
 }
+
+/// What another resolver says to a question of ours, as the client gets it.
+fn passed_back(name: &str, records: Vec<RData>) -> Message {
+    let Verdict::Forward(question) =
+        judge(&ask(name, RecordType::A), Carrier::Udp, "shop", &names(), 7)
+    else {
+        panic!("{name} is not of the world");
+    };
+    let mut said = Message::from_vec(&question.onward(9).unwrap()).unwrap();
+    said.metadata.message_type = MessageType::Response;
+    for data in records {
+        let name = Name::from_ascii(name).unwrap();
+        said.add_answer(Record::from_rdata(name, 60, data));
+    }
+    let packet = said.to_vec().unwrap();
+    assert!(question.is_answered_by(&packet, 9));
+    Message::from_vec(&question.pass_back(packet)).unwrap()
+}
+
+#[test]
+fn a_name_of_the_world_never_leads_to_a_private_address() {
+    let v4 = |text: &str| RData::A(A(text.parse().unwrap()));
+    let v6 = |text: &str| RData::AAAA(AAAA(text.parse().unwrap()));
+    for text in [
+        "0.0.0.0",
+        "10.0.0.1",
+        "100.64.0.1",
+        "127.0.0.1",
+        "169.254.169.254",
+        "172.16.0.1",
+        "172.31.255.1",
+        "192.0.0.1",
+        "192.168.1.1",
+        "198.18.0.1",
+        "224.0.0.251",
+        "255.255.255.255",
+    ] {
+        // Also behind one that is harmless.
+        let said = passed_back("rebind.example.org.", vec![v4("198.51.100.7"), v4(text)]);
+        assert!(said.answers.is_empty(), "{text}");
+        let code = said.metadata.response_code;
+        assert_eq!((said.metadata.id, code), (77, ResponseCode::NoError));
+    }
+    for text in [
+        "::",
+        "::1",
+        "fe80::1",
+        "fec0::1",
+        "fc00::1",
+        "fd12:3456::1",
+        "ff02::fb",
+        "::ffff:192.168.1.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::10.0.0.1",
+    ] {
+        assert!(
+            passed_back("rebind.example.org.", vec![v6(text)])
+                .answers
+                .is_empty(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn addresses_of_the_world_are_passed_back() {
+    let v4 = |text: &str| RData::A(A(text.parse().unwrap()));
+    let public = [
+        "1.1.1.1",
+        "100.63.0.1",
+        "100.128.0.1",
+        "172.15.0.1",
+        "172.32.0.1",
+        "192.0.2.1",
+        "192.167.0.1",
+        "198.17.0.1",
+        "223.255.255.1",
+    ];
+    let records: Vec<RData> = public.iter().map(|text| v4(text)).collect();
+    assert_eq!(
+        addresses(&passed_back("example.org.", records)).len(),
+        public.len()
+    );
+    let six = ["2001:db8::1", "2606:4700::1111", "64:ff9b::1.1.1.1"];
+    let records = six
+        .iter()
+        .map(|text| RData::AAAA(AAAA(text.parse().unwrap())));
+    assert_eq!(
+        passed_back("example.org.", records.collect()).answers.len(),
+        six.len()
+    );
+}
