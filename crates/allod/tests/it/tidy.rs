@@ -44,7 +44,7 @@ const IMPURE: &[&str] = &[
     "static mut",
 ];
 
-fn crates() -> PathBuf {
+pub(crate) fn crates() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -59,7 +59,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Every Rust file under a folder.
-fn sources(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in entries(folder) {
         if entry.is_dir() {
@@ -71,7 +71,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -269,6 +269,77 @@ fn both_lint_files_agree_on_what_they_share() {
     for (key, value) in root {
         assert_eq!(law.get(&key), Some(&value), "{key}");
     }
+}
+
+/// Where names that a tenant made are walked.
+const TENANT_WALKS: &[&str] = &["container/mount.rs", "image/unpack/tree.rs", "walk.rs"];
+
+/// Calls that have the kernel walk a whole path, links and all.
+const PATH_WALKS: &[&str] = &[
+    "File::open",
+    "File::create",
+    "OpenOptions",
+    "DirBuilder",
+    "canonicalize",
+    "exists",
+    "is_dir",
+    "is_file",
+    "set_current_dir",
+    "fs::canonicalize",
+    "fs::copy",
+    "fs::create_dir",
+    "fs::create_dir_all",
+    "fs::hard_link",
+    "fs::metadata",
+    "fs::read",
+    "fs::read_dir",
+    "fs::read_link",
+    "fs::read_to_string",
+    "fs::remove_dir_all",
+    "fs::remove_file",
+    "fs::rename",
+    "fs::set_permissions",
+    "fs::stat",
+    "fs::lstat",
+    "fs::symlink",
+    "fs::symlink_metadata",
+    "fs::write",
+];
+
+/// The first call in a file that walks a whole path; its tests may.
+fn path_walk(text: &str) -> Option<String> {
+    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]");
+    let walks = |line: &&str| PATH_WALKS.iter().any(|call| has_word(code(line), call));
+    lines.into_iter().find(walks).map(str::to_owned)
+}
+
+#[test]
+fn what_tenants_name_is_walked_from_descriptors() {
+    let runtime = crates().join("allod-runtime/src");
+    for name in TENANT_WALKS {
+        if let Some(line) = path_walk(&read(&runtime.join(name))) {
+            panic!("{name} walks a path: {line}\nopen it below a descriptor, with openat2");
+        }
+    }
+    for file in sources(&runtime) {
+        for line in read(&file).lines() {
+            let goes = code(line).contains("set_current_dir(");
+            assert!(
+                !goes || line.contains("set_current_dir(\""),
+                "{}: {line}\nopen the directory inside its root, and fchdir",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_walked_path_is_seen() {
+    assert!(path_walk("let a = std::fs::read(path)?;").is_some());
+    assert!(path_walk("if path.exists() {").is_some());
+    assert!(path_walk("let file = File::open(&path);").is_some());
+    assert!(path_walk("fn f() -> std::fs::File {\n// File::open\n").is_none());
+    assert!(path_walk("#[cfg(test)]\nstd::fs::read(path);").is_none());
 }
 
 #[test]
