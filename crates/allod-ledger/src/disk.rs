@@ -7,6 +7,7 @@
 
 mod memory;
 mod real;
+mod reserve;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -14,6 +15,7 @@ use std::io;
 
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
+pub(crate) use reserve::{Reserved, is_full};
 
 /// One folder of files.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -52,6 +54,14 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// # Errors
     /// Where the system does not say.
     fn free_bytes(&self) -> io::Result<u64>;
+
+    /// How many files can still be made.
+    ///
+    /// # Errors
+    /// Where the system does not say.
+    fn free_files(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// One file.

@@ -66,6 +66,8 @@ pub const WAL_FIRST_SEGMENT: u64 = 1;
 pub const QUARANTINE_MARGIN_MS: u64 = 30_000;
 /// Disk space kept for the moment when there is none.
 pub const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+/// Below how many files that can still be made a node only reads: a checkpoint needs two.
+pub const FILES_LOW: u64 = 16;
 /// How often free disk space is asked for, in milliseconds.
 pub const SPACE_CHECK_EVERY_MS: u64 = 1_000;
 /// The soonest that the law's own next step makes a block, in milliseconds.

@@ -25,12 +25,11 @@ use bytes::Bytes;
 use crate::bft::{
     Action, Alarm, Core, Equivocation, Event, Message, Peer, Record, Signer, Timing, encode_frame,
 };
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, Reserved};
 use crate::law::{ApplyError, Law};
 use crate::limits::{
-    BLOCK_BYTES_WANTED, CHECKPOINT_BLOCKS, CHECKPOINT_LOG_BYTES, QUARANTINE_MARGIN_MS,
-    RESERVE_BYTES, RETENTION_MS, SPACE_CHECK_EVERY_MS, SPACE_LOW_BYTES, WAKE_MS_MIN,
-    WAL_PREPARED_BYTES,
+    BLOCK_BYTES_WANTED, CHECKPOINT_BLOCKS, CHECKPOINT_LOG_BYTES, FILES_LOW, QUARANTINE_MARGIN_MS,
+    RETENTION_MS, SPACE_CHECK_EVERY_MS, SPACE_LOW_BYTES, WAKE_MS_MIN, WAL_PREPARED_BYTES,
 };
 use crate::mempool::{Admitted, Mempool, Refusal};
 use crate::sign_state::{SignState, SignStateError};
@@ -186,7 +185,7 @@ pub struct Replica<S> {
     mempool: Mempool,
     wal: Wal,
     store: Store,
-    disk: Arc<dyn Disk>,
+    disk: Reserved,
     sign_state: SignState,
     settings: Settings,
     blocks_since_checkpoint: u64,
@@ -194,7 +193,6 @@ pub struct Replica<S> {
     queue: VecDeque<Action>,
     is_read_only: bool,
     space_checked_ms: Option<u64>,
-    reserve: Option<Box<dyn DiskFile>>,
     _lock: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -339,16 +337,10 @@ impl<S: Signer> Replica<S> {
     /// Appends to the log; `Some` means that the disk is full and the same must be done later.
     fn append(&mut self, records: &[Record]) -> Result<Option<()>, ReplicaError> {
         let frame = encode_frame(records);
-        let full = match self.wal.append(&frame) {
-            Ok(()) => return Ok(None),
-            Err(error) if error.is_full() => error,
-            Err(error) => return Err(error.into()),
-        };
-        self.release_reserve()?;
         match self.wal.append(&frame) {
             Ok(()) => Ok(None),
             Err(error) if error.is_full() => {
-                tracing::error!(error = %full, "the disk is full; this node only reads now");
+                tracing::error!(%error, "the disk is full; this node only reads now");
                 self.is_read_only = true;
                 Ok(Some(()))
             }
@@ -481,21 +473,28 @@ impl<S: Signer> Replica<S> {
         }
         self.sign_state.quarantined_since_ms = None;
         self.sign_state.floor = self.sign_state.floor.max(header.height.saturating_add(1));
-        self.sign_state.save(&*self.disk)?;
+        self.sign_state.save(&self.disk)?;
         tracing::info!(height = header.height, "this node's key votes again");
         Ok(true)
     }
 
     /// Puts the store on disk and begins a new log segment: what lies before it is needed no more.
+    /// Each step may be the last: where it took the reserve, the rest is left for when there is room.
     fn checkpoint(&mut self) -> Result<(), ReplicaError> {
         let tip = self.law.state().tip();
         self.store
             .prune(tip.time_ms.saturating_sub(self.settings.retention_ms))?;
         self.store.flush()?;
+        if self.disk.is_used() {
+            return Ok(());
+        }
         self.wal.rotate(self.sign_state.segment)?;
+        if self.disk.is_used() {
+            return Ok(());
+        }
         self.sign_state.floor = self.sign_state.floor.max(tip.height.saturating_add(1));
         self.sign_state.segment = self.wal.segment();
-        self.sign_state.save(&*self.disk)?;
+        self.sign_state.save(&self.disk)?;
         self.wal.forget(self.sign_state.segment)?;
         self.blocks_since_checkpoint = 0;
         Ok(())
@@ -503,6 +502,10 @@ impl<S: Signer> Replica<S> {
 
     /// Goes read-only while the disk is nearly full, and comes back by itself.
     fn watch_space(&mut self, clock: Clock, output: &mut Output) -> Result<(), ReplicaError> {
+        if !self.is_read_only && self.disk.is_used() {
+            tracing::error!("the disk is full; this node only reads now");
+            self.is_read_only = true;
+        }
         let is_due = self
             .space_checked_ms
             .is_none_or(|at_ms| clock.steady_ms >= at_ms.saturating_add(SPACE_CHECK_EVERY_MS));
@@ -514,21 +517,24 @@ impl<S: Signer> Replica<S> {
             what: "asking for free disk space",
             source,
         };
-        let free = self.disk.free_bytes().map_err(io)?;
-        let low = self.settings.space_low_bytes;
-        if !self.is_read_only && free >= low {
+        let room = Room::on(&self.disk).map_err(io)?;
+        let low_bytes = self.settings.space_low_bytes;
+        let is_low = room.is_below(low_bytes, 1);
+        if !self.is_read_only && !is_low {
             self.wal.mark()?;
         }
-        if !self.is_read_only && free < low {
+        if !self.is_read_only && is_low {
             tracing::error!(
-                free_bytes = free,
+                free_bytes = room.bytes,
+                free_files = room.files,
                 "the disk is nearly full; this node only reads now"
             );
             self.is_read_only = true;
         }
-        if self.is_read_only && free >= low.saturating_mul(2) {
+        if self.is_read_only && !room.is_below(low_bytes, 2) {
             tracing::info!(
-                free_bytes = free,
+                free_bytes = room.bytes,
+                free_files = room.files,
                 "there is disk space again; this node goes on"
             );
             self.is_read_only = false;
@@ -538,34 +544,34 @@ impl<S: Signer> Replica<S> {
         Ok(())
     }
 
-    fn release_reserve(&mut self) -> Result<(), ReplicaError> {
-        let io = |source| ReplicaError::Io {
-            what: "releasing the reserved disk space",
-            source,
-        };
-        match self.reserve.take() {
-            Some(file) => file.set_len(0).map_err(io),
-            None => Ok(()),
-        }
-    }
-
     fn take_reserve(&mut self) -> Result<(), ReplicaError> {
-        if self.settings.space_low_bytes == 0 || self.reserve.is_some() {
-            return Ok(());
-        }
-        let io = |source| ReplicaError::Io {
+        self.disk.take().map_err(|source| ReplicaError::Io {
             what: "reserving disk space",
             source,
-        };
-        let file = self.disk.open("reserve").map_err(io)?;
-        let zeros = vec![0; 1 << 16];
-        let mut len = file.len().map_err(io)?;
-        while len < RESERVE_BYTES {
-            file.write_at(len, &zeros).map_err(io)?;
-            len = file.len().map_err(io)?;
-        }
-        self.reserve = Some(file);
-        Ok(())
+        })
+    }
+}
+
+/// What can still be put on a disk.
+#[derive(Clone, Copy)]
+struct Room {
+    bytes: u64,
+    files: u64,
+}
+
+impl Room {
+    fn on(disk: &dyn Disk) -> std::io::Result<Self> {
+        Ok(Self {
+            bytes: disk.free_bytes()?,
+            files: disk.free_files()?,
+        })
+    }
+
+    /// Whether there is less than so many times what is little.
+    fn is_below(self, low_bytes: u64, times: u64) -> bool {
+        // A replica that keeps no bytes free keeps no files free either.
+        let low_files = if low_bytes == 0 { 0 } else { FILES_LOW };
+        self.bytes < low_bytes.saturating_mul(times) || self.files < low_files.saturating_mul(times)
     }
 }
 

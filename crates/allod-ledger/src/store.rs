@@ -28,13 +28,15 @@ use redb::{
 };
 
 use crate::bft::DecidedBlock;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::limits::{STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
 use backend::Backend;
 
 pub use snapshot::{Manifest, SnapshotError};
 
 const FILE: &str = "store.redb";
+/// With what redb's files begin.
+const REDB_MARK: &[u8] = b"redb";
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const CERTIFICATES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("certificates");
@@ -53,6 +55,17 @@ pub enum StoreError {
     /// redb or the file system refused.
     #[error("{what} the store: {source}")]
     Database {
+        /// What was attempted.
+        what: &'static str,
+        /// What redb said.
+        source: Box<redb::Error>,
+    },
+    /// The file is not what redb wrote.
+    #[error(
+        "{what} the store: its file is damaged ({source}); check the drive, then remove this node's data \
+         folder and let it catch up from its peers"
+    )]
+    DamagedFile {
         /// What was attempted.
         what: &'static str,
         /// What redb said.
@@ -111,10 +124,24 @@ trait During<T> {
 
 impl<T, E: Into<redb::Error>> During<T> for Result<T, E> {
     fn during(self, what: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError::Database {
-            what,
-            source: Box::new(source.into()),
+        self.map_err(|source| {
+            let source = Box::new(source.into());
+            if is_damage(&source) {
+                StoreError::DamagedFile { what, source }
+            } else {
+                StoreError::Database { what, source }
+            }
         })
+    }
+}
+
+/// Whether redb found in its file what it never writes, or found it cut.
+fn is_damage(error: &redb::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    match error {
+        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
+        redb::Error::Io(error) => matches!(error.kind(), InvalidData | UnexpectedEof),
+        _ => false,
     }
 }
 
@@ -199,6 +226,16 @@ impl Store {
             None => store.found(genesis)?,
         }
         Ok(store)
+    }
+
+    /// Removes the file of a store that the machine stopped making: redb writes its mark once the rest
+    /// is on disk. Only for a folder where nothing can have been decided yet.
+    pub(crate) fn forget_unmade(disk: &dyn Disk) -> Result<(), StoreError> {
+        let read = || match disk::read_whole(disk, FILE)? {
+            Some(bytes) if !bytes.starts_with(REDB_MARK) => disk.remove(FILE),
+            _ => Ok(()),
+        };
+        read().map_err(redb::Error::Io).during("opening")
     }
 
     fn check_network(&self, genesis: &[u8]) -> Result<(), StoreError> {
@@ -383,7 +420,16 @@ impl Store {
         let block = blocks.get(height).during("reading")?;
         let certificate = certificates.get(height).during("reading")?;
         let (Some(block), Some(certificate)) = (block, certificate) else {
-            return Ok(None);
+            let ends = (blocks.first(), blocks.last());
+            let (first, last) = (ends.0.during("reading")?, ends.1.during("reading")?);
+            let is_between = first.is_some_and(|first| first.0.value() <= height)
+                && last.is_some_and(|last| height <= last.0.value());
+            // Blocks are let go from the oldest on: none is missing between two.
+            let what = "block";
+            return match is_between {
+                true => Err(StoreError::Damaged { what, height }),
+                false => Ok(None),
+            };
         };
         let block = open_at(BLOCKS, height, block.value(), "block")?.to_vec();
         let certificate = open_at(CERTIFICATES, height, certificate.value(), "certificate")?;

@@ -13,14 +13,16 @@
 //! and the rest is cut off: nobody was told of it. Where a later good frame does claim so, synced
 //! bytes have changed on the disk. That is damage, not a crash, and the log is refused by name.
 //! Damage to the very last frame cannot be told from a crash; so a while after a sync an empty frame
-//! is written ([`Wal::mark`]), which says that everything before it had been synced.
+//! is written ([`Wal::mark`]), which says that everything before it had been synced. It lies on a page
+//! of its own, where nothing that harms the last frame's page takes it along, and the next frames are
+//! written over it.
 
 use std::io;
 use std::sync::Arc;
 
 use allod_state::{NetworkId, codec};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 use crate::limits::WAL_SEGMENT_BYTES_MAX;
 
 const MAGIC: &[u8; 8] = b"ALLODWAL";
@@ -29,6 +31,8 @@ const HEADER: usize = 96;
 const FRAME_MARK: [u8; 4] = *b"frm1";
 const FRAME_HEADER: usize = 32;
 const ALIGN: usize = 16;
+/// What a drive loses at once.
+const PAGE: u64 = 4_096;
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +70,7 @@ impl WalError {
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
     }
 }
 
@@ -129,18 +133,18 @@ impl Wal {
         };
         for segment in earlier {
             let (_, read) = read_segment(&*disk, network, *segment)?;
-            recovered.take(read);
+            recovered.take(read.ok_or(damaged_from_the_start(*segment))?);
         }
-        let (file, read) = match read_segment(&*disk, network, *last) {
-            // The machine stopped while this segment was being made: nothing is in it yet.
-            Err(WalError::Foreign { .. }) if *last > first => {
+        let (file, read) = match read_segment(&*disk, network, *last)? {
+            (file, Some(read)) => (file, read),
+            (_, None) if *last > first => {
                 let wal = Self::create(disk, network, *last, prepared_bytes)?;
                 return Ok((wal, recovered));
             }
-            other => other?,
+            (_, None) => return Err(damaged_from_the_start(*last)),
         };
         let end = read.end;
-        recovered.take(read);
+        let dirty_end = read.dirty_end;
         let mut wal = Self {
             disk,
             network,
@@ -152,7 +156,13 @@ impl Wal {
             claimed: 0,
             prepared_bytes,
         };
-        wal.clear_after_end()?;
+        recovered.take(read);
+        wal.clear_after_end(dirty_end)?;
+        match wal.mark() {
+            // A log that cannot be vouched for yet is no worse than one that was just written.
+            Err(error) if error.is_full() => {}
+            other => other?,
+        }
         Ok((wal, recovered))
     }
 
@@ -170,7 +180,11 @@ impl Wal {
         let file = disk.open(&name_of(segment)).map_err(io)?;
         let zeros = vec![0; 1 << 16];
         while file.len().map_err(io)? < prepared_bytes {
-            file.write_at(file.len().map_err(io)?, &zeros).map_err(io)?;
+            match file.write_at(file.len().map_err(io)?, &zeros) {
+                // Preparing only saves time.
+                Err(error) if disk::is_full(&error) => break,
+                other => other.map_err(io)?,
+            }
         }
         let end = to_u64(HEADER);
         let key = key_of(&network, segment);
@@ -202,13 +216,19 @@ impl Wal {
         self.file.sync().map_err(self.io("syncing"))
     }
 
-    /// Zeros everything behind the last good frame, so that nothing there can ever be read again.
-    fn clear_after_end(&mut self) -> Result<(), WalError> {
-        let len = self.file.len().map_err(self.io("measuring"))?;
-        self.file.set_len(self.end).map_err(self.io("cutting"))?;
-        self.file
-            .set_len(len.max(self.end))
-            .map_err(self.io("growing"))?;
+    /// Zeros everything behind the last good frame, so that nothing there can ever be read again. The
+    /// file keeps its length all the while, and the room that was prepared.
+    fn clear_after_end(&mut self, dirty_end: u64) -> Result<(), WalError> {
+        let zeros = [0; 1 << 16];
+        let mut at = self.end;
+        while at < dirty_end {
+            let left = usize::try_from(dirty_end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let piece = zeros.get(..left).unwrap_or(&zeros);
+            self.file
+                .write_at(at, piece)
+                .map_err(self.io("clearing the end of"))?;
+            at = at.saturating_add(to_u64(piece.len()));
+        }
         self.file.sync().map_err(self.io("syncing"))
     }
 
@@ -243,10 +263,15 @@ impl Wal {
     /// Where the file system refuses.
     pub fn mark(&mut self) -> Result<(), WalError> {
         if self.claimed == self.synced || self.synced != self.end {
-            Ok(())
-        } else {
-            self.append(&[])
+            return Ok(());
         }
+        let at = self.end.next_multiple_of(PAGE);
+        let frame = encode_frame(&self.key, at, self.synced, &[]);
+        self.file
+            .write_at(at, &frame)
+            .map_err(self.io("marking the end of"))?;
+        self.claimed = self.synced;
+        Ok(())
     }
 
     /// Puts every frame on the disk.
@@ -310,6 +335,32 @@ impl Wal {
     }
 }
 
+/// Removes what the machine left that stopped while it was making its first segment. Only for a
+/// folder where nothing can have been signed yet.
+///
+/// # Errors
+/// Where a segment is damaged, foreign, or the file system refuses.
+pub(crate) fn forget_unmade(disk: &dyn Disk, network: NetworkId) -> Result<(), WalError> {
+    let io = |source| WalError::Io {
+        what: "listing",
+        segment: 0,
+        source,
+    };
+    for name in disk.list().map_err(io)? {
+        let Some(segment) = segment_of(&name) else {
+            continue;
+        };
+        if let (_, None) = read_segment(disk, network, segment)? {
+            disk.remove(&name).map_err(io)?;
+        }
+    }
+    Ok(())
+}
+
+fn damaged_from_the_start(segment: u64) -> WalError {
+    WalError::Damaged { segment, offset: 0 }
+}
+
 impl Recovered {
     fn take(&mut self, read: SegmentRead) {
         self.frames.extend(read.frames);
@@ -319,13 +370,16 @@ impl Recovered {
 struct SegmentRead {
     frames: Vec<Vec<u8>>,
     end: u64,
+    /// Behind it there are only zeros.
+    dirty_end: u64,
 }
 
+/// Reads a segment; nothing where the machine stopped while it was being made.
 fn read_segment(
     disk: &dyn Disk,
     network: NetworkId,
     segment: u64,
-) -> Result<(Box<dyn DiskFile>, SegmentRead), WalError> {
+) -> Result<(Box<dyn DiskFile>, Option<SegmentRead>), WalError> {
     let io = |what| {
         move |source| WalError::Io {
             what,
@@ -340,8 +394,15 @@ fn read_segment(
         .min(WAL_SEGMENT_BYTES_MAX);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read_at(0, &mut bytes).map_err(io("reading"))?;
-    check_header(&bytes, network, segment)?;
     let key = key_of(&network, segment);
+    if !has_header(&bytes, network, segment)? {
+        // Frames are written only once the header is on disk.
+        return if frames_from(&key, &bytes, 0).next().is_some() {
+            Err(damaged_from_the_start(segment))
+        } else {
+            Ok((file, None))
+        };
+    }
     let mut frames = Vec::new();
     let mut at = HEADER;
     while let Some(frame) = decode_frame(&key, &bytes, at) {
@@ -356,37 +417,43 @@ fn read_segment(
             offset: to_u64(at),
         });
     }
-    Ok((
-        file,
-        SegmentRead {
-            frames,
-            end: to_u64(at),
-        },
-    ))
+    let dirty = bytes.iter().rposition(|byte| *byte != 0);
+    let read = SegmentRead {
+        frames,
+        end: to_u64(at),
+        dirty_end: dirty.map_or(0, |last| to_u64(last).saturating_add(1)),
+    };
+    Ok((file, Some(read)))
 }
 
-fn check_header(bytes: &[u8], network: NetworkId, segment: u64) -> Result<(), WalError> {
-    let foreign = || WalError::Foreign { segment };
-    let (fields, rest) = bytes.split_at_checked(52).ok_or_else(foreign)?;
+/// Whether the segment's own header is there, whole: not where it is torn, and not where the file
+/// still has the header of its use before.
+fn has_header(bytes: &[u8], network: NetworkId, segment: u64) -> Result<bool, WalError> {
+    let Some((fields, rest)) = bytes.split_at_checked(52) else {
+        return Ok(false);
+    };
     let sum = codec::hash_parts("allod wal header v1", &[fields]);
-    let is_whole = rest.starts_with(&sum);
-    let is_ours = fields.starts_with(MAGIC)
-        && fields.get(8..12) == Some(&VERSION.to_le_bytes()[..])
-        && fields.get(12..20) == Some(&segment.to_le_bytes()[..])
+    if !(rest.starts_with(&sum) && fields.starts_with(MAGIC)) {
+        return Ok(false);
+    }
+    let is_ours = fields.get(8..12) == Some(&VERSION.to_le_bytes()[..])
         && fields.get(20..52) == Some(&network.as_bytes()[..]);
-    if is_whole && is_ours {
-        Ok(())
+    if is_ours {
+        Ok(fields.get(12..20) == Some(&segment.to_le_bytes()[..]))
     } else {
-        Err(foreign())
+        Err(WalError::Foreign { segment })
     }
 }
 
 /// Whether a good frame behind `bad` says that `bad` had been synced.
 fn claims_synced(key: &[u8; 32], bytes: &[u8], bad: usize) -> bool {
-    let offsets = (bad..bytes.len()).step_by(ALIGN).skip(1);
-    offsets
-        .filter_map(|at| decode_frame(key, bytes, at))
-        .any(|frame| frame.synced > to_u64(bad))
+    frames_from(key, bytes, bad.saturating_add(ALIGN)).any(|frame| frame.synced > to_u64(bad))
+}
+
+/// Every good frame at or behind an offset, whether or not anything leads to it.
+fn frames_from(key: &[u8; 32], bytes: &[u8], from: usize) -> impl Iterator<Item = Frame> {
+    let offsets = (from..bytes.len()).step_by(ALIGN);
+    offsets.filter_map(|at| decode_frame(key, bytes, at))
 }
 
 struct Frame {

@@ -99,6 +99,16 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(&self.folder)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn free_files(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.folder)?;
+        // File systems that make inodes as they need them say that they have none at all.
+        Ok(if stat.f_files == 0 {
+            u64::MAX
+        } else {
+            stat.f_favail
+        })
+    }
 }
 
 #[derive(Debug)]

@@ -56,6 +56,40 @@ fn the_disk_in_memory_keeps_the_contract() {
 }
 
 #[test]
+fn a_disk_with_a_reserve_keeps_the_contract() {
+    contract(&Reserved::new(
+        std::sync::Arc::new(MemoryDisk::default()),
+        0,
+    ));
+}
+
+#[test]
+fn a_full_disk_is_written_to_once_more_from_the_reserve() {
+    let disk = MemoryDisk::default();
+    let reserved = Reserved::new(std::sync::Arc::new(disk.clone()), 1 << 20);
+    reserved.take().unwrap();
+    let file = reserved.open("a").unwrap();
+    disk.set_capacity(disk.file_len("reserve"));
+    file.write_at(0, &[1; 1 << 19]).unwrap();
+    assert!(reserved.is_used());
+    let refused = file.write_at(1 << 19, &[1; 1 << 20]).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+    disk.set_capacity(u64::MAX);
+    reserved.take().unwrap();
+    assert!(!reserved.is_used());
+    assert_eq!(disk.file_len("reserve"), 1 << 20);
+}
+
+#[test]
+fn a_reserve_without_room_is_not_taken() {
+    let disk = MemoryDisk::default();
+    let reserved = Reserved::new(std::sync::Arc::new(disk.clone()), 1 << 20);
+    disk.set_capacity(1 << 19);
+    reserved.take().unwrap();
+    assert_eq!(disk.list().unwrap(), Vec::<String>::new());
+}
+
+#[test]
 fn the_folder_and_its_files_are_for_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -15,17 +15,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use allod_state::transaction::Verified;
-use allod_state::{BlockId, Transaction, TransactionId};
+use allod_state::{BlockId, NetworkId, Transaction, TransactionId};
 
-use super::{Clock, Replica, ReplicaError, Settings};
+use super::{Clock, Replica, ReplicaError, Room, Settings};
 use crate::bft::{Config, Core, Record, SignGuard, Signer, Start, decode_frame};
-use crate::disk::Disk;
+use crate::disk::{Disk, Reserved};
 use crate::law::{Known, Law};
-use crate::limits::{PROPOSED_BYTES_MAX, PROPOSED_BYTES_MIN, WAL_FIRST_SEGMENT};
+use crate::limits::{PROPOSED_BYTES_MAX, PROPOSED_BYTES_MIN, RESERVE_BYTES, WAL_FIRST_SEGMENT};
 use crate::mempool::Mempool;
 use crate::sign_state::{Found, SignState};
 use crate::store::Store;
-use crate::wal::Wal;
+use crate::wal::{self, Recovered, Wal};
 
 /// Knows no transaction: every signature is checked.
 struct Nothing;
@@ -47,21 +47,16 @@ impl<S: Signer> Replica<S> {
         settings: Settings,
         clock: Clock,
     ) -> Result<Self, ReplicaError> {
-        let lock = claim(&*disk)?;
+        let disk = reserved(disk, &settings);
+        let lock = claim(&disk)?;
         let (network, key) = (settings.genesis.network(), signer.public_key());
-        let found = SignState::load(&*disk, network, key)?;
-        let store = Store::open(&*disk, &settings.genesis)?;
+        let found = SignState::load(&disk, network, key)?;
+        if found == Found::Missing {
+            forget_unfinished_founding(&disk, network)?;
+        }
+        let store = Store::open(&disk, &settings.genesis)?;
         let (state, _) = store.load()?;
-        let first = match &found {
-            Found::Whole(state) => state.segment,
-            Found::Missing | Found::Damaged => oldest_segment(&*disk)?,
-        };
-        let (wal, recovered) = Wal::open(
-            Arc::clone(&disk),
-            network,
-            first,
-            settings.wal_prepared_bytes,
-        )?;
+        let (wal, recovered) = open_log(&disk, network, &found, settings.wal_prepared_bytes)?;
         let mut records = Vec::new();
         for frame in &recovered.frames {
             records.extend(decode_frame(frame)?);
@@ -80,7 +75,7 @@ impl<S: Signer> Replica<S> {
             _ => {
                 let floor = tip.height.saturating_add(1);
                 let state = SignState::new(network, key, floor, wal.segment());
-                begin_anew(&*disk, state, must_wait.then_some(clock.wall_ms))?
+                begin_anew(&disk, state, must_wait.then_some(clock.wall_ms))?
             }
         };
         let start = Start {
@@ -113,7 +108,6 @@ impl<S: Signer> Replica<S> {
             queue: VecDeque::new(),
             is_read_only: false,
             space_checked_ms: None,
-            reserve: None,
             _lock: lock,
         };
         replica.take_reserve_if_room()?;
@@ -125,12 +119,47 @@ impl<S: Signer> Replica<S> {
             what: "asking for free disk space",
             source,
         };
-        let free = self.disk.free_bytes().map_err(io)?;
-        if free >= self.settings.space_low_bytes.saturating_mul(2) {
-            self.take_reserve()?;
+        let room = Room::on(&self.disk).map_err(io)?;
+        if room.is_below(self.settings.space_low_bytes, 2) {
+            return Ok(());
         }
-        Ok(())
+        self.take_reserve()
     }
+}
+
+/// The disk with a reserve, for a replica that keeps space free.
+fn reserved(disk: Arc<dyn Disk>, settings: &Settings) -> Reserved {
+    let bytes = match settings.space_low_bytes {
+        0 => 0,
+        _ => RESERVE_BYTES,
+    };
+    Reserved::new(disk, bytes)
+}
+
+/// Opens the log from the segment on that the sign-state needs.
+fn open_log(
+    disk: &Reserved,
+    network: NetworkId,
+    found: &Found,
+    prepared_bytes: u64,
+) -> Result<(Wal, Recovered), ReplicaError> {
+    let first = match found {
+        Found::Whole(state) => state.segment,
+        Found::Missing | Found::Damaged => oldest_segment(disk)?,
+    };
+    let disk = Arc::new(disk.clone());
+    Ok(Wal::open(disk, network, first, prepared_bytes)?)
+}
+
+/// A machine can stop while its first start is making the files. The sign-state comes last: without
+/// it nothing was signed here, and a file without even its beginning holds nothing.
+fn forget_unfinished_founding(disk: &dyn Disk, network: NetworkId) -> Result<(), ReplicaError> {
+    wal::forget_unmade(disk, network)?;
+    // The store was whole before the log was begun.
+    if segments(disk)?.is_empty() {
+        Store::forget_unmade(disk)?;
+    }
+    Ok(())
 }
 
 /// Claims the folder for this process.
@@ -191,11 +220,16 @@ fn redo(law: &mut Law, store: &Store, records: &[Record]) -> Result<usize, Repli
 
 /// Where the sign-state does not say where the log begins: the oldest segment there is.
 fn oldest_segment(disk: &dyn Disk) -> Result<u64, ReplicaError> {
+    let first = segments(disk)?.into_iter().min();
+    Ok(first.unwrap_or(WAL_FIRST_SEGMENT))
+}
+
+fn segments(disk: &dyn Disk) -> Result<Vec<u64>, ReplicaError> {
     let io = |source| ReplicaError::Io {
         what: "listing the data folder",
         source,
     };
     let names = disk.list().map_err(io)?;
-    let segments = names.iter().filter_map(|name| crate::wal::segment_of(name));
-    Ok(segments.min().unwrap_or(WAL_FIRST_SEGMENT))
+    let segments = names.iter().filter_map(|name| wal::segment_of(name));
+    Ok(segments.collect())
 }

@@ -360,6 +360,62 @@ fn a_nearly_full_disk_only_reads_and_comes_back() {
     assert_eq!(output.commits.len(), 1);
 }
 
+#[test]
+fn a_disk_that_is_full_all_at_once_finishes_what_is_under_way_and_comes_back() {
+    let disk = MemoryDisk::default();
+    let mut low = settings(genesis(1, 0));
+    low.space_low_bytes = 1_000_000;
+    // The log has its room already: it is the store that finds none, at its checkpoint.
+    low.wal_prepared_bytes = 1 << 20;
+    let mut replica = Replica::open(Arc::new(disk.clone()), validator(0), low, CLOCK).unwrap();
+    assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
+    disk.set_capacity((1u64 << 40) - disk_free_of(&disk));
+    let mut nonce = 1;
+    while !replica.is_read_only() {
+        let output = offer(&mut replica, 3, nonce);
+        let is_taken = output.offers == [Ok(Admitted::New)];
+        assert_eq!(output.commits.len(), usize::from(is_taken));
+        nonce += u64::from(is_taken);
+        assert!(nonce < 1_000, "a full disk was not noticed");
+    }
+    assert!(nonce > CHECKPOINT_BLOCKS / 2, "only {nonce} blocks");
+    disk.set_capacity(u64::MAX);
+    assert_eq!(offer(&mut replica, 2_000, nonce).commits.len(), 1);
+    drop(replica);
+    disk.crash(|_| 0);
+    let replica = open(&disk, 1).unwrap();
+    assert_eq!(replica.state().tip().height, nonce + 1);
+}
+
+#[test]
+fn a_crash_while_founding_leaves_what_can_be_founded_again() {
+    for changes in 0..40 {
+        for seed in 0..3 {
+            let disk = MemoryDisk::default();
+            disk.die_after(changes);
+            let prepared = || {
+                let mut prepared = settings(genesis(1, 0));
+                prepared.wal_prepared_bytes = 1 << 17;
+                prepared
+            };
+            let first = Arc::new(disk.clone());
+            drop(Replica::open(first, validator(0), prepared(), CLOCK));
+            let mut state: u64 = seed;
+            disk.crash(|below| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) % below
+            });
+            let second = Arc::new(disk.clone());
+            let opened = Replica::open(second, validator(0), prepared(), CLOCK);
+            let mut replica = opened
+                .unwrap_or_else(|error| panic!("seed {seed} after {changes} changes: {error}"));
+            assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
+        }
+    }
+}
+
 fn disk_free_of(disk: &MemoryDisk) -> u64 {
     disk.set_capacity(1 << 40);
     disk.free_bytes().unwrap()

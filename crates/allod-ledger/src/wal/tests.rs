@@ -116,6 +116,58 @@ fn reused_files_show_nothing_of_their_earlier_use() {
 }
 
 #[test]
+fn a_flip_in_the_header_of_a_segment_that_holds_frames_is_named_and_refused() {
+    let disk = MemoryDisk::default();
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    wal.append(b"earlier").unwrap();
+    wal.sync().unwrap();
+    wal.rotate(0).unwrap();
+    wal.append(b"acknowledged").unwrap();
+    wal.sync().unwrap();
+    for segment in [0, 1] {
+        for at in 0..84 {
+            disk.flip(&name_of(segment), at, 1);
+            let refused = open(&disk, 0);
+            let is_named = matches!(
+                refused,
+                Err(WalError::Damaged { segment: named, offset: 0 }) if named == segment
+            );
+            assert!(is_named, "segment {segment}, byte {at}: {refused:?}");
+            disk.flip(&name_of(segment), at, 1);
+        }
+    }
+    assert_eq!(open(&disk, 0).unwrap().1.frames.len(), 2);
+}
+
+#[test]
+fn a_segment_that_was_emptied_is_refused_where_it_must_be_there() {
+    let disk = MemoryDisk::default();
+    drop(open(&disk, 0).unwrap());
+    disk.open(&name_of(0)).unwrap().set_len(0).unwrap();
+    assert!(matches!(open(&disk, 0), Err(WalError::Damaged { .. })));
+    forget_unmade(&disk, NETWORK).unwrap();
+    assert!(open(&disk, 0).unwrap().1.is_missing);
+}
+
+#[test]
+fn frames_are_written_over_a_mark() {
+    let disk = MemoryDisk::default();
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    let mut written = Vec::new();
+    for round in 0u8..60 {
+        let payload = vec![round; 150 + usize::from(round)];
+        wal.append(&payload).unwrap();
+        wal.sync().unwrap();
+        wal.mark().unwrap();
+        written.push(payload);
+        assert_eq!(open(&disk.fork(), 0).unwrap().1.frames.len(), written.len());
+        let crashed = disk.fork();
+        crashed.crash(draws(u64::from(round)));
+        assert_eq!(open(&crashed, 0).unwrap().1.frames, written);
+    }
+}
+
+#[test]
 fn a_removed_log_is_noticed() {
     let disk = MemoryDisk::default();
     let (mut wal, _) = open(&disk, 0).unwrap();
@@ -213,6 +265,10 @@ fn a_mark_vouches_for_the_last_frame() {
     assert_eq!(wal.bytes(), marked, "marked twice");
     assert_eq!(open(&disk, 0).unwrap().1.frames, [b"last".to_vec()]);
     disk.flip(&name_of(0), at, 1);
+    assert!(matches!(open(&disk, 0), Err(WalError::Damaged { .. })));
+    // Nothing that takes the whole page takes the mark along.
+    let file = disk.open(&name_of(0)).unwrap();
+    file.write_at(0, &[0; 4_096]).unwrap();
     assert!(matches!(open(&disk, 0), Err(WalError::Damaged { .. })));
     // Without the mark the same damage passes for a crash.
     unmarked.flip(&name_of(0), at, 1);
