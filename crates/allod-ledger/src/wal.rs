@@ -3,7 +3,8 @@
 //! # The format
 //! The log is a row of segment files. A segment is a header and frames. A frame is a mark, its
 //! payload's length, the offset known to be synced when it was written, a checksum, the payload,
-//! and zeros up to a multiple of 16. The checksum is BLAKE3 keyed by network and segment over the
+//! and zeros up to a multiple of 16. The header says how long the file was when it was made: a file
+//! only grows, so one that is shorter was cut. The checksum is BLAKE3 keyed by network and segment over the
 //! frame's offset and everything in it: a frame left over from another place or another use of the
 //! file never passes.
 //!
@@ -31,6 +32,8 @@ const HEADER: usize = 96;
 const FRAME_MARK: [u8; 4] = *b"frm1";
 const FRAME_HEADER: usize = 32;
 const ALIGN: usize = 16;
+/// Where the header says how long the file was; zero in segments that do not say it.
+const LENGTH_AT: usize = 84;
 /// What a drive loses at once.
 const PAGE: u64 = 4_096;
 
@@ -211,6 +214,8 @@ impl Wal {
         header.extend_from_slice(self.network.as_bytes());
         let sum = codec::hash_parts("allod wal header v1", &[&header]);
         header.extend_from_slice(&sum);
+        let len = self.file.len().map_err(self.io("measuring"))?;
+        header.extend_from_slice(&len.max(to_u64(HEADER)).to_le_bytes());
         header.resize(HEADER, 0);
         self.file.write_at(0, &header).map_err(self.io("writing"))?;
         self.file.sync().map_err(self.io("syncing"))
@@ -395,10 +400,12 @@ fn read_segment(
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read_at(0, &mut bytes).map_err(io("reading"))?;
     let key = key_of(&network, segment);
-    if !has_header(&bytes, network, segment)? {
-        // Frames are written only once the header is on disk.
+    let has_header = has_header(&bytes, network, segment)?;
+    if !has_header || len < length_when_made(&bytes) {
+        // Frames are written only once the header and the whole length are on disk.
         return if frames_from(&key, &bytes, 0).next().is_some() {
-            Err(damaged_from_the_start(segment))
+            let offset = if has_header { len } else { 0 };
+            Err(WalError::Damaged { segment, offset })
         } else {
             Ok((file, None))
         };
@@ -424,6 +431,11 @@ fn read_segment(
         dirty_end: dirty.map_or(0, |last| to_u64(last).saturating_add(1)),
     };
     Ok((file, Some(read)))
+}
+
+fn length_when_made(bytes: &[u8]) -> u64 {
+    let field = bytes.get(LENGTH_AT..).and_then(|field| field.first_chunk());
+    field.map_or(0, |field| u64::from_le_bytes(*field))
 }
 
 /// Whether the segment's own header is there, whole: not where it is torn, and not where the file
