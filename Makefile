@@ -12,6 +12,9 @@ export ALLOD_FIXTURES ?= $(repo)/target/fixtures
 sudo := $(if $(filter 0,$(shell id -u)),,sudo)
 SEEDS ?= 20000
 FUZZ_SECONDS ?= 600
+KILLS ?= 200
+POWER_CUTS ?= 40
+FAULTS := kill=$(KILLS),power_cut=$(POWER_CUTS),birth=$(POWER_CUTS),failed_sync=20,full_disk=10,no_inodes=10,damage=400
 ARGS ?=
 
 .PHONY: help
@@ -33,6 +36,7 @@ test: needs_root images ## run every test (as root; about 20 minutes from nothin
 	step cargo build --workspace --all-targets --locked
 	step cargo nextest run --workspace --locked --profile ci
 	step "$(target)/debug/allod-sim" --seed 1 --seeds 200 --validators 1
+	step tests/durability/run.py "$(target)/debug/examples/endure"
 	export ALLOD="$(target)/debug/allod"
 	for story in tests/e2e/*.sh; do
 		step "$$story"
@@ -40,8 +44,13 @@ test: needs_root images ## run every test (as root; about 20 minutes from nothin
 	echo "make test: everything passed"
 
 .PHONY: soak
-soak: ## SEEDS more seeds of the simulator, counted in docs/trust.md
+soak: needs_root ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledger, counted in docs/trust.md
 	@cargo build --release --locked -p allod-sim
+	cargo build --release --locked -p allod-ledger --example endure
+	cargo build --locked -p allod-ledger --example endure
+	endure="$(target)/release/examples/endure"
+	tests/durability/run.py "$$endure" --only $(FAULTS) --record docs/trust.md
+	tests/durability/run.py "$$endure" --agree "$(target)/debug/examples/endure" --record docs/trust.md
 	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
 
 .PHONY: bench

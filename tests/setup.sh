@@ -26,6 +26,7 @@ wanted_commands=(
     zstd=zstd
     curl=curl
     mkfs.ext4=e2fsprogs
+    strace=strace
     iptables=iptables
     openssl=openssl
     pgrep=procps

@@ -1,0 +1,73 @@
+//! A long history, and how long a start takes where there is one.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Instant;
+
+use allod_ledger::Chain;
+use allod_ledger::chain::{Answer, Config, Threads};
+use allod_ledger::replica::Settings;
+
+use crate::Failure;
+use crate::book::Book;
+
+/// Transfers under way at a time.
+const UNDER_WAY: usize = 8_000;
+/// As many as `allod up` has.
+const VERIFY_THREADS: usize = 2;
+
+/// The chain with the settings that ship.
+fn start(book: &Book, folder: &Path) -> Result<(Chain, Threads), Failure> {
+    let config = Config {
+        folder: folder.join("ledger"),
+        settings: Settings::new(book.genesis.clone(), false),
+        verify_threads: VERIFY_THREADS,
+        aborts_on_failure: true,
+    };
+    let (chain, _outbound, threads) = Chain::start(config, book.validator())?;
+    Ok((chain, threads))
+}
+
+/// Commits so many transfers, and dies as a killed process does.
+pub(crate) fn make(book: &Book, folder: &Path, count: usize) -> Result<(), Failure> {
+    let (chain, _threads) = start(book, folder)?;
+    let began = Instant::now();
+    let mut under_way = VecDeque::with_capacity(UNDER_WAY);
+    for number in 0..count {
+        if under_way.len() == UNDER_WAY {
+            under_way.pop_front().map_or(Ok(()), committed)?;
+        }
+        let (at, nonce) = (number % book.accounts(), number / book.accounts());
+        let transaction = book.transaction(at, u64::try_from(nonce)?);
+        under_way.push_back(chain.submit(transaction));
+    }
+    under_way.into_iter().try_for_each(committed)?;
+    println!(
+        "{{\"transfers\":{count},\"blocks\":{},\"seconds\":{:.3}}}",
+        chain.view().state.tip().height,
+        began.elapsed().as_secs_f64()
+    );
+    std::process::abort();
+}
+
+/// Starts the chain, commits one more transfer, and stops cleanly.
+pub(crate) fn open(book: &Book, folder: &Path) -> Result<(), Failure> {
+    let began = Instant::now();
+    let (chain, threads) = start(book, folder)?;
+    let opened = began.elapsed().as_secs_f64();
+    let nonce = book.nonce(&chain.view().state, 0);
+    committed(chain.submit(book.transaction(0, nonce)))?;
+    let answered = began.elapsed().as_secs_f64();
+    let height = chain.view().state.tip().height;
+    println!(
+        "{{\"height\":{height},\"open_seconds\":{opened:.4},\"answer_seconds\":{answered:.4}}}"
+    );
+    chain.shutdown().blocking_recv()?;
+    drop(chain);
+    threads.join();
+    Ok(())
+}
+
+fn committed(answer: Answer) -> Result<(), Failure> {
+    Ok(answer.blocking_recv()??.receipt.outcome?)
+}

@@ -1,0 +1,52 @@
+//! What can be said on the command line besides the paths.
+
+use crate::Failure;
+
+/// The options, with what stands for those that were not given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    /// Accounts of a new network; each has one writer.
+    pub(crate) accounts: u32,
+    /// How long blocks are kept, in block time: short, so that pruning happens all the time.
+    pub(crate) retention_ms: u64,
+    /// Below how many free bytes the ledger only reads.
+    pub(crate) space_low_bytes: u64,
+    /// How many transfers each writer makes.
+    pub(crate) transfers: u64,
+    /// A planted bug: syncs of files do nothing.
+    pub(crate) is_unsynced: bool,
+    /// A planted bug: writers are answered before they have asked.
+    pub(crate) tells_early: bool,
+}
+
+impl Options {
+    /// Takes the options out of the words.
+    pub(crate) fn take(words: &[String]) -> Result<(Vec<String>, Self), Failure> {
+        let mut options = Self {
+            accounts: 16,
+            retention_ms: 2_000,
+            space_low_bytes: 0,
+            transfers: u64::MAX,
+            is_unsynced: false,
+            tells_early: false,
+        };
+        let mut rest = Vec::new();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or(format!("{word} needs a value"));
+            match word.as_str() {
+                "--accounts" => options.accounts = value()?.parse()?,
+                "--retention-ms" => options.retention_ms = value()?.parse()?,
+                "--space-low-bytes" => options.space_low_bytes = value()?.parse()?,
+                "--transfers" => options.transfers = value()?.parse()?,
+                "--without-sync" => options.is_unsynced = true,
+                "--tells-early" => options.tells_early = true,
+                unknown if unknown.starts_with("--") => {
+                    return Err(format!("there is no option {unknown}").into());
+                }
+                _ => rest.push(word.clone()),
+            }
+        }
+        Ok((rest, options))
+    }
+}
