@@ -59,6 +59,7 @@ bench: needs_root images ## measure against dockerd and etcd; prints the table o
 	cargo build --release --locked -p allod
 	cargo build --release --locked -p allod-ledger --example commit
 	cargo build --release --locked -p allod-runtime --example start
+	cargo build --release --locked -p allod-state --example law
 	bench/run.py
 
 .PHONY: fuzz

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Measures Allod beside dockerd and etcd, in one run, interleaved; prints Markdown.
 
-    bench/run.py [--n 30] [--only start,http,commit,idle] [--programs target/release]
+    bench/run.py [--n 30] [--only start,http,commit,idle,law] [--programs target/release]
 
 Needs root, `tests/setup.sh bench`, `tests/images/build.sh` and release builds:
 
     cargo build --release -p allod
     cargo build --release -p allod-ledger --example commit -p allod-runtime --example start
+    cargo build --release -p allod-state --example law
 
 What is not built is not measured, and the output says so. Absolute times depend on the machine and
 its load; compare the ratios within one run.
@@ -14,6 +15,7 @@ its load; compare the ratios within one run.
 
 import argparse
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -125,6 +127,25 @@ def commits(etcd, program, folder):
     )
 
 
+def law(program):
+    """The law alone, on one core: no peer runs beside it, because none can be run without its servers."""
+    done = subprocess.run([program], check=True, stdout=subprocess.PIPE, text=True)
+    rows = []
+    for seen in map(json.loads, done.stdout.splitlines()):
+        if seen["what"] == "transfers":
+            name = "transfers/s in blocks of %d" % seen["per_block"]
+            rows.append((name, "%d" % seen["per_s"]))
+            rows.append((name + ", signatures verified", "%d" % seen["with_signatures_per_s"]))
+        else:
+            for key, what in (
+                ("decisions_per_s", "placements decided/s"),
+                ("placed_per_s", "placements executed/s, lease, rows and root included"),
+                ("refused_by_all_per_s", "demands/s that every node refuses, every reason listed"),
+            ):
+                rows.append(("%s, %d nodes" % (what, seen["nodes"]), "%d" % seen[key]))
+    return figures.facts("The law on one core", rows)
+
+
 def idle(allod, program):
     seen = allod.idle(IDLE_SECONDS)
     rows = [
@@ -142,7 +163,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--n", type=int, default=int(os.environ.get("N", "30")))
-    parser.add_argument("--only", default="start,http,commit,idle")
+    parser.add_argument("--only", default="start,http,commit,idle,law")
     parser.add_argument("--programs", default=TARGET + "/release", help="where the builds lie")
     args = parser.parse_args()
     wanted = args.only.split(",")
@@ -163,6 +184,9 @@ def main():
             stack.callback(allod.stop)
         if allod and "idle" in wanted:
             print(idle(allod, program), flush=True)
+        speed = built("examples/law") if "law" in wanted else None
+        if speed:
+            print(law(speed), flush=True)
         if {"start", "http"} & set(wanted):
             os.mkdir(folder + "/docker")
             archives = [archive(folder, "busybox:1"), archive(folder, "nginx:alpine")]

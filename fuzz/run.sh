@@ -24,20 +24,19 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --locked --target "$triple" --bins
 programs=$target/$triple/release
 
-"$programs/seeds" "$target/seeds/transaction"
 commit=$(git rev-parse --short HEAD)
 git diff --quiet HEAD -- ../crates . || commit=$commit+changes
 for name in "${targets[@]}"; do
-    mkdir -p "$target/found/$name" "corpus/$name" failed "$target/seeds/$name"
+    mkdir -p "$target/found/$name" "corpus/$name" failed
     if [ -n "${MERGE:-}" ]; then
         rm -rf "$target/merged" && mkdir "$target/merged"
-        "$programs/$name" -merge=1 -rss_limit_mb=1024 "$target/merged" "corpus/$name" "$target/found/$name" "$target/seeds/$name" 2>&1 | tail -1
+        "$programs/$name" -merge=1 -rss_limit_mb=1024 "$target/merged" "corpus/$name" "$target/found/$name" 2>&1 | tail -1
         rm -rf "corpus/$name" && mv "$target/merged" "corpus/$name"
         continue
     fi
     log=$target/$name.log
     "$programs/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=4096 -print_final_stats=1 \
-        -artifact_prefix="failed/$name-" "$target/found/$name" "corpus/$name" "$target/seeds/$name" 2>"$log" || {
+        -artifact_prefix="failed/$name-" "$target/found/$name" "corpus/$name" 2>"$log" || {
         tail -40 "$log" >&2
         echo "fuzz: $name failed. Again: $programs/$name fuzz/failed/$name-…" >&2
         exit 1

@@ -39,14 +39,3 @@ pub fn snapshot(bytes: &[u8]) {
 pub fn proof(bytes: &[u8]) {
     total::proof(bytes);
 }
-
-/// What to begin with: one action of each kind, as the transaction target reads it.
-#[must_use]
-pub fn seeds() -> Vec<Vec<u8>> {
-    let encode = |action| {
-        let mut bytes = vec![0];
-        bytes.extend(allod_state::codec::encode(&vec![action]));
-        bytes
-    };
-    samples::one_of_each().into_iter().map(encode).collect()
-}

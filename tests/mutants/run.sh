@@ -1,7 +1,9 @@
 #!/bin/bash
 # Plants each bug of this folder in a copy of the law, one at a time, and demands that its named test fails.
 #
-#   tests/mutants/run.sh [NAME…]       KEEP=1 leaves docs/trust.md alone
+#   tests/mutants/run.sh [NAME…]
+#
+# Once every bug has been tried at one commit, be it in several runs, the outcome is written to docs/trust.md.
 #
 # A patch begins with what it breaks and with "Caught by:" and the tests of crates/allod-state/tests/it; the bug counts
 # as caught when every one of them fails. The copy, with its own builds, is kept in the target folder.
@@ -48,7 +50,10 @@ count=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$target/clean.lo
     exit 1
 }
 
-rows=()
+commit=$(git -C "$repo" rev-parse --short HEAD)
+git -C "$repo" diff --quiet HEAD -- crates/allod-state tests/mutants || commit=$commit+changes
+rows=$target/rows-$commit
+mkdir -p "$rows"
 missed=()
 for name in "${names[@]}"; do
     patch=$here/$name.patch
@@ -68,22 +73,21 @@ for name in "${names[@]}"; do
     patch -s -R -p1 <"$patch"
     [ "$verdict" = caught ] || missed+=("$name")
     echo "mutants: $name: $verdict" >&2
-    rows+=("| $what | ${tests// /, } | $verdict |")
+    echo "| $what | ${tests// /, } | $verdict |" >"$rows/$name"
 done
 
-if [ -z "${KEEP:-}" ] && [ $# = 0 ]; then
-    commit=$(git -C "$repo" rev-parse --short HEAD)
+if [ "$(cd "$rows" && ls)" = "$(cd "$here" && ls ./*.patch | sed 's/^..//; s/\.patch$//')" ]; then
     {
         echo "$begin"
-        echo "${#rows[@]} bugs, of which $((${#rows[@]} - ${#missed[@]})) were caught, on $(date -u +%F) at commit $commit:"
+        echo "$(ls "$rows" | wc -l) bugs, of which $(cat "$rows"/* | grep -c '| caught |$') were caught, on $(date -u +%F) at commit $commit:"
         echo
         echo '| bug planted in the law | the test that must fail | outcome |'
         echo '|---|---|---|'
-        printf '%s\n' "${rows[@]}"
+        cat "$rows"/*
         echo "$end"
-    } >"$target/rows.md"
+    } >"$target/page.md"
     grep -qF "$begin" "$page" || printf '\n## Bugs planted inside the law\n\n%s\n%s\n' "$begin" "$end" >>"$page"
-    BEGIN=$begin END=$end ROWS=$target/rows.md awk '
+    BEGIN=$begin END=$end ROWS=$target/page.md awk '
         $0 == ENVIRON["BEGIN"] { while ((getline line < ENVIRON["ROWS"]) > 0) print line; skipping = 1 }
         !skipping { print }
         $0 == ENVIRON["END"] { skipping = 0 }' "$page" >"$page.new"

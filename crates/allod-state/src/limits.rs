@@ -16,9 +16,9 @@ pub const EFFORT_MAX: u64 = 4_000_000;
 /// Effort that stands for one work unit: what a transaction's size alone says is counted before it runs.
 pub const EFFORT_PER_WORK: u64 = 4;
 /// Effort of one node examined for a demand without lists; see `Demand::effort_per_node`.
-pub const EFFORT_PER_NODE: u64 = 1;
+pub const EFFORT_PER_NODE: u64 = 3;
 /// Effort of listing the rules by which one node refuses, besides examining it.
-pub const EFFORT_PER_REFUSAL: u64 = 1;
+pub const EFFORT_PER_REFUSAL: u64 = 3;
 /// Effort of one replica that is looked at and stays.
 pub const EFFORT_PER_SLOT: u64 = 2;
 /// Effort of placing or ending a lease.

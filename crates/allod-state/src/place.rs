@@ -141,7 +141,8 @@ impl<'a> Search<'a> {
                 .saturating_add(EFFORT_PER_REFUSAL);
             let candidate = Candidate::new(self, id, node);
             let refuses = |rule: &rule::Rule| rule(&candidate).err();
-            why.add(*id, rule::RULES.iter().filter_map(refuses).collect());
+            let all = || rule::RULES.iter().filter_map(refuses);
+            why.add(*id, all().count(), || all().collect());
         }
         why
     }

@@ -123,9 +123,13 @@ impl<R: Row> Table<R> {
         }
     }
 
-    /// Puts back a row that was stored; the key comes without its tag.
+    /// Puts back a row that was stored; the key comes without its tag. A row that is there already is refused: the root
+    /// would be of the one and the table of the other.
     pub(crate) fn restore(&mut self, key: &[u8], value: &[u8]) -> Option<(R::Key, Arc<R>)> {
         let key: R::Key = borsh::from_slice(key).ok()?;
+        if self.rows.contains_key(&key) {
+            return None;
+        }
         let row = Arc::new(borsh::from_slice::<R>(value).ok()?);
         self.rows.insert(key.clone(), Arc::clone(&row));
         Some((key, row))

@@ -30,12 +30,19 @@ pub struct WhyNot {
 }
 
 impl WhyNot {
-    pub(crate) fn add(&mut self, node: NodeId, failing: Vec<Failing>) {
+    /// Counts a node that `count` rules refuse; `failing` tells them where they will be listed.
+    pub(crate) fn add(
+        &mut self,
+        node: NodeId,
+        count: usize,
+        failing: impl FnOnce() -> Vec<Failing>,
+    ) {
         self.nodes = self.nodes.saturating_add(1);
         let place = self
             .refusals
-            .partition_point(|other| other.failing.len() <= failing.len());
+            .partition_point(|other| other.failing.len() <= count);
         if place < NODES_LISTED_MAX {
+            let failing = failing();
             self.refusals.insert(place, Refusal { node, failing });
             self.refusals.truncate(NODES_LISTED_MAX);
         }

@@ -166,6 +166,9 @@ fn a_balance_is_proved_and_a_lie_is_not() {
     proof
         .verify_value(&root, &owner, value.as_ref().unwrap())
         .unwrap();
+    let other_root = allod_state::Root([1; 32]);
+    let honest = value.as_ref().unwrap();
+    assert!(proof.verify_value(&other_root, &owner, honest).is_err());
     let mut lie = value.unwrap();
     lie[0] ^= 1;
     assert!(proof.verify_value(&root, &owner, &lie).is_err());
@@ -174,6 +177,26 @@ fn a_balance_is_proved_and_a_lie_is_not() {
     let nobody = State::account_key(&AccountId([5; 32]));
     let (none, absence) = world.state.prove(&nobody);
     assert_eq!((none, absence.lookup(&root, &nobody)), (None, Ok(None)));
+}
+
+#[test]
+fn a_row_that_comes_twice_restores_nothing() {
+    let (mut world, _) = running();
+    world.wait(1);
+    let mut rows: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = Default::default();
+    for (key, value) in world.writes {
+        match value {
+            Some(value) => drop(rows.insert(key, value)),
+            None => drop(rows.remove(&key)),
+        }
+    }
+    let header = world.last.unwrap().block.header;
+    let rows: Vec<_> = rows.into_iter().collect();
+    assert!(State::restore(&header, rows.clone()).is_ok());
+    for row in &rows {
+        let twice = rows.iter().chain([row]).cloned();
+        assert!(State::restore(&header, twice).is_err());
+    }
 }
 
 #[test]

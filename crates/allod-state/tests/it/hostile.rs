@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use allod_state::app::{Delete, Demand, Scale, Waiting};
 use allod_state::lease::{EndCause, Report, ReportLease};
-use allod_state::limits::{EFFORT_MAX, EFFORT_PER_WORK, PLACEMENT_EFFORT_MAX};
+use allod_state::limits::{
+    EFFORT_MAX, EFFORT_PER_NODE, EFFORT_PER_REFUSAL, EFFORT_PER_WORK, PLACEMENT_EFFORT_MAX,
+};
 use allod_state::node::{CordonNode, PublishOffer, RegisterNode};
 use allod_state::place::{Wanted, find};
 use allod_state::transaction::Verified;
@@ -176,7 +178,8 @@ fn a_volume_is_asked_for_once_and_not_on_every_node() {
     let mut effort = 0;
     let why = find(&world.state, &wanted, &mut effort).unwrap_err();
     assert_eq!(why.nodes, 60);
-    assert_eq!(effort, 60 + 60 * 2, "once to look, once more to tell why");
+    let once_and_again = 60 * (2 * EFFORT_PER_NODE + EFFORT_PER_REFUSAL);
+    assert_eq!(effort, once_and_again, "to look, and to tell why");
 }
 
 fn world_app() -> allod_state::AppId {

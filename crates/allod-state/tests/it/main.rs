@@ -7,6 +7,7 @@
 mod app;
 mod audit;
 mod budget;
+mod certificate;
 mod city;
 mod credit;
 mod dice;
