@@ -9,8 +9,9 @@ use allod_state::limits::SERVICES_PER_APP_MAX;
 use super::diagnostic::{Report, Source};
 use super::extends::Library;
 use super::interpolate::Variables;
+use super::limits::MERGED_BYTES_MAX;
 use super::node::{At, Node, Value};
-use super::{Input, defaults, dotenv, extension, file, limits, name, service};
+use super::{Input, defaults, dotenv, extension, file, limits, name, service, yaml};
 
 /// The caller's environment over `.env`.
 pub(crate) fn variables(input: &Input<'_>, report: &mut Report) -> Variables {
@@ -76,7 +77,10 @@ pub(crate) fn volumes(at: &At<'_>, report: &mut Report) -> BTreeMap<String, Volu
             labels: BTreeMap::new(),
         };
         if !name::is_plain(&at.name) {
-            report.push(at.key_error(format!("`{}` is not a name for a volume", at.name)));
+            let message = format!("`{}` is not a name for a volume", at.name);
+            let help =
+                "use letters, digits, dashes and underscores, and begin with a letter or digit";
+            report.push(at.key_error(message).help(help));
             continue;
         }
         if !matches!(at.node.value, Value::Null) {
@@ -153,6 +157,7 @@ pub(crate) fn resolved(
 ) -> BTreeMap<String, Node> {
     let entries = services.entries(report);
     let mut nodes = BTreeMap::new();
+    let mut merged_bytes = 0_usize;
     if entries.len() > SERVICES_PER_APP_MAX {
         let message = format!("an app has at most {SERVICES_PER_APP_MAX} services");
         report.push(
@@ -163,7 +168,9 @@ pub(crate) fn resolved(
         return nodes;
     }
     if entries.is_empty() {
-        report.push(services.key_error("there is no service in `services`"));
+        let help = "services: { web: { image: nginx:alpine } }";
+        let message = "there is no service in `services`";
+        report.push(services.key_error(message).help(help));
     }
     let mut active = input.profiles.clone();
     let listed = library
@@ -182,7 +189,9 @@ pub(crate) fn resolved(
             continue;
         }
         if let Value::Null = at.node.value {
-            report.push(at.key_error(format!("the service `{}` is empty", at.name)));
+            let message = format!("the service `{}` is empty", at.name);
+            let help = "name the image to run below it: `image: nginx:alpine`";
+            report.push(at.key_error(message).help(help));
             continue;
         }
         if !matches!(at.node.value, Value::Map(_)) {
@@ -192,6 +201,13 @@ pub(crate) fn resolved(
         let Some(node) = library.resolve(0, &at.name, report) else {
             continue;
         };
+        merged_bytes = merged_bytes.saturating_add(yaml::size(&node).1);
+        if merged_bytes > MERGED_BYTES_MAX {
+            let message = "the services grow too large here, what they extend merged into them";
+            let help = "bring large texts along as files, and extend less";
+            report.push(at.key_error(message).help(help));
+            return BTreeMap::new();
+        }
         let profiles = node
             .get("profiles")
             .map(|node| At::named(node, &format!("{}.profiles", at.path)));

@@ -20,7 +20,7 @@ pub(crate) fn services(
     let mut labels = BTreeMap::new();
     let mut hosts = BTreeMap::new();
     let mut outside = BTreeMap::new();
-    let mut writers = BTreeMap::new();
+    let mut holders = BTreeMap::new();
     for at in entries.entries(report) {
         let (Some(node), Some((service, _))) = (nodes.get(&at.name), halves.get(&at.name)) else {
             continue;
@@ -64,15 +64,16 @@ pub(crate) fn services(
                 );
             }
         }
-        for mount in service.mounts.iter().filter(|mount| !mount.read_only) {
-            let first = writers
+        for mount in &service.mounts {
+            let first = holders
                 .entry(mount.volume.clone())
                 .or_insert_with(|| at.name.clone());
             if *first != at.name {
                 let volume = &mount.volume;
-                let message = format!("`{first}` writes to the volume `{volume}` as well");
-                let help = "mount it with `:ro` in all services but one; its size counts for each";
-                report.push(key_at("volumes").warning(message).help(help));
+                let message = format!("`{first}` has the volume `{volume}` already");
+                let help = "a volume belongs to one service, which may move with it: put both \
+                            programs into one service, or what they share into the image or `configs:`";
+                report.push(key_at("volumes").error(message).help(help));
             }
         }
         check_waits(node, &at, halves, report);

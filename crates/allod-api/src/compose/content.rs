@@ -8,7 +8,7 @@ use super::defaults::FILE_MODE;
 use super::diagnostic::Report;
 use super::file;
 use super::interpolate::Variables;
-use super::limits::CONTENT_BYTES_MAX;
+use super::limits::{CONTENT_BYTES_MAX, CONTENTS_MAX};
 use super::mounts::{octal, target_at};
 use super::node::{At, Value};
 
@@ -68,6 +68,12 @@ impl<'a> Declared<'a> {
         report: &mut Report,
     ) -> Vec<File> {
         let items = at.items(report);
+        if items.len() > CONTENTS_MAX {
+            let message = format!("a service has at most {CONTENTS_MAX} {}s", self.kind.noun());
+            let help = "put what belongs together into one of them, or into the image";
+            report.push(at.key_error(message).help(help));
+            return Vec::new();
+        }
         let taken = |item: At<'_>| self.take(&item, variables, report);
         items.into_iter().filter_map(taken).collect()
     }
@@ -91,7 +97,10 @@ impl<'a> Declared<'a> {
                     .and_then(|at| at.number(report, 0, u32::MAX));
                 fields.warn_rest(report);
                 let Some(source) = source else {
-                    report.push(at.error(format!("a {} needs a `source`", kind.noun())));
+                    let noun = kind.noun();
+                    let message = format!("a {noun} needs a `source`");
+                    let help = format!("name one of those under `{noun}s:` at the top level");
+                    report.push(at.error(message).help(help));
                     return None;
                 };
                 source.text(report)?
@@ -142,7 +151,7 @@ impl<'a> Declared<'a> {
 fn permissions(text: &str) -> Result<u32, String> {
     let mode = octal(text)?;
     let is_plain = mode <= 0o777;
-    let wrong = || format!("`{text}` has bits beyond 0777, which a file here cannot have");
+    let wrong = || format!("`{text}` has bits beyond 0777: write the plain ones, as 0440");
     if is_plain { Ok(mode) } else { Err(wrong()) }
 }
 
@@ -193,7 +202,7 @@ fn read(at: &At<'_>, noun: &str, variables: &Variables, report: &mut Report) -> 
         (None, None, Some(content)) => content.text(report).map(|text| text.as_bytes().to_vec()),
         _ => {
             let message = format!("a {noun} has one of `file`, `environment` and `content`");
-            report.push(at.key_error(message));
+            report.push(at.key_error(message).help("keep the one that is meant"));
             None
         }
     }

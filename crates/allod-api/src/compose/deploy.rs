@@ -123,7 +123,9 @@ impl Deploy {
                 "any" => Ok(manifest::Restart::Always),
                 "on-failure" => Ok(manifest::Restart::OnFailure { retries_max }),
                 "none" => Ok(manifest::Restart::Never),
-                _ => Err(format!("`{text}` is none of any, on-failure and none")),
+                _ => Err(format!(
+                    "`{text}` is no condition: use any, on-failure or none"
+                )),
             })
         });
         self.restart = policy.or(self.restart);
@@ -134,9 +136,11 @@ impl Deploy {
 pub(crate) fn memory(text: &str) -> Result<u64, String> {
     match quantity::bytes(text)? {
         bytes if bytes < MEMORY_BYTES_MIN => Err(format!(
-            "`{text}` of memory is less than 4m; is its unit missing?"
+            "`{text}` of memory is less than 4m: write its unit too, as in 512m or 2g"
         )),
-        bytes if bytes > MEMORY_BYTES_MAX => Err(format!("`{text}` is more than any machine has")),
+        bytes if bytes > MEMORY_BYTES_MAX => Err(format!(
+            "`{text}` of memory is more than any machine has: write it as 512m or 2g"
+        )),
         bytes => Ok(bytes),
     }
 }
@@ -147,7 +151,11 @@ pub(crate) fn restart(text: &str) -> Result<manifest::Restart, String> {
         Some((policy, retries)) => (policy, Some(retries)),
         None => (text, None),
     };
-    let wrong = || format!("`{text}` is none of always, unless-stopped, on-failure[:times] and no");
+    let wrong = || {
+        format!(
+            "`{text}` is no restart policy: use always, unless-stopped, on-failure[:times] or no"
+        )
+    };
     match (policy, retries) {
         ("always" | "unless-stopped", None) => Ok(manifest::Restart::Always),
         ("no" | "false", None) => Ok(manifest::Restart::Never),
@@ -172,6 +180,8 @@ fn order(text: &str) -> Result<Update, String> {
     match text {
         "start-first" => Ok(Update::StartFirst),
         "stop-first" => Ok(Update::StopFirst),
-        _ => Err(format!("`{text}` is neither start-first nor stop-first")),
+        _ => Err(format!(
+            "`{text}` is no order: use start-first or stop-first"
+        )),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::{Diagnostic, Problem, Report, Severity, Source, Span};
 use super::interpolate::{Variables, replace};
+use super::limits::REPLACED_BYTES_MAX;
 
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub(crate) fn parse(
         .unwrap_or_default();
     let mut variables = known.clone();
     let mut pairs = Vec::new();
+    let mut bytes = 0_usize;
     let mut lines = text.lines().zip(1_u32..);
     while let Some((line, number)) = lines.next() {
         let trimmed = line.trim().trim_start_matches('\u{feff}');
@@ -54,21 +56,7 @@ pub(crate) fn parse(
             continue;
         }
         let mut fail = |message: String, help: &str| {
-            let span = Span {
-                file,
-                line: number,
-                column: 1,
-                length: u32::MAX,
-            };
-            let key = String::new();
-            let help = Some(help.to_string());
-            report.push(Problem {
-                severity: Severity::Error,
-                span,
-                key,
-                message,
-                help,
-            });
+            report.push(problem(file, number, message, help));
         };
         let statement = trimmed.strip_prefix("export ").unwrap_or(trimmed);
         let (name, written) = match statement.split_once('=') {
@@ -99,6 +87,12 @@ pub(crate) fn parse(
         };
         match read {
             Ok(text) => {
+                bytes = bytes.saturating_add(text.len());
+                if bytes > REPLACED_BYTES_MAX {
+                    let message = "the file grows too large here, its variables replaced";
+                    fail(message.into(), "bring long values along as files");
+                    break;
+                }
                 variables.insert(name.to_string(), text.clone());
                 pairs.push((name.to_string(), Some(text)));
             }
@@ -106,6 +100,21 @@ pub(crate) fn parse(
         }
     }
     pairs
+}
+
+fn problem(file: usize, line: u32, message: String, help: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        span: Span {
+            file,
+            line,
+            column: 1,
+            length: u32::MAX,
+        },
+        key: String::new(),
+        message,
+        help: Some(help.to_string()),
+    }
 }
 
 enum Raw {
@@ -131,18 +140,20 @@ fn value<'a>(written: &str, lines: &mut impl Iterator<Item = (&'a str, u32)>) ->
         let (text, _) = written.split_at(comment);
         return Some(Raw::Template(text.trim_end().to_string()));
     };
-    let mut rest = written[1..].to_string();
+    let mut inside = String::new();
+    let mut line = written.get(1..)?;
     loop {
-        if let Some(end) = closing(&rest, quote) {
-            let inside = &rest[..end];
+        // An escape reaches no further than its line, so that each line is looked at once.
+        if let Some(end) = closing(line, quote) {
+            inside.push_str(line.get(..end)?);
             return Some(match quote {
-                '\'' => Raw::Literal(inside.to_string()),
-                _ => Raw::Template(unescape(inside)),
+                '\'' => Raw::Literal(inside),
+                _ => Raw::Template(unescape(&inside)),
             });
         }
-        let (line, _) = lines.next()?;
-        rest.push('\n');
-        rest.push_str(line);
+        inside.push_str(line);
+        inside.push('\n');
+        (line, _) = lines.next()?;
     }
 }
 

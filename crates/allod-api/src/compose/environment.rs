@@ -8,7 +8,7 @@ use super::diagnostic::{Report, Source};
 use super::dotenv;
 use super::file;
 use super::interpolate::Variables;
-use super::limits::FILE_BYTES_MAX;
+use super::limits::{ENV_FILES_MAX, FILE_BYTES_MAX};
 use super::node::{At, Value};
 
 /// Reads `env_file` into the environment.
@@ -18,7 +18,13 @@ pub(crate) fn env_file(
     env: &mut BTreeMap<String, Hidden<String>>,
     report: &mut Report,
 ) {
-    for item in at.one_or_more(report) {
+    let items = at.one_or_more(report);
+    if items.len() > ENV_FILES_MAX {
+        let message = format!("a service reads at most {ENV_FILES_MAX} env files");
+        report.push(at.key_error(message).help("bring them together in one"));
+        return;
+    }
+    for item in items {
         let (path, is_required) = match item.node.value {
             Value::Map(_) => {
                 let mut fields = item.fields(report);
@@ -27,7 +33,10 @@ pub(crate) fn env_file(
                 fields.take("format");
                 fields.warn_rest(report);
                 let Some(path) = path else {
-                    report.push(item.error("an `env_file` entry needs a `path`"));
+                    report.push(
+                        item.error("an `env_file` entry needs a `path`")
+                            .help("env_file: [{ path: app.env, required: false }]"),
+                    );
                     continue;
                 };
                 (path, required.unwrap_or(true))
@@ -78,7 +87,11 @@ pub(crate) fn environment(
         let inherited = value.is_none();
         match value.or_else(|| variables.get(&name).cloned()) {
             Some(value) if value.contains('\0') => {
-                report.push(at.error(format!("the value of `{name}` contains a zero byte")));
+                let message = format!("the value of `{name}` contains a zero byte");
+                report.push(
+                    at.error(message)
+                        .help("take it out; no program can be given one"),
+                );
             }
             Some(value) => {
                 env.insert(name, Hidden(value));

@@ -1,6 +1,6 @@
 //! `extends`: a service that takes another one, of this file or of one beside it, as its base.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::diagnostic::{Report, Source};
@@ -59,12 +59,15 @@ impl<'a> Library<'a> {
                 "services extend one another in a circle: {}",
                 names.join(" → ")
             );
-            report.push(at.error(message));
+            report.push(at.error(message).help("take one of these `extends` out"));
             return None;
         }
         if chain.len() > EXTENDS_DEPTH_MAX {
             let message = format!("`extends` goes on for more than {EXTENDS_DEPTH_MAX} services");
-            report.push(at.error(message));
+            report.push(
+                at.error(message)
+                    .help("extend a service that is nearer the base"),
+            );
             return None;
         }
         let document = self.documents.get(&base_file)?;
@@ -78,7 +81,8 @@ impl<'a> Library<'a> {
                 .get(base_file)
                 .map_or("", |source| source.name.as_str());
             let message = format!("there is no service `{base_name}` in {source}");
-            report.push(at.error(message));
+            let help = "check the name; a service of another file needs `file:` beside it";
+            report.push(at.error(message).help(help));
             return None;
         }
         let base = self.resolve_in(base_file, &base_name, chain, report)?;
@@ -94,7 +98,11 @@ impl<'a> Library<'a> {
         let (service, path) = (fields.take("service"), fields.take("file"));
         fields.warn_rest(report);
         let Some(service) = service else {
-            report.push(at.error("`extends` needs the name of a `service`"));
+            let message = "`extends` needs the name of a `service`";
+            report.push(
+                at.error(message)
+                    .help("extends: { file: base.yaml, service: web }"),
+            );
             return None;
         };
         let name = service.text(report)?.to_string();
@@ -116,7 +124,11 @@ impl<'a> Library<'a> {
             return *index;
         }
         if self.loaded.len() >= FILES_MAX {
-            report.push(at.error(format!("more than {FILES_MAX} files are extended")));
+            let message = format!("more than {FILES_MAX} files are extended");
+            report.push(
+                at.error(message)
+                    .help("bring some of them together in one file"),
+            );
             return None;
         }
         self.loaded.insert(key.clone(), None);
@@ -161,7 +173,7 @@ fn merge(base: Node, own: Node, key: &str) -> Node {
             value: Value::Map(merge_maps(below, above)),
         },
         (Value::List(below), Value::List(above)) if !is_replaced(key) => {
-            let targets: Vec<_> = above.iter().filter_map(|item| target(item, key)).collect();
+            let targets: BTreeSet<_> = above.iter().filter_map(|item| target(item, key)).collect();
             let is_kept = |item: &Node| target(item, key).is_none_or(|own| !targets.contains(&own));
             let below = below.into_iter().filter(is_kept);
             Node {
@@ -174,15 +186,29 @@ fn merge(base: Node, own: Node, key: &str) -> Node {
 }
 
 fn merge_maps(below: Vec<Entry>, above: Vec<Entry>) -> Vec<Entry> {
+    let places = below.iter().enumerate();
+    let mut places: BTreeMap<String, usize> = places
+        .map(|(place, entry)| (entry.key.clone(), place))
+        .collect();
     let mut merged = below;
     for entry in above {
-        match merged.iter().position(|own| own.key == entry.key) {
-            Some(index) => {
-                let below = merged.remove(index);
-                let value = merge(below.value, entry.value, &entry.key);
-                merged.insert(index, Entry { value, ..entry });
+        match places
+            .get(&entry.key)
+            .and_then(|place| merged.get_mut(*place))
+        {
+            Some(own) => {
+                let nothing = Node {
+                    span: entry.value.span,
+                    value: Value::Null,
+                };
+                let below = std::mem::replace(&mut own.value, nothing);
+                let value = merge(below, entry.value, &entry.key);
+                *own = Entry { value, ..entry };
             }
-            None => merged.push(entry),
+            None => {
+                places.insert(entry.key.clone(), merged.len());
+                merged.push(entry);
+            }
         }
     }
     merged
@@ -207,6 +233,7 @@ fn mapped(node: Node, key: &str) -> Node {
         return node;
     };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut places = BTreeMap::new();
     for item in items {
         let Value::Text(text) = &item.value else {
             continue;
@@ -223,12 +250,19 @@ fn mapped(node: Node, key: &str) -> Node {
                 value,
             },
         );
-        entries.retain(|entry| entry.key != key);
-        entries.push(Entry {
-            key,
+        let entry = Entry {
+            key: key.clone(),
             key_span,
             value,
-        });
+        };
+        // The last of several counts, in the place of the first.
+        match places.get(&key).and_then(|place| entries.get_mut(*place)) {
+            Some(earlier) => *earlier = entry,
+            None => {
+                places.insert(key, entries.len());
+                entries.push(entry);
+            }
+        }
     }
     Node {
         span: node.span,

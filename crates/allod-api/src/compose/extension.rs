@@ -82,7 +82,7 @@ pub(crate) fn of_service(at: Option<&At<'_>>, app: &Constraints, report: &mut Re
             "container" => Ok(Isolation::Container),
             "vm" => Ok(Isolation::Vm),
             "wasm" => Ok(Isolation::Wasm),
-            _ => Err(format!("`{text}` is none of container, vm and wasm")),
+            _ => Err(format!("`{text}` is no runtime: use container, vm or wasm")),
         })
     });
     let ready = fields
@@ -117,6 +117,7 @@ pub(crate) fn refuse_rest(fields: Fields<'_>, known: &[&str], report: &mut Repor
         let problem = if known.contains(&name.as_str()) {
             // It is there without a value.
             at.key_error(format!("`{name}` has no value"))
+                .help("give it one, or leave the key out")
         } else if LATER.contains(&name.as_str()) {
             let message = format!("`{name}` is not supported by this version of Allod");
             at.key_error(message).help("leave it out for now")
@@ -139,9 +140,11 @@ pub(crate) fn refuse_rest(fields: Fields<'_>, known: &[&str], report: &mut Repor
 pub(crate) fn storage(text: &str) -> Result<u64, String> {
     match quantity::bytes(text)? {
         bytes if bytes < 1 << 20 => Err(format!(
-            "`{text}` of storage is less than 1m; is its unit missing?"
+            "`{text}` of storage is less than 1m: write its unit too, as in 500m or 10GiB"
         )),
-        bytes if bytes > STORAGE_BYTES_MAX => Err(format!("`{text}` is larger than any disk")),
+        bytes if bytes > STORAGE_BYTES_MAX => Err(format!(
+            "`{text}` is larger than any disk: write it as 500m or 10GiB"
+        )),
         bytes => Ok(bytes),
     }
 }
@@ -178,7 +181,7 @@ fn constraints(fields: &mut Fields<'_>, app: &Constraints, report: &mut Report) 
             by.read(report, |text| match text {
                 "node" => Ok(()),
                 _ => Err(format!(
-                    "spreading by `{text}` is not supported yet, only by node"
+                    "spreading by `{text}` is not supported: use node, or leave `by` out"
                 )),
             });
         }
@@ -199,15 +202,25 @@ fn words<T: std::str::FromStr<Err: std::fmt::Display>>(at: &At<'_>, report: &mut
             "`{}` has more than {CONSTRAINT_ENTRIES_MAX} entries",
             at.name
         );
-        report.push(at.key_error(message));
+        report.push(at.key_error(message).help("name fewer"));
         return Vec::new();
     }
     let word = |item: &At<'_>| {
         item.read(report, |text| {
-            text.parse().map_err(|error: T::Err| error.to_string())
+            text.parse()
+                .map_err(|error: T::Err| format!("{error}: {}", hint(&at.name)))
         })
     };
     items.iter().filter_map(word).collect()
+}
+
+/// What the values of a constraint look like.
+fn hint(key: &str) -> &'static str {
+    match key {
+        "allow" | "deny" => "write the id of an account, as `allod account` shows it",
+        "region" => "write it as eu or us-east",
+        _ => "write it as ssd or ipv6",
+    }
 }
 
 fn ingress(at: &At<'_>, report: &mut Report) -> Vec<Ingress> {
@@ -228,7 +241,9 @@ fn ingress(at: &At<'_>, report: &mut Report) -> Vec<Ingress> {
                 if name::is_host(&host) {
                     Ok(host)
                 } else {
-                    Err(format!("`{text}` is not a host name"))
+                    Err(format!(
+                        "`{text}` is not a host name: write it as shop.example.org"
+                    ))
                 }
             })
         });
@@ -238,7 +253,7 @@ fn ingress(at: &At<'_>, report: &mut Report) -> Vec<Ingress> {
         let path = fields.take("path").map(|at| {
             at.read(report, |text| match text.starts_with('/') {
                 true => Ok(text.to_string()),
-                false => Err(format!("the path `{text}` does not start with /")),
+                false => Err(format!("`{text}` is not a path: write it with a leading /")),
             })
         });
         if let Some(tls) = fields.take("tls")
@@ -261,7 +276,13 @@ fn ingress(at: &At<'_>, report: &mut Report) -> Vec<Ingress> {
                     hosts.push(Ingress { host, port, path });
                 }
             }
-            _ => report.push(item.error("an ingress needs a `host` and a `port`")),
+            _ => {
+                let message = "an ingress needs a `host` and a `port`";
+                report.push(
+                    item.error(message)
+                        .help("{ host: shop.example.org, port: 80 }"),
+                );
+            }
         }
     }
     hosts

@@ -27,7 +27,8 @@ pub(crate) fn text(
     match String::from_utf8(bytes) {
         Ok(text) => Some((path, text)),
         Err(_) => {
-            report.push(at.error(format!("`{name}` is not UTF-8 text")));
+            let message = format!("`{name}` is not UTF-8 text");
+            report.push(at.error(message).help("save it as UTF-8"));
             None
         }
     }

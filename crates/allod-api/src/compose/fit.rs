@@ -42,10 +42,13 @@ fn words(at: &At<'_>, service: &Service, report: &mut Report) {
         if bytes > WORDS_BYTES_MAX / 2 {
             let message =
                 format!("`{key}` has {bytes} bytes, which no program can be started with");
-            report.push(key_of(at, key).key_error(message));
+            let help = "bring what is long along as a `configs` file";
+            report.push(key_of(at, key).key_error(message).help(help));
         }
         if words.into_iter().any(|word| word.contains('\0')) {
-            report.push(key_of(at, key).key_error(format!("`{key}` contains a zero byte")));
+            let message = format!("`{key}` contains a zero byte");
+            let help = "take it out; no program can be given one";
+            report.push(key_of(at, key).key_error(message).help(help));
         }
     }
 }
@@ -65,7 +68,8 @@ fn files(at: &At<'_>, service: &Service, report: &mut Report) {
     }
     if service.tmpfs.len() > TMPFS_MAX {
         let message = format!("a service has at most {TMPFS_MAX} folders in memory");
-        report.push(key_of(at, "tmpfs").key_error(message));
+        let help = "keep what is large or lasting in volumes";
+        report.push(key_of(at, "tmpfs").key_error(message).help(help));
     }
     let mut seen = BTreeSet::new();
     let mounts = service

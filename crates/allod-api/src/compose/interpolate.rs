@@ -103,8 +103,9 @@ impl Walk<'_> {
                 self.bytes = self.bytes.saturating_add(replaced.text.len());
                 if self.bytes > REPLACED_BYTES_MAX {
                     let message = "the file grows too large here, its variables replaced".into();
+                    let problem = problem(Severity::Error, span, path, message);
                     self.report
-                        .push(problem(Severity::Error, span, path, message));
+                        .push(problem.help("bring long values along as files"));
                 } else {
                     *text = replaced.text;
                 }

@@ -19,8 +19,14 @@ pub const REPLACED_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const VARIABLE_DEPTH_MAX: usize = 8;
 /// Longest chain of `extends`.
 pub const EXTENDS_DEPTH_MAX: usize = 16;
-/// Most files that one deploy file may draw in through `extends`.
+/// Most files that one deploy file may draw in through `extends`, and through `include`.
 pub const FILES_MAX: usize = 32;
+/// Deepest folder inside a folder that travels with the app.
+pub const FOLDER_DEPTH_MAX: usize = 8;
+/// Most env files that one service may read.
+pub const ENV_FILES_MAX: usize = 32;
+/// Most bytes of text of all services together, what they extend merged in.
+pub const MERGED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most problems reported for one deploy file.
 pub const DIAGNOSTICS_MAX: usize = 200;
 /// Most characters of a source line that a diagnostic shows.

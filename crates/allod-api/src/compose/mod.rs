@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use allod_node::manifest::Manifest;
+use allod_node::manifest::{Manifest, Service};
 use allod_state::Label;
 use allod_state::app::Demand;
 
@@ -16,6 +16,7 @@ pub mod defaults;
 pub mod limits;
 
 mod app;
+mod binds;
 mod check;
 mod content;
 mod demand;
@@ -28,6 +29,7 @@ mod extension;
 mod file;
 mod find;
 mod fit;
+mod include;
 mod interpolate;
 mod mounts;
 mod name;
@@ -52,8 +54,9 @@ pub use find::{FILE_NAMES, lookup};
 pub use single::{Single, single};
 
 use content::{Declared, Kind};
-use diagnostic::{Report, Source};
+use diagnostic::{Problem, Report, Source};
 use extends::Library;
+use limits::FILE_BYTES_MAX;
 use node::{At, Node};
 use service::App;
 
@@ -99,11 +102,21 @@ impl Lowered {
 /// Lowers a deploy file, or says everything that is wrong with it.
 pub fn lower(input: &Input<'_>) -> Result<Lowered, Vec<Diagnostic>> {
     let mut report = Report::default();
+    // A text that is not read is not copied either; its first line shows where it is refused.
+    let is_read = u64::try_from(input.text.len()).is_ok_and(|bytes| bytes <= FILE_BYTES_MAX);
+    let text = match is_read {
+        true => input.text,
+        false => yaml::shown(input.text),
+    };
     report.sources.push(Source {
         name: input.file.to_string(),
         folder: input.folder.map(Path::to_path_buf),
-        text: input.text.to_string(),
+        text: text.to_string(),
     });
+    if !is_read {
+        yaml::refuse_length(0, input.text.len(), &mut report);
+        return Err(report.into_diagnostics());
+    }
     let lowered = lower_into(input, &mut report);
     let has_errors = report.has_errors();
     let diagnostics = report.into_diagnostics();
@@ -123,6 +136,7 @@ fn lower_into(input: &Input<'_>, report: &mut Report) -> Option<Halves> {
     let mut root = yaml::parse(0, report)?;
     let variables = app::variables(input, report);
     interpolate::interpolate(&mut root, &variables, report);
+    include::bring_in(&mut root, &variables, report);
     let mut library = Library::new(&variables, root.clone());
     let root = At::root(&root);
     let mut fields = root.fields(report);
@@ -137,15 +151,9 @@ fn lower_into(input: &Input<'_>, report: &mut Report) -> Option<Halves> {
     if let Some(at) = fields.take("networks") {
         app::networks(&at, report);
     }
-    if let Some(at) = fields.take("include") {
-        let message = "`include` is not supported by this version of Allod";
-        let help = "bring the services into one file, or use `extends`";
-        report.push(at.key_error(message).help(help));
-    }
     fields.warn_rest(report);
     let Some(services) = services else {
-        let help = "services: { web: { image: nginx:alpine } }";
-        report.push(root.error("the file has no `services`").help(help));
+        report.push(no_services(&root));
         return None;
     };
     let nodes = app::resolved(&services, input, &mut library, report);
@@ -158,10 +166,29 @@ fn lower_into(input: &Input<'_>, report: &mut Report) -> Option<Halves> {
         configs,
         active: nodes.keys().cloned().collect(),
         awaited: app::awaited(&nodes),
+        links: Vec::new(),
     };
     let halves = lower_services(&services, &nodes, app, report);
     check::size(&halves.0, &services, report);
     Some(halves)
+}
+
+/// A file without services: what it may be instead.
+fn no_services(root: &At<'_>) -> Problem {
+    let has = |key: &str| root.node.get(key).is_some();
+    let help = if has("services") {
+        "indent what belongs to `services:` by two spaces"
+    } else if has("apiVersion") {
+        "this looks like a manifest for Kubernetes; write a compose file: \
+         services: { web: { image: nginx:alpine } }"
+    } else {
+        "services: { web: { image: nginx:alpine } }"
+    };
+    let message = match has("services") {
+        true => "there is nothing in `services`",
+        false => "the file has no `services`",
+    };
+    root.error(message).help(help)
 }
 
 fn lower_services(
@@ -178,6 +205,10 @@ fn lower_services(
         let own = At { node, ..at.clone() };
         let halves = service::lower(&own, &mut app, report);
         lowered.extend(halves.map(|halves| (at.name, halves)));
+    }
+    for (name, alias) in std::mem::take(&mut app.links) {
+        let linked: Option<&mut (Service, ServiceDemand)> = lowered.get_mut(&name);
+        linked.map(|(service, _)| service.aliases.insert(alias));
     }
     check::services(services, nodes, &lowered, report);
     let (mut services, mut demands) = (BTreeMap::new(), BTreeMap::new());

@@ -3,8 +3,9 @@
 //! A host's folders are refused: the service may run on a machine where they do not exist, and on
 //! the machine of someone who did not offer them.
 
-use allod_node::manifest::{Mount, Tmpfs};
+use allod_node::manifest::{File, Mount, Tmpfs};
 
+use super::binds::{self, Bind};
 use super::diagnostic::Report;
 use super::limits::PATH_BYTES_MAX;
 use super::name;
@@ -16,6 +17,8 @@ use super::quantity;
 pub(crate) struct Mounts {
     pub(crate) mounts: Vec<Mount>,
     pub(crate) tmpfs: Vec<Tmpfs>,
+    /// Files of the project that travel along.
+    pub(crate) files: Vec<File>,
     /// Volumes without a name in the file; one is made up from the service and the path.
     pub(crate) unnamed: Vec<String>,
 }
@@ -31,7 +34,7 @@ pub(crate) fn volumes(
     for item in at.items(report) {
         let read = match item.node.value {
             Value::Map(_) => long(&item, &mut mounts, report),
-            _ => short(&item, report),
+            _ => short(&item, &mut mounts, report),
         };
         let Some((source, target, read_only)) = read else {
             continue;
@@ -88,11 +91,11 @@ pub(crate) fn tmpfs(at: &At<'_>, report: &mut Report) -> Vec<Tmpfs> {
             match option.split_once('=') {
                 Some(("size", size)) => match quantity::bytes(size) {
                     Ok(bytes) => folder.bytes_max = Some(bytes).filter(|bytes| *bytes > 0),
-                    Err(message) => report.push(item.error(message)),
+                    Err(message) => report.push(item.refused(&message)),
                 },
                 Some(("mode", mode)) => match octal(mode) {
                     Ok(mode) => folder.mode = Some(mode),
-                    Err(message) => report.push(item.error(message)),
+                    Err(message) => report.push(item.refused(&message)),
                 },
                 _ => {
                     let message = format!("the tmpfs option `{option}` has no effect on Allod");
@@ -124,7 +127,8 @@ pub(crate) fn target(text: &str) -> Result<String, String> {
         && parts.all(|part| part != "..");
     if !is_sound {
         return Err(format!(
-            "`{text}` is not an absolute path inside the container, without .."
+            "`{text}` is not a path inside the container: write it as the service sees it, with a \
+             leading / and without .."
         ));
     }
     let is_in = |root: &str| {
@@ -137,7 +141,7 @@ pub(crate) fn target(text: &str) -> Result<String, String> {
         .find(|root| is_in(root))
     {
         Some(root) => Err(format!(
-            "nothing can be mounted under {root}, which is the kernel's"
+            "nothing can be mounted under {root}, which is the kernel's: use another path"
         )),
         None => Ok(plain),
     }
@@ -148,11 +152,11 @@ pub(crate) fn target_at(text: &str, at: &At<'_>, report: &mut Report) -> Option<
     match target(text) {
         Ok(target) => Some(target),
         Err(message) => {
-            let help = match text {
-                "/dev/shm" => "the size of /dev/shm is `shm_size`",
-                _ => "write the path as the service sees it, with a leading /",
-            };
-            report.push(at.error(message).help(help));
+            let problem = at.refused(&message);
+            report.push(match text {
+                "/dev/shm" => problem.help("the size of /dev/shm is `shm_size`"),
+                _ => problem,
+            });
             None
         }
     }
@@ -160,27 +164,36 @@ pub(crate) fn target_at(text: &str, at: &At<'_>, report: &mut Report) -> Option<
 
 type Read = (Option<String>, String, bool);
 
-fn short(at: &At<'_>, report: &mut Report) -> Option<Read> {
+fn short(at: &At<'_>, mounts: &mut Mounts, report: &mut Report) -> Option<Read> {
     let text = at.text(report)?;
     let is_windows_path = text
         .get(1..3)
-        .is_some_and(|part| part == ":\\" || part == ":/");
-    if text.starts_with(['.', '~', '\\']) || is_windows_path {
-        refuse_bind(at, text, report);
-        return None;
-    }
-    let parts: Vec<&str> = text.split(':').collect();
+        .is_some_and(|part| part == ":\\" || part == ":/")
+        && text.starts_with(|drive: char| drive.is_ascii_uppercase());
+    let parts: Vec<&str> = match is_windows_path {
+        true => vec![text, text],
+        false => text.split(':').collect(),
+    };
     let (source, target, options) = match parts.as_slice() {
         [target] => (None, *target, ""),
         [source, target] => (Some(*source), *target, ""),
         [source, target, options] => (Some(*source), *target, *options),
         _ => {
-            report.push(at.error(format!("`{text}` is not a volume: write it as name:/path")));
+            report.push(at.refused(&format!("`{text}` is not a volume: write it as name:/path")));
             return None;
         }
     };
-    if source.is_some_and(|source| source.starts_with('/')) {
-        refuse_bind(at, text, report);
+    let is_bind = |source: &&str| source.starts_with(['/', '.', '~', '\\']) || is_windows_path;
+    // A folder of the host alone, as `./data`, is one as well; a path of the container alone is not.
+    let alone = Some(target).filter(|target| source.is_none() && !target.starts_with('/'));
+    if let Some(source) = source.or(alone).filter(is_bind) {
+        let read_only = options.split(',').any(|option| option == "ro");
+        let bind = Bind {
+            source,
+            target,
+            read_only,
+        };
+        mounts.files.extend(binds::files(bind, at, report));
         return None;
     }
     let mut read_only = false;
@@ -207,12 +220,28 @@ fn long(at: &At<'_>, mounts: &mut Mounts, report: &mut Report) -> Option<Read> {
     let target = fields.take("target").and_then(|at| at.text(report));
     let read_only = fields.take("read_only").and_then(|at| at.truth(report));
     let memory = fields.take("tmpfs");
-    for ignored in ["volume", "bind", "consistency"] {
+    if let Some(volume) = fields.take("volume") {
+        let mut fields = volume.fields(report);
+        fields.take("nocopy");
+        if let Some(part) = fields.take("subpath") {
+            let message = "mounting a part of a volume is not supported by this version of Allod";
+            report.push(
+                part.key_error(message)
+                    .help("give that part a volume of its own"),
+            );
+        }
+        fields.warn_rest(report);
+    }
+    for ignored in ["bind", "consistency"] {
         fields.take(ignored);
     }
     fields.warn_rest(report);
     let Some(target) = target else {
-        report.push(at.error("a mount needs a `target`, the path inside the container"));
+        let message = "a mount needs a `target`, the path inside the container";
+        report.push(
+            at.error(message)
+                .help("{ type: volume, source: data, target: /data }"),
+        );
         return None;
     };
     match kind {
@@ -221,24 +250,17 @@ fn long(at: &At<'_>, mounts: &mut Mounts, report: &mut Report) -> Option<Read> {
             Some((source, target.to_string(), read_only.unwrap_or(false)))
         }
         "tmpfs" => {
-            let mut folder = Tmpfs {
-                target: target_at(target, at, report)?,
-                bytes_max: None,
-                mode: None,
-            };
-            if let Some(memory) = memory {
-                let mut fields = memory.fields(report);
-                let size = fields.take("size");
-                let size = size.and_then(|at| at.read(report, quantity::bytes));
-                folder.bytes_max = size.filter(|bytes| *bytes > 0);
-                folder.mode = fields.take("mode").and_then(|at| at.read(report, octal));
-                fields.warn_rest(report);
-            }
+            let folder = memory_folder(target, memory, at, report)?;
             mounts.tmpfs.push(folder);
             None
         }
         "bind" => {
-            refuse_bind(at, source.unwrap_or_default(), report);
+            let bind = Bind {
+                source: source.unwrap_or_default(),
+                target,
+                read_only: read_only.unwrap_or(false),
+            };
+            mounts.files.extend(binds::files(bind, at, report));
             None
         }
         other => {
@@ -252,17 +274,24 @@ fn long(at: &At<'_>, mounts: &mut Mounts, report: &mut Report) -> Option<Read> {
     }
 }
 
-fn refuse_bind(at: &At<'_>, text: &str, report: &mut Report) {
-    if text.contains("docker.sock") {
-        let message = "the socket of the container engine is refused: it commands the machine";
-        report.push(
-            at.error(message)
-                .help("leave it out; Allod has an API of its own"),
-        );
-        return;
+fn memory_folder(
+    target: &str,
+    options: Option<At<'_>>,
+    at: &At<'_>,
+    report: &mut Report,
+) -> Option<Tmpfs> {
+    let mut folder = Tmpfs {
+        target: target_at(target, at, report)?,
+        bytes_max: None,
+        mode: None,
+    };
+    if let Some(options) = options {
+        let mut fields = options.fields(report);
+        let size = fields.take("size");
+        let size = size.and_then(|at| at.read(report, quantity::bytes));
+        folder.bytes_max = size.filter(|bytes| *bytes > 0);
+        folder.mode = fields.take("mode").and_then(|at| at.read(report, octal));
+        fields.warn_rest(report);
     }
-    let message = "a folder or file of the host is refused: the service may run on any machine";
-    let help = "keep data in a named volume (`- data:/path`), and bring files along with \
-                `configs:` or `secrets:` and their `file:`";
-    report.push(at.error(message).help(help));
+    Some(folder)
 }

@@ -51,7 +51,7 @@ pub(crate) fn image_digest(reference: &str) -> Result<Option<String>, String> {
         let is_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
         if hex.len() != 64 || !hex.chars().all(is_hex) {
             return Err(format!(
-                "`{digest}` is not a digest: sha256: and 64 hex digits"
+                "`{digest}` is not a digest: write it as sha256: and 64 hex digits"
             ));
         }
     }
@@ -62,7 +62,9 @@ pub(crate) fn image_digest(reference: &str) -> Result<Option<String>, String> {
     };
     let is_tag_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if tag.is_some_and(|tag| tag.is_empty() || tag.len() > 128 || !tag.chars().all(is_tag_part)) {
-        return Err(format!("`{reference}` has no sound tag after its colon"));
+        return Err(format!(
+            "`{reference}` has no sound tag after its colon: write it as nginx:alpine"
+        ));
     }
     let (host, path) = split_host(folder);
     let is_part = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '_' | '.' | '-');
@@ -77,8 +79,10 @@ pub(crate) fn image_digest(reference: &str) -> Result<Option<String>, String> {
         && host.chars().all(is_host_part)
         && reference.len() <= 512;
     if !is_sound {
-        let message = format!("`{reference}` is not an image reference such as nginx:alpine");
-        return Err(message);
+        return Err(format!(
+            "`{reference}` is not an image reference: write it in lower case, as nginx:alpine or \
+             registry.example.org/team/app:1.2"
+        ));
     }
     Ok(digest.map(str::to_string))
 }

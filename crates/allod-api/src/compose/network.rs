@@ -57,17 +57,20 @@ pub(crate) fn take(
 fn hostname_of(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     let is_sound = lower.len() <= 63 && name::is_host(&lower);
-    let wrong = || format!("`{text}` is not a host name: letters, digits and dashes, at most 63");
+    let wrong =
+        || format!("`{text}` is not a host name: use letters, digits and dashes, at most 63");
     if is_sound { Ok(lower) } else { Err(wrong()) }
 }
 
-fn host(text: &str) -> Result<String, String> {
+pub(crate) fn host(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     let is_sound = lower.split('.').all(name::is_plain);
     if is_sound {
         Ok(lower)
     } else {
-        Err(format!("`{text}` is not a host name"))
+        Err(format!(
+            "`{text}` is not a host name: use letters, digits, dashes and dots"
+        ))
     }
 }
 

@@ -122,9 +122,19 @@ impl<'a> At<'a> {
         match parse(self.text(report)?) {
             Ok(value) => Some(value),
             Err(message) => {
-                report.push(self.error(message));
+                report.push(self.refused(&message));
                 None
             }
+        }
+    }
+
+    /// An error in the value, of a parser's words: what is wrong, and after it what to do.
+    pub(crate) fn refused(&self, message: &str) -> Problem {
+        let (wrong, next) = split_next(message);
+        let problem = self.error(wrong);
+        match next {
+            Some(next) => problem.help(next),
+            None => problem,
         }
     }
 
@@ -133,7 +143,9 @@ impl<'a> At<'a> {
         self.read(report, |text| match text.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" => Ok(true),
             "false" | "no" | "off" => Ok(false),
-            _ => Err(format!("`{text}` is neither true nor false")),
+            _ => Err(format!(
+                "`{text}` is not a yes or a no: write true or false"
+            )),
         })
     }
 
@@ -144,7 +156,10 @@ impl<'a> At<'a> {
                 .parse()
                 .ok()
                 .filter(|number| (least..=most).contains(number));
-            number.ok_or_else(|| format!("`{text}` is not a whole number from {least} to {most}"))
+            let wrong = || {
+                format!("`{text}` does not fit here: write a whole number from {least} to {most}")
+            };
+            number.ok_or_else(wrong)
         })
     }
 
@@ -240,10 +255,16 @@ impl<'a> At<'a> {
     fn expected(&self, wanted: &str, report: &mut Report) {
         let name = &self.name;
         let found = self.node.kind();
-        report.push(match self.path.as_str() {
-            "" => self.error(format!("the file should be {wanted}, but is {found}")),
-            _ => self.error(format!("`{name}` should be {wanted}, but is {found}")),
-        });
+        let (what, looks) = match self.path.as_str() {
+            "" => (
+                "the file".to_string(),
+                "services: { web: { image: nginx:alpine } }".to_string(),
+            ),
+            _ if is_index(name) => ("an item of this list".to_string(), looks(name, wanted)),
+            _ => (format!("`{name}`"), looks(name, wanted)),
+        };
+        let problem = self.error(format!("{what} should be {wanted}, but is {found}"));
+        report.push(problem.help(format!("write it as {looks}")));
     }
 
     fn problem(&self, severity: Severity, span: Span, message: String) -> Problem {
@@ -254,6 +275,32 @@ impl<'a> At<'a> {
             message,
             help: None,
         }
+    }
+}
+
+fn is_index(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// What a value of the wanted kind looks like under its key.
+fn looks(name: &str, wanted: &str) -> String {
+    match wanted {
+        "a single value" if is_index(name) => "`- value`".to_string(),
+        _ if is_index(name) => "`- { key: value }`".to_string(),
+        "a single value" => format!("`{name}: value`"),
+        "a list" => format!("`{name}: [first, second]`, or one `- item` in each line"),
+        "a map of keys" => format!("`{name}: {{ key: value }}`, or one `key: value` in each line"),
+        _ => format!("`{name}: {{ NAME: value }}` or `{name}: [NAME=value]`"),
+    }
+}
+
+/// A parser's words as what is wrong and, where they say so, what to do.
+pub(crate) fn split_next(message: &str) -> (&str, Option<&str>) {
+    let starts = [": write ", ": use ", ": name "];
+    let at = starts.iter().filter_map(|start| message.rfind(start)).max();
+    match at.and_then(|at| Some((message.get(..at)?, message.get(at..)?.strip_prefix(": ")?))) {
+        Some((wrong, next)) => (wrong, Some(next)),
+        None => (message, None),
     }
 }
 

@@ -19,7 +19,9 @@ pub(crate) fn published(at: &At<'_>, report: &mut Report) -> Vec<Port> {
             Value::Map(_) => long(&item, report),
             _ => item.read(report, short),
         };
-        add(&mut ports, more.unwrap_or_default(), &item, report);
+        if !add(&mut ports, more.unwrap_or_default(), &item, report) {
+            break;
+        }
     }
     ports
 }
@@ -34,11 +36,14 @@ pub(crate) fn exposed(at: &At<'_>, ports: &mut Vec<Port>, report: &mut Report) {
             !ports.iter().any(is_same)
         });
         more.iter_mut().for_each(|port| port.published = None);
-        add(ports, more, &item, report);
+        if !add(ports, more, &item, report) {
+            return;
+        }
     }
 }
 
-fn add(ports: &mut Vec<Port>, more: Vec<Port>, at: &At<'_>, report: &mut Report) {
+/// Adds what is new; false once there are too many, which is told once.
+fn add(ports: &mut Vec<Port>, more: Vec<Port>, at: &At<'_>, report: &mut Report) -> bool {
     for port in more {
         if ports.contains(&port) {
             continue;
@@ -49,10 +54,11 @@ fn add(ports: &mut Vec<Port>, more: Vec<Port>, at: &At<'_>, report: &mut Report)
                 at.error(message)
                     .help("publish fewer, or spread them over services"),
             );
-            return;
+            return false;
         }
         ports.push(port);
     }
+    true
 }
 
 /// Reads `[[address:]published:]container[/protocol]`; ranges such as `8000-8002` are spelled out.
@@ -80,12 +86,15 @@ pub(crate) fn short(text: &str) -> Result<Vec<Port>, String> {
     };
     if count > PORTS_PER_SERVICE_MAX {
         return Err(format!(
-            "`{text}` is more than {PORTS_PER_SERVICE_MAX} ports"
+            "`{text}` is more than {PORTS_PER_SERVICE_MAX} ports: write a shorter range"
         ));
     }
     // A range of outer ports for one inner port means any of them.
     if outside.len() != count && count != 1 {
-        return Err(format!("`{text}` maps {} ports to {count}", outside.len()));
+        return Err(format!(
+            "`{text}` maps {} ports to {count}: write ranges of one length, as 8000-8001:80-81",
+            outside.len()
+        ));
     }
     let port = |(container, port)| Port {
         container,
@@ -101,7 +110,8 @@ pub(crate) fn short(text: &str) -> Result<Vec<Port>, String> {
 fn long(at: &At<'_>, report: &mut Report) -> Option<Vec<Port>> {
     let mut fields = at.fields(report);
     let Some(target) = fields.take("target") else {
-        report.push(at.error("a port needs a `target`, the port inside the container"));
+        let message = "a port needs a `target`, the port inside the container";
+        report.push(at.error(message).help("{ target: 80, published: 8080 }"));
         return None;
     };
     let container = target.number(report, 1, u32::from(u16::MAX))?;
@@ -109,7 +119,7 @@ fn long(at: &At<'_>, report: &mut Report) -> Option<Vec<Port>> {
     let outside = outside.map_or(Some(0), |at| {
         at.read(report, |text| {
             let first = range_from_zero(text).and_then(|ports| ports.first().copied());
-            first.ok_or_else(|| format!("`{text}` is not a port"))
+            first.ok_or_else(|| format!("`{text}` is not a port: write a number from 0 to 65535"))
         })
     })?;
     let address = fields
@@ -147,7 +157,7 @@ fn ip(text: &str) -> Result<IpAddr, String> {
         .and_then(|text| text.strip_suffix(']'))
         .unwrap_or(text);
     bare.parse()
-        .map_err(|_| format!("`{text}` is not an IP address of this machine"))
+        .map_err(|_| format!("`{text}` is not an IP address: write it as 127.0.0.1:8080:80"))
 }
 
 fn range(text: &str) -> Option<Vec<u16>> {

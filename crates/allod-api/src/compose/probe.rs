@@ -117,7 +117,11 @@ pub(crate) fn ready(at: &At<'_>, report: &mut Report) -> Option<Probe> {
         (None, None, Some(exec)) => {
             let argv = argv(&exec, report)?;
             if argv.is_empty() {
-                report.push(exec.error("`exec` needs a program"));
+                let message = "`exec` needs a program";
+                report.push(
+                    exec.error(message)
+                        .help("ready: { exec: [\"pg_isready\"] }"),
+                );
                 return None;
             }
             Check::Exec { argv }
@@ -145,14 +149,16 @@ fn http_check(at: &At<'_>, report: &mut Report) -> Option<Check> {
         let checked =
             |text: &str| match text.starts_with('/') && !text.contains(char::is_whitespace) {
                 true => Ok(text.to_string()),
-                false => Err(format!("`{text}` is not a path that starts with /")),
+                false => Err(format!("`{text}` is not a path: write it with a leading /")),
             };
         at.read(report, checked)
     });
     let port_at = fields.take("port");
     super::extension::refuse_rest(fields, &["path", "port"], report);
     let Some(port_at) = port_at else {
-        report.push(at.key_error("`http` needs the `port` inside the container"));
+        let message = "`http` needs the `port` inside the container";
+        let help = "ready: { http: { path: /healthz, port: 80 } }";
+        report.push(at.key_error(message).help(help));
         return None;
     };
     let port = port(&port_at, report)?;

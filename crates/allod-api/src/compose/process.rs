@@ -54,7 +54,9 @@ fn command(at: &At<'_>, report: &mut Report) -> Option<Vec<String>> {
     match at.node.value {
         Value::List(_) => Some(at.texts(report)),
         _ => at.read(report, |text| {
-            shell_words::split(text).map_err(|_| "a quote in the command is not closed".to_string())
+            shell_words::split(text).map_err(|_| {
+                "a quote in the command is not closed: write it as a list of words".to_string()
+            })
         }),
     }
 }
@@ -78,7 +80,9 @@ fn user(text: &str) -> Result<String, String> {
 
 fn grace_ms(text: &str) -> Result<u64, String> {
     match quantity::duration_ms(text)? {
-        ms if ms > STOP_GRACE_MS_MAX => Err(format!("`{text}` is longer than ten minutes")),
+        ms if ms > STOP_GRACE_MS_MAX => Err(format!(
+            "`{text}` is longer than any stop may take: write at most 10m"
+        )),
         ms => Ok(ms),
     }
 }
@@ -104,7 +108,9 @@ fn signal(text: &str) -> Result<String, String> {
     } else if is_real_time || SIGNALS.contains(&name) {
         Ok(format!("SIG{name}"))
     } else {
-        Err(format!("`{text}` is not a signal such as SIGTERM"))
+        Err(format!(
+            "`{text}` is not a signal: write it as SIGTERM, SIGINT or SIGQUIT"
+        ))
     }
 }
 

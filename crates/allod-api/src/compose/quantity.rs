@@ -75,7 +75,9 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
     }
     let ms = u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX);
     if ms > DURATION_MS_MAX {
-        return Err(format!("`{text}` is longer than ten years"));
+        return Err(format!(
+            "`{text}` is longer than ten years: write it as 10s, 1m30s or 500ms"
+        ));
     }
     Ok(ms)
 }
@@ -98,7 +100,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let bytes = number
         .times_floor(1 << shift)
         .and_then(|bytes| u64::try_from(bytes).ok());
-    bytes.ok_or_else(|| format!("`{text}` is more than any machine has"))
+    bytes.ok_or_else(|| format!("`{text}` is more than any machine has: write it as 512m or 4GiB"))
 }
 
 /// A number of CPUs such as `0.5`, in thousandths, rounded down.
@@ -112,8 +114,12 @@ pub(crate) fn cpu_milli(text: &str) -> Result<u64, String> {
         .times_floor(1_000)
         .and_then(|milli| u64::try_from(milli).ok());
     match milli.ok_or_else(wrong)? {
-        milli if milli < CPU_MILLI_MIN => Err(format!("`{text}` is less than 0.01 of a CPU")),
-        milli if milli > CPU_MILLI_MAX => Err(format!("`{text}` is more than any machine has")),
+        milli if milli < CPU_MILLI_MIN => Err(format!(
+            "`{text}` is less than 0.01 of a CPU: write it as 0.25 or 2"
+        )),
+        milli if milli > CPU_MILLI_MAX => Err(format!(
+            "`{text}` is more than any machine has: write it as 0.25 or 2"
+        )),
         milli => Ok(milli),
     }
 }
@@ -132,5 +138,9 @@ pub(crate) fn price_micro_per_hour(text: &str) -> Result<u64, String> {
     let micro = number
         .times_exact(1_000_000)
         .and_then(|micro| u64::try_from(micro).ok());
-    micro.ok_or_else(|| format!("`{text}` has more than six decimals, or too many digits"))
+    micro.ok_or_else(|| {
+        format!(
+            "`{text}` has more than six decimals, or too many digits: write it as \"0.03 credits/h\""
+        )
+    })
 }

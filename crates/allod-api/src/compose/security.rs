@@ -189,7 +189,11 @@ pub(crate) fn added(at: &At<'_>, report: &mut Report) -> BTreeSet<String> {
                 report.push(item.error(message).help(help));
             }
             (_, Capability::Unknown) => {
-                report.push(item.error(format!("there is no capability `{text}`")));
+                let message = format!("there is no capability `{text}`");
+                report.push(
+                    item.error(message)
+                        .help("check the spelling, as in NET_RAW"),
+                );
             }
         }
     }
@@ -213,7 +217,11 @@ pub(crate) fn dropped(at: &At<'_>, report: &mut Report) -> BTreeSet<String> {
             // Nobody has it here to begin with.
             (_, Capability::Addable | Capability::Refused) => {}
             (_, Capability::Unknown) => {
-                report.push(item.error(format!("there is no capability `{text}`")));
+                let message = format!("there is no capability `{text}`");
+                report.push(
+                    item.error(message)
+                        .help("check the spelling, as in NET_RAW"),
+                );
             }
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct App<'a> {
     pub(crate) active: BTreeSet<String>,
     /// The services of which another one awaits the end.
     pub(crate) awaited: BTreeSet<String>,
+    /// Further names that `links` give a service: the service, and the name.
+    pub(crate) links: Vec<(String, String)>,
 }
 
 /// Lowers a service. `None` means that the report says why not.
@@ -59,6 +61,7 @@ pub(crate) fn lower(
     storage(&mut service, at, &mut fields, app, report);
     network::take(&mut service, at, &mut fields, report);
     service.depends_on = depends_on(&mut fields, app, report);
+    links(&mut service, &mut fields, app, report);
     health(&mut service, &extension, &mut fields, report);
     service.pids_max = deploy.pids_max;
     service.restart = deploy
@@ -146,6 +149,7 @@ fn storage(
             };
             app.volumes.insert(name, volume);
         }
+        service.files.extend(found.files);
         service.mounts = found.mounts;
         service.tmpfs = found.tmpfs;
         let names: BTreeSet<&str> = service
@@ -155,7 +159,11 @@ fn storage(
             .collect();
         if names.len() > VOLUMES_PER_SERVICE_MAX {
             let message = format!("a service has at most {VOLUMES_PER_SERVICE_MAX} volumes");
-            report.push(volumes.key_error(message));
+            report.push(
+                volumes
+                    .key_error(message)
+                    .help("put folders together in fewer volumes"),
+            );
         }
     }
     if let Some(at) = fields.take("tmpfs") {
@@ -200,6 +208,36 @@ fn depends_on(
     depends_on
 }
 
+/// `links`: the other service is started first, and may get another name.
+fn links(service: &mut Service, fields: &mut Fields<'_>, app: &mut App<'_>, report: &mut Report) {
+    let Some(at) = fields.take("links") else {
+        return;
+    };
+    for item in at.items(report) {
+        let Some(text) = item.text(report) else {
+            continue;
+        };
+        let (name, alias) = match text.split_once(':') {
+            Some((name, alias)) => (name, Some(alias)),
+            None => (text, None),
+        };
+        if !app.active.contains(name) {
+            let message = format!("it links to `{name}`, which is not part of this deployment");
+            let help = "check the name; if it has `profiles`, activate one with --profile";
+            report.push(item.error(message).help(help));
+            continue;
+        }
+        let alias = alias.map(|alias| network::host(alias).map_err(|wrong| item.refused(&wrong)));
+        match alias {
+            Some(Ok(alias)) => app.links.push((name.to_string(), alias)),
+            Some(Err(problem)) => report.push(problem),
+            None => {}
+        }
+        let waits = service.depends_on.entry(name.to_string());
+        waits.or_insert(Condition::Started);
+    }
+}
+
 /// One entry of `depends_on`.
 #[derive(Debug)]
 pub(crate) struct Dependency<'a> {
@@ -235,7 +273,7 @@ pub(crate) fn dependencies<'a>(at: &At<'a>, report: &mut Report) -> Vec<Dependen
                     "service_healthy" => Ok(Condition::Healthy),
                     "service_completed_successfully" => Ok(Condition::Completed),
                     _ => Err(format!(
-                        "`{text}` is none of service_started, service_healthy and \
+                        "`{text}` is no condition: use service_started, service_healthy or \
                          service_completed_successfully"
                     )),
                 })

@@ -11,6 +11,7 @@ use allod_state::node::{Isolation, Resources};
 
 use super::demand::ServiceDemand;
 use super::diagnostic::{Diagnostic, Severity};
+use super::node::split_next;
 use super::{Lowered, defaults, deploy, extension, mounts, name, ports, probe, quantity, service};
 
 /// What the flags of `allod run` say, as text.
@@ -165,7 +166,7 @@ fn demand(
     let replicas = asked.replicas.unwrap_or(defaults::REPLICAS);
     if replicas > REPLICAS_PER_SERVICE_MAX {
         let message = format!("{replicas} replicas are more than {REPLICAS_PER_SERVICE_MAX}");
-        problems.push("--replicas", message, None);
+        problems.push("--replicas", message, Some("run fewer, or several apps"));
     }
     if replicas > 1 && !volumes.is_empty() {
         let message = format!("{replicas} replicas would write to the same volume");
@@ -251,7 +252,10 @@ impl Problems {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         parse(text)
-            .map_err(|message| self.push(flag, message, None))
+            .map_err(|message| {
+                let (wrong, next) = split_next(&message);
+                self.push(flag, wrong.to_owned(), next);
+            })
             .ok()
     }
 }

@@ -12,6 +12,9 @@ use allod_state::{Credits, Label};
 
 use super::*;
 
+mod bombs;
+mod summary;
+
 fn corpus(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/compose")
@@ -79,14 +82,20 @@ fn service(lowered: &Lowered, name: &str) -> Service {
     lowered.manifest.services[name].clone()
 }
 
+/// What each good file became, and what it is warned of, is kept beside it.
 #[test]
-fn every_good_file_lowers() {
+fn every_good_file_becomes_what_it_became_before() {
     let files = corpus("good");
-    assert!(files.len() >= 25, "the corpus shrank to {}", files.len());
-    let mut told = String::new();
+    assert!(files.len() >= 60, "the corpus shrank to {}", files.len());
+    let mut wrong = Vec::new();
     for path in &files {
-        let lowered =
-            lower_file(path, &["*"]).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+        let lowered = match lower_file(path, &["*"]) {
+            Ok(lowered) => lowered,
+            Err(problems) => {
+                wrong.push(format!("{}:\n{}", path.display(), shown(&problems)));
+                continue;
+            }
+        };
         let is_warning = |each: &Diagnostic| each.severity == Severity::Warning;
         assert!(
             lowered.warnings.iter().all(is_warning),
@@ -97,45 +106,59 @@ fn every_good_file_lowers() {
         assert_eq!(Manifest::from_bytes(&bytes).unwrap(), lowered.manifest);
         let names: Vec<&String> = lowered.demands.keys().collect();
         assert_eq!(names, lowered.manifest.services.keys().collect::<Vec<_>>());
-        if !lowered.warnings.is_empty() {
-            told.push_str(&format!("{}\n", shown(&lowered.warnings)));
-        }
+        let told = format!("{}\n{}", summary::of(&lowered), shown(&lowered.warnings));
+        check_kept(path, &told, &mut wrong);
     }
-    let golden = files[0].with_file_name("warnings.txt");
-    assert_eq!(
-        kept(&golden, &told),
-        told,
-        "the corpus is warned of otherwise than before"
+    assert!(
+        wrong.is_empty(),
+        "became otherwise than before:\n{}",
+        wrong.join("\n")
     );
 }
 
-/// What is kept in a golden file; `ALLOD_GOLDEN=write` writes it anew first.
-fn kept(golden: &Path, told: &str) -> String {
+/// Compares with the golden file beside a deploy file; `ALLOD_GOLDEN=write` writes it anew first.
+fn check_kept(path: &Path, told: &str, wrong: &mut Vec<String>) {
+    let folder = path.parent().unwrap().to_str().unwrap();
+    let told = told.replace(folder, "…");
+    let told = format!("{}\n", told.trim_end());
+    let golden = path.with_extension("txt");
     if std::env::var("ALLOD_GOLDEN").is_ok_and(|text| text == "write") {
-        fs::write(golden, told).unwrap();
+        fs::write(&golden, &told).unwrap();
     }
-    fs::read_to_string(golden).unwrap_or_default()
+    if fs::read_to_string(&golden).unwrap_or_default() != told {
+        wrong.push(format!("{}:\n{told}", path.display()));
+    }
 }
 
 /// The problems of each broken file are kept beside it.
 #[test]
-fn every_broken_file_says_what_is_wrong_and_where() {
+fn every_broken_file_says_what_is_wrong_where_and_what_to_do() {
     let files = corpus("bad");
-    assert!(files.len() >= 15, "the corpus shrank to {}", files.len());
+    assert!(files.len() >= 50, "the corpus shrank to {}", files.len());
     let mut wrong = Vec::new();
     for path in files {
         let problems = lower_file(&path, &[]).expect_err(&format!("{} lowers", path.display()));
-        let folder = path.parent().unwrap().to_str().unwrap();
-        let told = shown(&problems).replace(folder, "…");
-        if kept(&path.with_extension("txt"), &told) != told {
-            wrong.push(format!("{}:\n{told}", path.display()));
+        for problem in &problems {
+            check_whole(problem, &path.display().to_string());
         }
+        check_kept(&path, &shown(&problems), &mut wrong);
     }
     assert!(
         wrong.is_empty(),
         "told otherwise than before:\n{}",
         wrong.join("\n")
     );
+}
+
+/// An error has a place in the text, the text of that line, and a next step.
+fn check_whole(problem: &Diagnostic, place: &str) {
+    if problem.severity == Severity::Warning {
+        return;
+    }
+    let has_place = problem.line > 0 && problem.column > 0;
+    assert!(has_place, "{place}: no line and column: {problem}");
+    let help = problem.help.as_deref().unwrap_or_default();
+    assert!(!help.is_empty(), "{place}: nothing to do next: {problem}");
 }
 
 #[test]
@@ -237,7 +260,7 @@ fn merge_keys_and_extends_give_way_to_what_is_nearer() {
     assert_eq!(worker.ports.len(), 2);
     assert_eq!(
         (worker.mounts.len(), worker.mounts[0].volume.as_str()),
-        (1, "other")
+        (1, "own")
     );
 }
 
@@ -513,6 +536,7 @@ proptest! {
         if let Err(problems) = lower_text(&pieces.concat()) {
             assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
             shown(&problems);
+            problems.iter().for_each(|problem| check_whole(problem, &pieces.concat()));
         }
     }
 
@@ -526,6 +550,8 @@ proptest! {
         let text = fs::read_to_string(&files[file.index(files.len())]).unwrap();
         let start = text.floor_char_boundary(at.index(text.len()));
         let damaged = format!("{}{piece}{}", &text[..start], &text[start..]);
-        let _ = lower_text(&damaged);
+        for problem in lower_text(&damaged).err().into_iter().flatten() {
+            check_whole(&problem, &damaged);
+        }
     }
 }

@@ -18,20 +18,11 @@ mod tests;
 /// report says why; problems that leave one usable are reported too.
 pub(crate) fn parse(file: usize, report: &mut Report) -> Option<Node> {
     let text = report.sources.get(file)?.text.clone();
-    let start = Span {
-        file,
-        line: 1,
-        column: 1,
-        length: 1,
-    };
     if u64::try_from(text.len()).is_ok_and(|bytes| bytes > FILE_BYTES_MAX) {
-        let message = format!(
-            "the file has {} bytes, more than {FILE_BYTES_MAX}",
-            text.len()
-        );
-        report.push(problem(start, message));
+        refuse_length(file, text.len(), report);
         return None;
     }
+    let start = start_of(file);
     let mut options = granit_parser::Options::default();
     options.set_emit_comments(false);
     let mut builder = Builder::new(report);
@@ -47,9 +38,33 @@ pub(crate) fn parse(file: usize, report: &mut Report) -> Option<Node> {
     }
     let root = builder.root;
     if root.is_none() {
-        report.push(problem(start, "the file is empty".into()));
+        let help = "services: { web: { image: nginx:alpine } }";
+        report.push(problem(start, "the file is empty".into()).help(help));
     }
     root
+}
+
+/// The part of a text that is kept when it is too long to be read.
+pub(crate) fn shown(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(1_024))
+        .unwrap_or_default()
+}
+
+/// Says that a file of so many bytes is not read.
+pub(crate) fn refuse_length(file: usize, bytes: usize, report: &mut Report) {
+    let message = format!("the file has {bytes} bytes, more than {FILE_BYTES_MAX}");
+    let help =
+        "check that this is the file you mean; large texts go beside it, as `file:` of a config";
+    report.push(problem(start_of(file), message).help(help));
+}
+
+fn start_of(file: usize) -> Span {
+    Span {
+        file,
+        line: 1,
+        column: 1,
+        length: 1,
+    }
 }
 
 fn problem(span: Span, message: String) -> Problem {
@@ -71,7 +86,14 @@ fn scan_problem(file: usize, error: &granit_parser::ScanError) -> Problem {
         length: 1,
     };
     let problem = problem(span, format!("this is not YAML: {}", error.info()));
-    problem.help("check the indentation (spaces, no tabs) and the quotes around here")
+    let info = error.info();
+    problem.help(if info.contains("unknown anchor") {
+        "mark what it repeats with `&` and the same name, above this line"
+    } else if info.contains("mapping values") {
+        "quote a value that has a colon and a space inside; else check the indentation"
+    } else {
+        "check the indentation (spaces, no tabs) and the quotes around here"
+    })
 }
 
 fn place(file: usize, span: granit_parser::Span) -> Span {
@@ -215,7 +237,7 @@ impl<'r> Builder<'r> {
         if self.nodes > NODES_MAX || self.bytes > TEXT_BYTES_MAX {
             let message = "the file grows too large here, its aliases expanded";
             return Err(problem(span, message.into()).help(format!(
-                "at most {NODES_MAX} values and {TEXT_BYTES_MAX} bytes of text"
+                "repeat less; a file has at most {NODES_MAX} values and {TEXT_BYTES_MAX} bytes of text"
             )));
         }
         Ok(())
@@ -236,17 +258,18 @@ impl<'r> Builder<'r> {
     fn check_depth(&self, more: usize, span: Span) -> Result<(), Problem> {
         if self.stack.len().saturating_add(more) > DEPTH_MAX {
             let message = format!("lists and maps are nested more than {DEPTH_MAX} deep");
-            return Err(problem(span, message));
+            return Err(
+                problem(span, message).help("a deploy file needs few levels; write it flatter")
+            );
         }
         Ok(())
     }
 
     fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Problem> {
         let Some(kept) = self.anchors.get(&anchor) else {
-            return Err(problem(
-                span,
-                "this alias stands inside what it refers to".into(),
-            ));
+            let message = "this alias stands inside what it refers to";
+            let help = "write out here what is meant; an alias repeats something that has ended";
+            return Err(problem(span, message.into()).help(help));
         };
         let (nodes, bytes, depth) = (kept.nodes, kept.bytes, kept.depth);
         self.check_depth(depth, span)?;
@@ -387,7 +410,8 @@ fn key_of(node: Node, is_plain: bool) -> Result<Key, Problem> {
             span,
             is_plain: false,
         }),
-        _ => Err(problem(span, "a key must be a single value".into())),
+        _ => Err(problem(span, "a key must be a single value".into())
+            .help("quote it if it begins with a bracket or brace, as `${VARIABLE}` does not")),
     }
 }
 
@@ -407,7 +431,7 @@ fn merged_maps(node: Node) -> Result<Vec<Node>, Problem> {
 }
 
 /// How many nodes there are, and how much text. The depth limit bounds the recursion.
-fn size(node: &Node) -> (usize, usize) {
+pub(crate) fn size(node: &Node) -> (usize, usize) {
     let add = |sum: (usize, usize), more: (usize, usize)| (sum.0 + more.0, sum.1 + more.1);
     match &node.value {
         Value::Null => (1, 0),
