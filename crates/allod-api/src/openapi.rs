@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, written from the operation table.
 
 mod reference;
+pub mod refusals;
 
 pub use reference::reference;
 

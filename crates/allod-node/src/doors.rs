@@ -57,7 +57,8 @@ impl Doors {
             let address = status.state.as_ref().ok()?;
             let key = &status.port.key;
             let was_picked = status.port.listen.port() == 0;
-            was_picked.then(|| ((key.app.clone(), key.service.clone()), address.port()))
+            let service = (key.app.clone(), key.service.clone(), status.port.inside);
+            was_picked.then_some((service, address.port()))
         }));
         self.statuses.send_replace(Arc::new(statuses));
     }

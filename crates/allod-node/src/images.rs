@@ -10,11 +10,15 @@ use allod_runtime::image::{
     Reference, ReferenceError, StoreError,
 };
 use allod_runtime::{Client, ClientError, Image, LayerId};
-use allod_state::lease::EndCause;
 use tokio::task::spawn_blocking;
 
+use crate::limits::{RESOLVE_ATTEMPTS, RESOLVE_SILENCE_MAX, RESOLVE_TIMEOUT};
 use crate::manifest::{self, ImageSource};
 use crate::registries::Registries;
+
+mod refusal;
+
+pub use refusal::IMAGE_REFUSALS;
 
 /// Why an image is not ready to run here.
 #[derive(Debug, thiserror::Error)]
@@ -56,28 +60,14 @@ pub enum ImageError {
     Stopping,
 }
 
-impl ImageError {
-    /// What the law is told.
-    pub(crate) const fn cause(&self) -> EndCause {
-        match self {
-            Self::Pull(PullError::Unauthorized { .. }) => EndCause::PullDenied,
-            Self::Pull(PullError::NotFound { .. }) | Self::NotHere { .. } => {
-                EndCause::ImageNotFound
-            }
-            Self::Pull(PullError::BadDigest { .. } | PullError::WrongSize { .. })
-            | Self::Store(StoreError::BadDigest { .. }) => EndCause::BadDigest,
-            Self::Unpack(_) => EndCause::StartFailed,
-            _ => EndCause::RegistryUnreachable,
-        }
-    }
-}
-
 /// Fetched and whole bytes of each layer of an image.
 type Fetching = BTreeMap<Digest, (u64, u64)>;
 
 /// The images of this node.
 pub(crate) struct Images {
     puller: Puller,
+    /// Asks what a tag means, while a person waits.
+    asker: Puller,
     limits: Limits,
     registries: Arc<Registries>,
     /// The images under way, by manifest digest.
@@ -88,8 +78,10 @@ impl Images {
     pub(crate) fn open(dir: &Path, registries: Arc<Registries>) -> Result<Self, ImageError> {
         let limits = Limits::default();
         let puller = Puller::new(BlobStore::open(dir)?, limits.clone());
+        let asker = Puller::new(BlobStore::open(dir)?, waited_for(&limits));
         Ok(Self {
             puller,
+            asker,
             limits,
             registries,
             fetching: Mutex::default(),
@@ -104,7 +96,7 @@ impl Images {
         }
         let credentials = self.registries.credentials(reference.host());
         Ok(self
-            .puller
+            .asker
             .resolve(&reference, credentials.as_ref())
             .await?
             .to_string())
@@ -196,6 +188,18 @@ impl Images {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(digest);
         Ok(pulled?)
+    }
+}
+
+/// The limits of a question that a person waits for: fewer tries, and shorter ones.
+fn waited_for(limits: &Limits) -> Limits {
+    Limits {
+        attempts: RESOLVE_ATTEMPTS,
+        backoff_max: RESOLVE_SILENCE_MAX,
+        connect_timeout: RESOLVE_SILENCE_MAX,
+        idle_timeout: RESOLVE_SILENCE_MAX,
+        pull_timeout: RESOLVE_TIMEOUT,
+        ..limits.clone()
     }
 }
 

@@ -31,7 +31,7 @@ pub use allod_ledger::chain::SubmitError;
 pub use allod_ledger::mempool::Refusal;
 pub use allod_runtime::root;
 pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
-pub use images::ImageError;
+pub use images::{IMAGE_REFUSALS, ImageError};
 pub use manifests::KeepManifestError;
 pub use node::{ImageView, LogReader, Node, Which, WorkloadError};
 pub use registries::LoginError;

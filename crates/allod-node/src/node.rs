@@ -1,11 +1,14 @@
 //! The handle of a running node: what every door works through.
 
 mod bills;
+mod claims;
 mod history;
 mod plans;
 mod start;
+mod verdicts;
 mod workloads;
 
+pub use claims::{Claim, Taken};
 pub use start::{Places, Settings, StartError, node_keyfile};
 pub use workloads::{LogReader, Which, WorkloadError};
 

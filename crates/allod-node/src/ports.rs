@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::whole;
 
-/// App and service.
-type Service = (String, String);
+/// App and service, and the port inside it.
+type Service = (String, String, u16);
 
 /// The ports picked before this start, and those picked since.
 #[derive(Debug)]
@@ -32,9 +32,9 @@ impl PickedPorts {
     }
 
     /// The port that a service had before this start. What is picked since stays as it is without being asked for.
-    pub(crate) fn before(&self, app: &str, service: &str) -> Option<u16> {
+    pub(crate) fn before(&self, app: &str, service: &str, inside: u16) -> Option<u16> {
         self.before
-            .get(&(app.to_owned(), service.to_owned()))
+            .get(&(app.to_owned(), service.to_owned(), inside))
             .copied()
     }
 
@@ -63,10 +63,12 @@ mod tests {
     fn a_picked_port_is_asked_for_after_a_restart_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ports");
-        let service = ("shop".to_owned(), "web".to_owned());
+        let service = |inside| ("shop".to_owned(), "web".to_owned(), inside);
         let first = PickedPorts::open(path.clone());
-        first.keep([(service, 4711)].into_iter());
-        assert_eq!(first.before("shop", "web"), None);
-        assert_eq!(PickedPorts::open(path).before("shop", "web"), Some(4711));
+        first.keep([(service(80), 4711), (service(81), 4712)].into_iter());
+        assert_eq!(first.before("shop", "web", 80), None);
+        let again = PickedPorts::open(path);
+        assert_eq!(again.before("shop", "web", 80), Some(4711));
+        assert_eq!(again.before("shop", "web", 81), Some(4712));
     }
 }

@@ -335,6 +335,25 @@ pub struct NodeRefusal {
     pub rules: Vec<String>,
 }
 
+/// What a node says to a replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The service's name, where this node can read it.
+    pub service: String,
+    /// The replica.
+    pub replica: u32,
+    /// The node.
+    pub node: NodeId,
+    /// The node's name.
+    pub node_name: String,
+    /// Whether the replica is there.
+    pub is_here: bool,
+    /// What an hour there would cost, where it offers anything.
+    pub price_per_hour: Option<Credits>,
+    /// Every rule that refuses it there; none where it may run there.
+    pub rules: Vec<String>,
+}
+
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {

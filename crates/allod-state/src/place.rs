@@ -109,6 +109,45 @@ pub fn find(state: &State, wanted: &Wanted<'_>, effort: &mut u64) -> Result<Foun
         .ok_or_else(|| search.why_not(start, effort))
 }
 
+/// What a node says to a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The node.
+    pub node: NodeId,
+    /// What an hour there would cost, where it offers anything.
+    pub price_per_hour: Option<Credits>,
+    /// Every rule that refuses it there; none where it may run there.
+    pub failing: Vec<Failing>,
+}
+
+/// What the first `nodes_max` nodes on the replica's ring say to it. A replica that has a lease is asked for as if that
+/// lease were not there: `held` is its node.
+#[must_use]
+pub fn verdicts(
+    state: &State,
+    wanted: &Wanted<'_>,
+    held: Option<NodeId>,
+    nodes_max: usize,
+) -> Vec<Verdict> {
+    let start = held.unwrap_or(NodeId([0; 32]));
+    let nodes = state.nodes_from(start).take(nodes_max);
+    let verdict = |(id, node): (&NodeId, &Node)| {
+        let candidate = Candidate::new(state, wanted, id, node);
+        let failing = rule::RULES.iter().filter_map(|rule| rule(&candidate).err());
+        // Its own replica is one of those that the rule of spreading counts.
+        let is_itself = |failing: &Failing| match failing {
+            Failing::Spread { count, max } => held == Some(*id) && count <= max,
+            _ => false,
+        };
+        Verdict {
+            node: *id,
+            price_per_hour: candidate.price_per_hour,
+            failing: failing.filter(|failing| !is_itself(failing)).collect(),
+        }
+    };
+    nodes.map(verdict).collect()
+}
+
 /// Lower is better, in this order: fewer replicas of the service on the node, lower price, fuller node (so that large
 /// demands keep finding room).
 type Score = (u32, Credits, u64);

@@ -34,6 +34,10 @@ macro_rules! rejections {
             pub const fn next_step(&self) -> &'static str {
                 match self { $(Self::$variant $({$($field: _),+})? => $next),+ }
             }
+
+            /// Every refusal: its number, its name, what it says and its next step.
+            pub const LIST: &'static [(u8, &'static str, &'static str, &'static str)] =
+                &[$(($code, $name, $text, $next)),+];
         }
     };
 }

@@ -1,6 +1,7 @@
 //! From a lowered deploy file to a signed deployment: tags resolved, the private half sealed, the public half blinded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
 use allod_node::manifest::{ImageSource, Manifest, Protocol, Published};
 use allod_node::seal::{Holder, Scope, seal};
@@ -29,6 +30,38 @@ pub struct Prepared {
     pub deploy: Deploy,
     /// What is handed to the node beside it.
     pub ciphertext: Vec<u8>,
+    /// What it would have for itself on the node that runs it: ports and host names.
+    pub doors: Doors,
+}
+
+/// Ports of a machine and host names that an app would have for itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// Protocol, address and number of each port; any free one is nobody's.
+    pub ports: BTreeSet<(&'static str, IpAddr, u16)>,
+    /// Host names at the ingress.
+    pub hosts: BTreeSet<String>,
+}
+
+impl Doors {
+    fn of(manifest: &Manifest) -> Self {
+        let mut doors = Self::default();
+        for service in manifest.services.values() {
+            for port in &service.ports {
+                let protocol = match port.protocol {
+                    Protocol::Tcp => "tcp",
+                    Protocol::Udp => "udp",
+                };
+                if let Some(published) = port.published.filter(|published| published.port != 0) {
+                    let address = published.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+                    doors.ports.insert((protocol, address, published.port));
+                }
+            }
+            let hosts = service.ingress.iter().map(|ingress| ingress.host.clone());
+            doors.hosts.extend(hosts);
+        }
+        doors
+    }
 }
 
 impl Client {
@@ -84,6 +117,7 @@ impl Client {
                 manifest: sealed.manifest,
             },
             ciphertext: sealed.ciphertext,
+            doors: Doors::of(&lowered.manifest),
             app,
             label,
         })

@@ -32,7 +32,7 @@ pub enum Exit {
     NoPlacement = 7,
     /// It took too long.
     Timeout = 8,
-    /// The network cannot be reached.
+    /// The network, or a registry, cannot be reached.
     Unreachable = 9,
 }
 
@@ -75,18 +75,7 @@ impl Problem {
     /// What a command that meets this problem ends with.
     #[must_use]
     pub fn exit(&self) -> Exit {
-        if let Some(exit) = exit_of_rejection(&self.code) {
-            return exit;
-        }
-        match self.status {
-            400 | 413 | 414 | 415 | 422 => Exit::Usage,
-            401 => Exit::Identity,
-            402 => Exit::Credits,
-            403 => Exit::Denied,
-            404 => Exit::NotFound,
-            408 | 504 => Exit::Timeout,
-            _ => Exit::Failure,
-        }
+        exit_of(&self.code, self.status)
     }
 }
 
@@ -100,9 +89,34 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a command that meets a refusal of the law ends with, by the refusal's stable name.
-fn exit_of_rejection(name: &str) -> Option<Exit> {
+/// What a command that meets a refusal with this name and status ends with.
+pub(crate) fn exit_of(code: &str, status: u16) -> Exit {
+    if let Some(exit) = exit_of_code(code) {
+        return exit;
+    }
+    match status {
+        400 | 413 | 414 | 415 | 422 => Exit::Usage,
+        401 => Exit::Identity,
+        402 => Exit::Credits,
+        403 => Exit::Denied,
+        404 => Exit::NotFound,
+        408 | 504 => Exit::Timeout,
+        _ => Exit::Failure,
+    }
+}
+
+/// What a command ends with that meets a refusal whose name alone says it.
+fn exit_of_code(name: &str) -> Option<Exit> {
     Some(match name {
+        // A clock is no identity, although both come as 401.
+        "clock_skew" | "signature_expired" | "wrong-network" | "wrong-version" | "expired"
+        | "expiry-too-far" => Exit::Failure,
+        "registry-login-needed" | "registry-login-refused" => Exit::Identity,
+        "registry-forbidden" | "registry-redirect-refused" | "registry-address-refused" => {
+            Exit::Denied
+        }
+        "registry-unreachable" => Exit::Unreachable,
+        "no-platform" => Exit::NoPlacement,
         "unknown-account" | "unknown-key" | "expired-key" => Exit::Identity,
         "verb-not-granted"
         | "resource-not-granted"
@@ -223,6 +237,12 @@ pub enum Error {
         /// What it was called.
         name: String,
     },
+    /// An app of that name runs already.
+    #[error("there is an app `{name}` already, and `run` replaces none")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// What was named could be several things.
     #[error("`{name}` is ambiguous: {}", .candidates.join(", "))]
     Ambiguous {
@@ -256,9 +276,7 @@ impl Error {
         match self {
             Self::NotRunning { .. } | Self::Unreachable { .. } => Exit::Unreachable,
             Self::Problem(problem) => problem.exit(),
-            Self::Rejected(rejection) => {
-                exit_of_rejection(&rejection.name).unwrap_or(Exit::Failure)
-            }
+            Self::Rejected(rejection) => exit_of_code(&rejection.name).unwrap_or(Exit::Failure),
             Self::NoPlacement(_) => Exit::NoPlacement,
             Self::Timeout { .. }
             | Self::NotReady {
@@ -274,6 +292,7 @@ impl Error {
             | Self::Seal(_) => Exit::Usage,
             Self::NotFound { .. } => Exit::NotFound,
             Self::NotReady { .. }
+            | Self::NameTaken { .. }
             | Self::Nonsense { .. }
             | Self::Home(_)
             | Self::OtherNetwork { .. }
@@ -317,6 +336,9 @@ impl Error {
             Self::Spec(_) => "correct it, then look at the result: allod plan".into(),
             Self::NotFound { kind: "file", .. } => "name a compose file: allod deploy FILE".into(),
             Self::NotFound { .. } => "list what there is: allod status".into(),
+            Self::NameTaken { name } => format!(
+                "choose another name with --name, or end the other first: allod delete {name}"
+            ),
             Self::Ambiguous { candidates, .. } => {
                 let first = candidates.first().map_or("APP/SERVICE", String::as_str);
                 format!("name one of them in full, such as {first}")

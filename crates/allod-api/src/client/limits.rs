@@ -34,3 +34,5 @@ pub(super) const KNOCK_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MUTE_MAX: Duration = Duration::from_secs(3);
 /// Largest genesis document, header, certificate or proof in a bill's proof, in bytes.
 pub(super) const PROOF_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Ports and host names asked about in one request, so that its body stays within what is read.
+pub(super) const DOORS_ASKED: usize = 40;

@@ -19,7 +19,8 @@ mod target;
 
 pub use bill::{Check, verify_bill};
 pub use connection::Client;
-pub use deploy::{Prepared, publish_on_loopback};
+pub use deploy::{Doors, Prepared, publish_on_loopback};
+pub(crate) use error::exit_of;
 pub use error::{Error, Exit, Problem};
 pub use exec::{Exec, ExecRequest, Input, Output};
 pub use follow::{Goal, Progress, knock};

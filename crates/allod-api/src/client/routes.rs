@@ -10,8 +10,9 @@ use serde_json::json;
 
 use super::Result;
 use super::connection::{Call, Client};
+use super::deploy::Doors;
 use super::error::Error;
-use super::limits::{ARCHIVE_BYTES_MAX, IMPORT_TIMEOUT, RESOLVE_TIMEOUT};
+use super::limits::{ARCHIVE_BYTES_MAX, DOORS_ASKED, IMPORT_TIMEOUT, RESOLVE_TIMEOUT};
 use super::stream::Lines;
 
 /// Which lines of an app's output are wanted.
@@ -88,6 +89,14 @@ impl Client {
         self.get(&["v1", "apps", app], &[]).await
     }
 
+    /// What each node says to each replica of an app.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn verdicts(&self, app: &str) -> Result<Vec<view::Verdict>> {
+        self.get(&["v1", "apps", app, "why"], &[]).await
+    }
+
     /// What happened, to one app or to everything of the account.
     ///
     /// # Errors
@@ -156,6 +165,36 @@ impl Client {
         let url = self.address(&["v1", "manifests"], &[]);
         let call = Call::new(Method::PUT, url).bytes(ciphertext);
         self.call::<serde_json::Value>(call).await.map(drop)
+    }
+
+    /// Asks whether an app can have its ports and host names on the node.
+    ///
+    /// # Errors
+    /// Where another app or program has one of them; see also [`Client::network`].
+    pub async fn check_doors(&self, app: &str, doors: &Doors) -> Result<()> {
+        let ports: Vec<_> = doors
+            .ports
+            .iter()
+            .map(|(protocol, address, port)| {
+                json!({ "protocol": protocol, "address": address, "port": port })
+            })
+            .collect();
+        let hosts: Vec<_> = doors.hosts.iter().collect();
+        let url = self.address(&["v1", "doors", "check"], &[]);
+        let (mut ports, mut hosts) = (ports.chunks(DOORS_ASKED), hosts.chunks(DOORS_ASKED));
+        loop {
+            let (ports, hosts) = (ports.next(), hosts.next());
+            if ports.is_none() && hosts.is_none() {
+                return Ok(());
+            }
+            let body = json!({
+                "app": app,
+                "ports": ports.unwrap_or_default(),
+                "hosts": hosts.unwrap_or_default(),
+            });
+            let call = Call::new(Method::POST, url.clone()).json(&body);
+            self.call::<serde_json::Value>(call).await?;
+        }
     }
 
     /// The digest that an image reference means now.

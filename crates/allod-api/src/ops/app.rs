@@ -5,7 +5,7 @@ use allod_state::account::grant::Verb;
 use super::{Access, Answer, Answered, Operation, plain};
 use crate::server::answer::json;
 use crate::server::call::Call;
-use crate::shape::{APP, Shape};
+use crate::shape::{APP, Shape, VERDICT};
 
 pub(super) static LIST: Operation = Operation {
     name: "app.list",
@@ -24,6 +24,22 @@ pub(super) static SHOW: Operation = Operation {
     answer: Answer::Json(Shape::View(&APP)),
     ..plain(show)
 };
+
+pub(super) static WHY: Operation = Operation {
+    name: "app.why",
+    path: "/v1/apps/{app}/why",
+    summary: "What each node says to each replica of an app: whether it may run there, and every rule that refuses it.",
+    access: Access::Granted(&[Verb::Read]),
+    answer: Answer::Json(Shape::List(&Shape::View(&VERDICT))),
+    ..plain(why)
+};
+
+fn why(call: Call) -> Answered {
+    Box::pin(async move {
+        let (app, node) = (call.app()?, call.node.clone());
+        json(&call.blocking(move || node.verdicts(app)).await?)
+    })
+}
 
 fn list(call: Call) -> Answered {
     Box::pin(async move {

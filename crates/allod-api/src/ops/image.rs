@@ -96,26 +96,36 @@ fn show(call: Call) -> Answered {
     })
 }
 
-/// Why an image is not to be had, as callers read it. The errors' own texts say what to do.
+/// Why an image is not to be had, as callers read it.
 fn unready(error: ImageError) -> Problem {
-    let (status, code) = match &error {
-        ImageError::Reference(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-reference"),
-        ImageError::Digest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-digest"),
-        ImageError::Import(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad-archive"),
-        ImageError::Pull(_) => (StatusCode::BAD_GATEWAY, "registry"),
-        ImageError::NotHere { .. } => (StatusCode::NOT_FOUND, "unknown-image"),
-        ImageError::Unresolved { .. } => (StatusCode::CONFLICT, "unresolved-image"),
-        ImageError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        ImageError::Store(_) | ImageError::Unpack(_) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "image-store")
-        }
-    };
-    let next = match status {
-        StatusCode::BAD_GATEWAY => "check the image's name, and the registry: allod registry login",
-        StatusCode::UNPROCESSABLE_ENTITY => "correct the image's name or archive",
-        _ => "see how the node is doing: allod doctor",
-    };
-    Problem::new(status, code, chain(&error), next)
+    let code = error.code();
+    let status = status_of_image(code);
+    let problem = Problem::new(status, code, chain(&error), error.next_step());
+    match error.retry_after_s() {
+        Some(seconds) => problem.retry_after(seconds),
+        None => problem,
+    }
+}
+
+/// The status that goes with the name of each refusal of an image: what the caller wrote, what the registry did, and
+/// what this node cannot do are kept apart.
+pub(crate) fn status_of_image(code: &str) -> StatusCode {
+    match code {
+        "image-not-found" | "image-not-here" => StatusCode::NOT_FOUND,
+        "bad-reference"
+        | "bad-digest"
+        | "bad-archive"
+        | "image-too-large"
+        | "no-platform"
+        | "unusable-image"
+        | "registry-address-refused" => StatusCode::UNPROCESSABLE_ENTITY,
+        "registry-rate-limited" => StatusCode::SERVICE_UNAVAILABLE,
+        "registry-timeout" => StatusCode::GATEWAY_TIMEOUT,
+        "no-space" => StatusCode::INSUFFICIENT_STORAGE,
+        "image-store" => StatusCode::INTERNAL_SERVER_ERROR,
+        "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_GATEWAY,
+    }
 }
 
 /// An error and what caused it, in one line.

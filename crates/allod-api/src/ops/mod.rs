@@ -5,6 +5,7 @@
 mod account;
 mod app;
 mod bill;
+mod door;
 mod event;
 mod exec;
 mod image;
@@ -35,8 +36,10 @@ pub static OPERATIONS: &[&Operation] = &[
     &account::SHOW,
     &app::LIST,
     &app::SHOW,
+    &app::WHY,
     &bill::PROVE,
     &bill::SHOW,
+    &door::CHECK,
     &event::LIST,
     &event::LIST_OF_APP,
     &exec::RUN,
@@ -177,6 +180,7 @@ pub enum Answer {
 }
 
 pub(crate) use event::retain_covered;
+pub(crate) use image::status_of_image;
 
 const fn parameter(name: &'static str, shape: Shape, summary: &'static str) -> Parameter {
     Parameter {

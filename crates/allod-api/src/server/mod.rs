@@ -10,6 +10,8 @@ mod shared;
 pub(crate) mod stream;
 pub(crate) mod terminal;
 
+pub(crate) use problem::status_of as status_of_rejection;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -129,7 +129,7 @@ impl Problem {
         problem
     }
 
-    fn retry_after(mut self, seconds: u64) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.0.retry_after_s = Some(seconds);
         self
     }
@@ -153,7 +153,7 @@ impl Problem {
 }
 
 /// The status that goes with each of the law's refusals.
-fn status_of(name: &str) -> StatusCode {
+pub(crate) fn status_of(name: &str) -> StatusCode {
     match name {
         "insufficient-credit" => StatusCode::PAYMENT_REQUIRED,
         "unknown-key"

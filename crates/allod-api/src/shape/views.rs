@@ -640,11 +640,72 @@ pub static REFERENCE: View = View {
     fields: &[field("reference", Shape::Text, "The reference.")],
 };
 
+/// What an app would have for itself on a node.
+pub static DOORS: View = View {
+    name: "Doors",
+    summary: "What an app would have for itself on a node.",
+    fields: &[
+        field("app", Shape::Text, "The app's name."),
+        field(
+            "ports",
+            Shape::List(&Shape::View(&DOOR)),
+            "Ports of the machine.",
+        ),
+        field(
+            "hosts",
+            Shape::List(&Shape::Text),
+            "Host names at the ingress.",
+        ),
+    ],
+};
+
+/// A port of a machine.
+static DOOR: View = View {
+    name: "Door",
+    summary: "A port of a machine.",
+    fields: &[
+        field(
+            "protocol",
+            Shape::OneOf(&["tcp", "udp"]),
+            "What it carries.",
+        ),
+        field("address", Shape::Text, "The address to listen on."),
+        field("port", Shape::Count, "The number."),
+    ],
+};
+
 /// A digest.
 pub static RESOLVED: View = View {
     name: "Resolved",
     summary: "A digest.",
     fields: &[field("digest", Shape::Text, "The digest.")],
+};
+
+/// What a node says to a replica.
+pub static VERDICT: View = View {
+    name: "Verdict",
+    summary: "What a node says to a replica.",
+    fields: &[
+        field(
+            "service",
+            Shape::Text,
+            "The service's name, where this node can read it.",
+        ),
+        field("replica", Shape::Count, "The replica."),
+        field("node", Shape::Id("node"), "The node."),
+        field("node_name", Shape::Text, "The node's name."),
+        field("is_here", Shape::Flag, "Whether the replica is there."),
+        field(
+            "price_per_hour",
+            Shape::Maybe(&Shape::Amount),
+            "What an hour there would cost, where it offers anything.",
+        ),
+        field(
+            "rules",
+            Shape::List(&Shape::Text),
+            "Every rule that refuses it there; none where it may run there.",
+        ),
+    ],
 };
 
 /// A volume.

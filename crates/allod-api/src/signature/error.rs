@@ -150,6 +150,62 @@ pub enum SignatureError {
 }
 
 impl SignatureError {
+    /// One of each, for the page that lists them.
+    #[must_use]
+    pub fn examples() -> Vec<Self> {
+        let component = "content-digest";
+        let (created_s, now_s) = (1_700_000_000, 1_700_003_600);
+        vec![
+            Self::HostMalformed,
+            Self::HostNotAllowed {
+                host: "HOST".into(),
+            },
+            Self::OriginNotAllowed {
+                origin: "ORIGIN".into(),
+            },
+            Self::Missing,
+            Self::TooLarge {
+                what: "a header",
+                bytes: 9_000,
+                max: 8_192,
+            },
+            Self::Malformed { what: "a header" },
+            Self::WrongTag,
+            Self::Ambiguous,
+            Self::WrongAlgorithm,
+            Self::ComponentMissing { component },
+            Self::ComponentUnsupported {
+                component: "x-other".into(),
+            },
+            Self::ComponentAbsent { component },
+            Self::ParameterMissing { parameter: "nonce" },
+            Self::ParameterUnsupported {
+                parameter: "x".into(),
+            },
+            Self::Lifetime { seconds: 3_600 },
+            Self::Expired {
+                created_s,
+                expires_s: created_s + 60,
+                now_s,
+            },
+            Self::ClockSkew {
+                created_s: now_s,
+                now_s: created_s,
+            },
+            Self::BeforeStart {
+                created_s,
+                started_s: now_s,
+            },
+            Self::KeyMalformed,
+            Self::KeyUnknown { key: "KEY".into() },
+            Self::Mismatch,
+            Self::Replayed,
+            Self::TooMany { whose: "this key" },
+            Self::DigestMissing,
+            Self::DigestMismatch,
+        ]
+    }
+
     /// The stable name of the reason.
     #[must_use]
     pub const fn code(&self) -> &'static str {

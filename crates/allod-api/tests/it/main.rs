@@ -4,5 +4,7 @@
 mod access;
 mod answers;
 mod reference;
+mod refusals;
+mod registry;
 mod stream;
 mod world;

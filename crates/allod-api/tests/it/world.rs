@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) server: Server,
     pub(crate) owner: Identity,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// What came back.
@@ -80,7 +80,7 @@ impl World {
             node,
             server,
             owner,
-            _dir: dir,
+            dir,
         };
         world.is_listed().await;
         world
@@ -95,6 +95,11 @@ impl World {
             }
         };
         tokio::time::timeout(SOON, listed).await.unwrap();
+    }
+
+    /// Where the node keeps what it fetches from registries.
+    pub(crate) fn images(&self) -> std::path::PathBuf {
+        Home::at(self.dir.path()).unwrap().node_dir().join("images")
     }
 
     pub(crate) fn url(&self) -> String {

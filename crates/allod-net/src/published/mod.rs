@@ -54,6 +54,8 @@ pub struct Port {
     pub listen: SocketAddr,
     /// The app and service it leads to.
     pub key: RouteKey,
+    /// The port inside the service: what tells apart the doors of a service that takes any free ports.
+    pub inside: u16,
 }
 
 impl fmt::Display for Port {

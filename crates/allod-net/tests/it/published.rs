@@ -23,6 +23,7 @@ fn published(protocol: Protocol, listen: SocketAddr, backends: Vec<Backend>) -> 
             protocol,
             listen,
             key: key(),
+            inside: 80,
         },
         backends,
     }

@@ -92,7 +92,10 @@ impl Tables {
                         manifest::Protocol::Udp => Protocol::Udp,
                     };
                     let number = match listen.port {
-                        0 => self.picked.before(&manifest.app, name).unwrap_or(0),
+                        0 => self
+                            .picked
+                            .before(&manifest.app, name, port.container)
+                            .unwrap_or(0),
                         number => number,
                     };
                     let listen = SocketAddr::new(ip, number);
@@ -101,6 +104,7 @@ impl Tables {
                             protocol,
                             listen,
                             key,
+                            inside: port.container,
                         },
                         backends: self.backends(sight, *app, name, port.container),
                     });

@@ -89,7 +89,11 @@ fn refusals_are_told_apart() {
             PullError::Unauthorized {
                 had_credentials: false,
                 ..
-            } => matches!(status, 401 | 403),
+            } => status == 401,
+            PullError::Forbidden {
+                had_credentials: false,
+                ..
+            } => status == 403,
             PullError::NotFound { .. } => status == 404,
             PullError::Status {
                 status: said,

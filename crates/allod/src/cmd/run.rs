@@ -59,6 +59,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.client()?;
     let is_waited_for = !args.no_wait;
     let lowered = lower(context, &client, args).await?;
+    let name = &lowered.manifest.app;
+    if client.apps().await?.iter().any(|app| app.name == *name) {
+        return Err(Error::NameTaken { name: name.clone() });
+    }
     let goal = is_waited_for.then(|| Goal {
         failures_max: Some(FAILURES_MAX),
         ..Goal::default()

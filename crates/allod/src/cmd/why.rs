@@ -1,4 +1,4 @@
-//! `allod why`: what keeps an app from being ready.
+//! `allod why`: why the replicas of an app are where they are, and what keeps them from being ready.
 
 use allod_api::client::{Result, Target, app_of};
 use allod_node::view;
@@ -10,7 +10,7 @@ use crate::render::views;
 /// How many of the newest events are told.
 const EVENTS: usize = 10;
 
-/// Explain the state of an app: each replica, what happened last, and its last words.
+/// Explain the state of an app: each replica, what every node says to it, what happened last, and its last words.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The app, or one of its services.
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Why {
     app: view::App,
+    verdicts: Vec<view::Verdict>,
     events: Vec<view::Happening>,
     last_lines: Vec<String>,
 }
@@ -29,13 +30,20 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let apps = client.apps().await?;
     let wanted = app_of(&apps, &args.app)?;
     let id = wanted.app.app.to_string();
+    let mut verdicts = client.verdicts(&id).await?;
+    if let Some(service) = wanted.service {
+        verdicts.retain(|verdict| verdict.service == service.name);
+    }
     let why = Why {
+        verdicts,
         events: client.events(Some(&id), Some(EVENTS)).await?,
         last_lines: client.last_lines(wanted.app, wanted.service).await,
         app: wanted.app.clone(),
     };
     context.show(&why, |why| {
         let mut text = views::app(&why.app);
+        text.push_str("\n\nwhere it may run\n");
+        text.push_str(&views::verdicts(&why.verdicts));
         for (title, lines) in [
             (
                 "what happened",

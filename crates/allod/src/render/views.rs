@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use allod_node::view::{App, Happening, LogLine, Plan, Replica, Service};
+use allod_node::view::{App, Happening, LogLine, Plan, Replica, Service, Verdict};
 use allod_state::Label;
 
 use super::table::{pairs, table};
@@ -78,6 +78,33 @@ pub(crate) fn app(app: &App) -> String {
         }
     }
     text
+}
+
+/// What each node says to each replica.
+pub(crate) fn verdicts(verdicts: &[Verdict]) -> String {
+    let rows = verdicts.iter().map(|verdict| {
+        let price = verdict.price_per_hour.map(|price| price.to_string());
+        let said = match (verdict.rules.is_empty(), verdict.is_here) {
+            (true, true) => "it is here".to_owned(),
+            (true, false) => "it may run here".to_owned(),
+            (false, true) => format!(
+                "it is here, and would not come again: {}",
+                verdict.rules.join("; ")
+            ),
+            (false, false) => verdict.rules.join("; "),
+        };
+        [
+            verdict.service.clone(),
+            verdict.replica.to_string(),
+            verdict.node_name.clone(),
+            price.unwrap_or_default(),
+            said,
+        ]
+    });
+    table(
+        ["SERVICE", "#>", "NODE", "CREDITS/HOUR>", "VERDICT"],
+        rows.collect(),
+    )
 }
 
 /// An app that has just come up: where it is and what it costs.

@@ -31,6 +31,16 @@ pub enum PullError {
         /// Whether credentials were sent and refused.
         had_credentials: bool,
     },
+    /// The registry knows who asks, and does not let them read it.
+    #[error("{}", forbidden(host, reference, *had_credentials))]
+    Forbidden {
+        /// The registry.
+        host: String,
+        /// What was asked for.
+        reference: String,
+        /// Whether credentials were sent.
+        had_credentials: bool,
+    },
     /// The registry asks for patience beyond ours.
     #[error("{host} limits how often images are pulled{}; log in (`allod registry login {host}`) \
              or try again later", retry_hint(*retry_after))]
@@ -46,6 +56,14 @@ pub enum PullError {
         /// The host that was dialled.
         host: String,
         /// The last failure.
+        why: String,
+    },
+    /// An answer that ended before its end, at every try.
+    #[error("{host} broke its answer off ({why}); try again, and check the network between")]
+    CutOff {
+        /// The host that was dialled.
+        host: String,
+        /// What the connection said.
         why: String,
     },
     /// An answer that did not come in time, after every try.
@@ -165,7 +183,10 @@ impl PullError {
     /// Whether the same request may succeed a moment later.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::RateLimited { .. } => true,
+            Self::Unreachable { .. }
+            | Self::CutOff { .. }
+            | Self::Timeout { .. }
+            | Self::RateLimited { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 408,
             _ => false,
         }
@@ -184,6 +205,18 @@ fn unauthorized(host: &str, reference: &str, had_credentials: bool) -> String {
              exist; check the name, or log in with `allod registry login {host}`"
         )
     }
+}
+
+fn forbidden(host: &str, reference: &str, had_credentials: bool) -> String {
+    let who = if had_credentials {
+        "the user of the stored credentials"
+    } else {
+        "strangers"
+    };
+    format!(
+        "{host} forbids {who} to read {reference}; check the name, or log in as a user who may \
+         with `allod registry login {host}`"
+    )
 }
 
 fn retry_hint(retry_after: Option<Duration>) -> String {

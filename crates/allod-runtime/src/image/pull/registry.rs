@@ -194,7 +194,12 @@ impl Session {
                 host: self.host(),
                 reference: self.reference.to_string(),
             }),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.unauthorized()),
+            StatusCode::UNAUTHORIZED => Err(self.unauthorized()),
+            StatusCode::FORBIDDEN => Err(PullError::Forbidden {
+                host: self.host(),
+                reference: self.reference.to_string(),
+                had_credentials: self.credentials.is_some(),
+            }),
             StatusCode::TOO_MANY_REQUESTS => Err(PullError::RateLimited {
                 host: self.host(),
                 retry_after: exchange.header(RETRY_AFTER).and_then(wait_asked),

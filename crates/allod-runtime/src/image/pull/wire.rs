@@ -257,10 +257,9 @@ impl Exchange {
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => {
-                    let why = format!("the connection broke ({})", chain(&error));
-                    return Err(PullError::Unreachable {
+                    return Err(PullError::CutOff {
                         host: self.host.clone(),
-                        why,
+                        why: chain(&error),
                     });
                 }
                 Some(Ok(frame)) => {
