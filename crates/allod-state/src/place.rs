@@ -131,8 +131,9 @@ pub fn verdicts(
 ) -> Vec<Verdict> {
     let start = held.unwrap_or(NodeId([0; 32]));
     let nodes = state.nodes_from(start).take(nodes_max);
+    let search = Search::new(state, wanted);
     let verdict = |(id, node): (&NodeId, &Node)| {
-        let candidate = Candidate::new(state, wanted, id, node);
+        let candidate = Candidate::new(&search, id, node);
         let failing = rule::RULES.iter().filter_map(|rule| rule(&candidate).err());
         // Its own replica is one of those that the rule of spreading counts.
         let is_itself = |failing: &Failing| match failing {
@@ -141,7 +142,7 @@ pub fn verdicts(
         };
         Verdict {
             node: *id,
-            price_per_hour: candidate.price_per_hour,
+            price_per_hour: candidate.price_per_hour(),
             failing: failing.filter(|failing| !is_itself(failing)).collect(),
         }
     };
