@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         directory,
         network_uid: uid,
         network_gid: uid,
+        fault_plan: std::env::var_os("FAULT_PLAN").map(PathBuf::from),
     };
     let started = Root::start(config).and_then(|mut root| {
         if let Some(network) = network {

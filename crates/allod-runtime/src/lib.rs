@@ -10,6 +10,7 @@
 
 mod client;
 mod container;
+mod fault;
 pub mod image;
 mod journal;
 mod layout;

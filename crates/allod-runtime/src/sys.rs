@@ -133,6 +133,33 @@ pub(crate) fn keep_only(kept: Vec<OwnedFd>) -> io::Result<Vec<OwnedFd>> {
     }
 }
 
+/// The user at the other end of a socket. The safe wrapper takes a peer in a process namespace that cannot be seen from
+/// here, which has the number 0, for an error.
+#[expect(
+    unsafe_code,
+    reason = "the safe wrapper cannot express a peer without a number"
+)]
+pub(crate) fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: a plain structure of numbers, for which all zeros are a value.
+    let mut peer: libc::ucred = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that size.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        Ok(peer.uid)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Makes orphaned descendants children of this process.
 #[expect(unsafe_code, reason = "prctl has no safe wrapper for it")]
 pub(crate) fn become_subreaper() -> io::Result<()> {

@@ -29,6 +29,7 @@ pub(crate) fn serve(directory: PathBuf) -> Result<(), Failure> {
         directory,
         network_uid: NETWORK_UID,
         network_gid: NETWORK_UID,
+        fault_plan: None,
     };
     Root::start(config)?.serve()?;
     Ok(())

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use super::host::{Host, absent_is_none, refuse};
 use super::shim::{self, Shim};
 use super::{output, remove};
+use crate::fault::{Point, reach};
 use crate::journal::{self, Intent};
 use crate::logs::Writer;
 use crate::record::{Place, ProcessId, Record, State};
@@ -68,6 +69,7 @@ pub(super) fn orphan(place: &Place) -> Result<Option<(Record, ProcessId)>, Refus
 /// In a child of the root process: becomes the shim of a workload that has none, and watches it to its end, which may
 /// be now. Through `told` comes the exit status, should the root process have to reap it.
 pub(super) fn adopt(host: &Host, id: &WorkloadId, told: OwnedFd) -> Result<(), Refusal> {
+    reach(Point::AdoptForked);
     let place = host.place(id);
     if !place.exists() || orphan(&place)?.is_none() {
         return settle(host, id);
@@ -90,12 +92,16 @@ fn take_over(
     told: OwnedFd,
 ) -> Result<(), Refusal> {
     let id = record.id;
+    reach(Point::AdoptLocked);
     shim::detach().map_err(refuse("detach the shim"))?;
+    reach(Point::AdoptDetached);
     host.shim_group(&id)
         .enter()
         .map_err(refuse("enter a control group of its own"))?;
+    reach(Point::AdoptGroupEntered);
     let logs = Writer::open(&place.logs(), record.logs, host.reader_gid)
         .map_err(refuse("open its logs"))?;
+    reach(Point::AdoptLogsOpened);
     let outputs = output::open(&place).map_err(refuse("open its outputs"))?;
     let own = ProcessId::of(std::process::id().cast_signed());
     let record = Record {
@@ -106,6 +112,7 @@ fn take_over(
     if let Err(error) = place.write_record(&record) {
         tracing::warn!(workload = %id, %error, "the new shim is not written down");
     }
+    reach(Point::AdoptRecordWritten);
     tracing::info!(workload = %id, shim = record.shim.pid, "a new shim took over");
     Shim::of_orphan(place, host.group(&id), init.open(), told, outputs, logs).watch();
     Ok(())

@@ -19,6 +19,7 @@ use crate::container::executor::CommandExecutor;
 use crate::container::rootfs::{self, Rootfs, private};
 use crate::container::spec::{ProcessPlan, bundle};
 use crate::container::user::{self, Slot};
+use crate::fault::{Point, reach};
 use crate::image::LayerStore;
 use crate::journal::{self, Intent};
 use crate::network::{AppTag, ResolverSockets};
@@ -59,6 +60,7 @@ pub(crate) fn create(
     let intent = Intent::Create { id: spec.id };
     let journal = host.layout.journal();
     journal::begin(&journal, intent).map_err(refuse("write the journal"))?;
+    reach(Point::CreateBegun);
     if let Err(error) = place.create(host.reader_gid) {
         let _ = journal::finish(&journal, intent);
         let is_there = error.kind() == io::ErrorKind::AlreadyExists;
@@ -68,9 +70,11 @@ pub(crate) fn create(
             refuse("make its directory")(error)
         });
     }
+    reach(Point::CreateDirectoryMade);
     let Some(lock) = place.try_lock().map_err(refuse("lock its directory"))? else {
         return Err(exists());
     };
+    reach(Point::CreateLocked);
     match make(host, spec, &place) {
         Ok(Made {
             shim,
@@ -78,8 +82,10 @@ pub(crate) fn create(
             resolver,
         }) => {
             journal::finish(&journal, intent).map_err(refuse("write the journal"))?;
+            reach(Point::CreateFinished);
             // Without a root process, the next one finds it.
             let _ = rustix::io::write(&made, b"1");
+            reach(Point::CreateTold);
             drop(made);
             // Whoever asked may be gone; the workload is there all the same.
             let answer = Answer::Made {
@@ -92,6 +98,7 @@ pub(crate) fn create(
                 .collect();
             let _ = wire::send(&stream, &answer, &fds);
             drop((stream, resolver));
+            reach(Point::CreateAnswered);
             shim.watch();
             drop(lock);
             Ok(())
@@ -136,12 +143,15 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
     network
         .ensure()
         .map_err(host_fault("prepare the private network"))?;
+    reach(Point::CreateNetworkEnsured);
     let group = host.group(&spec.id);
     group
         .create(&spec.resources)
         .map_err(host_fault("make its control group"))?;
 
+    reach(Point::CreateGroupMade);
     let plan = prepare(host, spec, place, slot)?;
+    reach(Point::CreateRootFurnished);
     place
         .write_start(&plan)
         .map_err(host_fault("write down how to start more of it"))?;
@@ -149,18 +159,24 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
         .map_err(host_fault("open its logs"))?;
     let bundle = bundle(&host.layout, spec, &plan, slot);
     let owner = (slot.base() + plan.user.uid, slot.base() + plan.user.gid);
+    reach(Point::CreateLogsOpened);
     let outputs = Outputs::make(place, owner).map_err(host_fault("make its outputs"))?;
+    reach(Point::CreateOutputsMade);
     let launched = launch(host, spec, &bundle, outputs.inner)?;
 
     let pid = launched.pid;
+    reach(Point::CreateContainerMade);
     let attachment = network
         .attach(AppTag(spec.app), spec.id, pid.cast_unsigned())
         .map_err(host_fault("attach it to the network"))?;
+    reach(Point::CreateAttached);
     let resolver = network.resolver_sockets(&AppTag(spec.app)).ok();
     rootfs::write_network_files(&spec.hostname, attachment.address, attachment.gateway)
         .map_err(host_fault("write its resolver configuration"))?;
+    reach(Point::CreateFilesWritten);
     start(launched.container, launched.report, spec)?;
 
+    reach(Point::CreateStarted);
     let init = ProcessId::of(pid).map_err(host_fault("identify its first process"))?;
     let phase = Phase::Running {
         pid,
@@ -174,6 +190,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
     place
         .write_state(&state)
         .map_err(host_fault("write the status"))?;
+    reach(Point::CreateRunningWritten);
     let shim = Shim::of_child(place.clone(), group, pid, outputs.outer, logs)
         .map_err(host_fault("watch its first process"))?;
     let status = Status {
@@ -192,16 +209,20 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
 /// Leaves everything that this process could be ended by, and writes down what it is about to do.
 fn begin(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Slot, EndCause> {
     shim::detach().map_err(host_fault("detach the shim"))?;
+    reach(Point::CreateDetached);
     // Whatever is forked from here on can be found, and killed, should this process die.
     host.shim_group(&spec.id)
         .enter()
         .map_err(host_fault("enter a control group of its own"))?;
+    reach(Point::CreateGroupEntered);
     let slot = Slot::claim(host.layout.installation, &spec.id)
         .map_err(host_fault("claim a range of users"))?;
+    reach(Point::CreateUsersClaimed);
     let record = record(spec, slot).map_err(host_fault("read its own process"))?;
     place
         .write_record(&record)
         .map_err(host_fault("write the record"))?;
+    reach(Point::CreateRecordWritten);
     let created = State {
         phase: Phase::Created,
         init: None,
@@ -209,6 +230,7 @@ fn begin(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Slot, EndCau
     place
         .write_state(&created)
         .map_err(host_fault("write the status"))?;
+    reach(Point::CreateStateWritten);
     Ok(slot)
 }
 
@@ -248,6 +270,7 @@ fn prepare(
         LayerStore::open(host.layout.directory()).map_err(host_fault("open the layers"))?;
     let _in_use = layers.in_use().map_err(host_fault("hold the layers"))?;
     let rootfs = Rootfs::mount(&host.layout, place, spec, slot)?;
+    reach(Point::CreateRootMounted);
     let wanted = spec.user.as_deref().unwrap_or(&spec.image.user);
     let user = user::resolve(rootfs.root(), wanted)
         .map_err(host_fault("read the image's users"))?

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 
 use crate::workload::InstallationId;
 
+pub use crate::fault::POINTS;
 pub use serve::Root;
 pub use supervise::{FDS_VARIABLE, Process, ProcessEnd, inherited_fds};
 
@@ -47,6 +48,9 @@ pub struct Config {
     pub network_uid: u32,
     /// The group that may read logs.
     pub network_gid: u32,
+    /// For tests alone: a file that may say where one of our processes is to be killed, at one of [`POINTS`]. Whoever
+    /// can write it can kill the root process, so nobody else may be able to.
+    pub fault_plan: Option<PathBuf>,
 }
 
 /// Why a root process could not start, or had to end.

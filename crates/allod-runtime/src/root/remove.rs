@@ -11,6 +11,7 @@ use super::adopt::settle;
 use super::host::{Host, absent_is_none, not_found, refuse};
 use super::shim::poll_readable;
 use crate::container::{seed, user};
+use crate::fault::{Point, reach};
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
 use crate::limits::KILL_WAIT_MS;
@@ -63,6 +64,7 @@ pub(crate) fn stop(
     place
         .mark_stopping()
         .map_err(refuse("note that it is stopping"))?;
+    reach(Point::StopMarked);
     let shim = record.shim.open();
     // Frozen, it would hear nothing.
     host.group(id)
@@ -73,11 +75,13 @@ pub(crate) fn stop(
         let signal = signal.unwrap_or(record.stop_signal);
         let sent = sys::signal_process(init.as_fd(), signal);
         let grace = Duration::from_millis(grace_ms.unwrap_or(record.stop_grace_ms));
+        reach(Point::StopSignalled);
         if sent.is_ok() {
             poll_readable([Some(init.as_fd())], Some(grace));
         }
     }
     host.group(id).kill().map_err(refuse("kill the workload"))?;
+    reach(Point::StopKilled);
     if let Some(shim) = shim {
         let wait = Duration::from_millis(KILL_WAIT_MS);
         poll_readable([Some(shim.as_fd())], Some(wait));
@@ -136,10 +140,15 @@ pub(crate) fn delete(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     let intent = Intent::Delete { id: *id };
     let journal = host.layout.journal();
     journal::begin(&journal, intent).map_err(refuse("write the journal"))?;
+    reach(Point::DeleteBegun);
     host.group(id).kill().map_err(refuse("kill the workload"))?;
+    reach(Point::DeleteKilled);
     end_shim(host, id)?;
+    reach(Point::DeleteShimEnded);
     let _alone = lock(host, id)?;
+    reach(Point::DeleteLocked);
     purge(host, id)?;
+    reach(Point::DeleteFinished);
     // A maker that was killed could not say that its work is over; with this, it is.
     let unfinished = journal::unfinished(&journal).map_err(refuse("read the journal"))?;
     let making = Intent::Create { id: *id };
@@ -209,20 +218,27 @@ pub(crate) fn purge(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     for group in &groups {
         group.kill().map_err(refuse("kill the workload"))?;
     }
+    reach(Point::PurgeKilled);
     host.network()?
         .detach(id)
         .map_err(refuse("take it off the network"))?;
+    reach(Point::PurgeDetached);
     for group in &groups {
         group
             .remove()
             .map_err(refuse("remove its control groups"))?;
     }
+    reach(Point::PurgeGroupsRemoved);
     user::release(host.layout.installation, id).map_err(refuse("give back its users"))?;
+    reach(Point::PurgeUsersReleased);
     match std::fs::remove_dir_all(host.place(id).directory()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(refuse("remove its directory")(error))
         }
-        _ => Ok(()),
+        _ => {
+            reach(Point::PurgeDirectoryRemoved);
+            Ok(())
+        }
     }
 }
 
@@ -252,6 +268,7 @@ fn end_children() {
 pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
     let intents =
         journal::unfinished(&host.layout.journal()).map_err(refuse("read the journal"))?;
+    reach(Point::RecoverBegun);
     for intent in intents {
         let id = intent.workload();
         match intent {
@@ -272,16 +289,22 @@ pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
             }
         }
     }
+    reach(Point::RecoverIntentsDone);
     seed::sweep(&host.layout.volumes()).map_err(refuse("sweep the volumes"))?;
     list(host)?;
+    reach(Point::RecoverSettled);
     sweep(host)
 }
 
 /// Removes what removed workloads have left in the private network.
 pub(crate) fn sweep(host: &Host) -> Result<(), Refusal> {
-    host.network()?
+    let network = host.network()?;
+    reach(Point::SweepBegun);
+    network
         .sweep()
-        .map_err(refuse("sweep the private network"))
+        .map_err(refuse("sweep the private network"))?;
+    reach(Point::SweepDone);
+    Ok(())
 }
 
 /// Removes what is not to be kept, and what belongs to no workload at all.

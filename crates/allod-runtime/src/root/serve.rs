@@ -27,7 +27,7 @@ use crate::request::{Answer, Identity, Refusal, Request};
 use crate::sys::{self, Fork};
 use crate::wire::{self, Frame, FrameReader};
 use crate::workload::WorkloadId;
-use crate::{limits, record};
+use crate::{fault, limits, record};
 
 /// Signals that the loop reads; everybody else gets their default effects back.
 const SIGNALS: &[i32] = &[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
@@ -110,6 +110,9 @@ impl Root {
             return Err(RootError::AlreadyRunning {
                 directory: config.directory,
             });
+        }
+        if let Some(plan) = config.fault_plan.clone() {
+            fault::arm(plan);
         }
         // What loses its parent comes to this process: workloads whose shim was killed.
         sys::become_subreaper().map_err(step("take in orphans"))?;
@@ -325,7 +328,7 @@ impl Root {
                 return;
             }
         };
-        let uid = rustix::net::sockopt::socket_peercred(&stream).map(|peer| peer.uid.as_raw());
+        let uid = sys::peer_uid(stream.as_fd());
         if !uid.is_ok_and(|uid| uid == 0 || uid == self.config.network_uid) {
             tracing::warn!("connection of a stranger refused");
             return;

@@ -13,9 +13,10 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::container::cgroup::Group;
+use crate::fault::{Point, reach};
 use crate::limits::{KILL_WAIT_MS, LOG_DRAIN_MS, LOG_IDLE_MS, OUTPUT_READS_MAX};
 use crate::logs::{Stream, Writer};
 use crate::record::{Place, State, now_ms};
@@ -149,6 +150,7 @@ impl Shim {
             }
         }
         let _ = self.logs.flush(now_ms());
+        reach(Point::EndSeen);
         self.record_end();
     }
 
@@ -182,9 +184,11 @@ impl Shim {
 
     fn record_end(&self) {
         let status = self.status.read();
+        reach(Point::EndReaped);
         // What the first process left behind died with its process namespace; what joined from
         // outside dies here.
         let _ = self.group.kill();
+        reach(Point::EndGroupKilled);
         let code = status.and_then(|status| status.code());
         let signal = status.and_then(|status| status.signal());
         let cause = self.end_cause(code, signal);
@@ -197,6 +201,7 @@ impl Shim {
         };
         // Without room for it, the end is found out later, as lost.
         let _ = self.place.write_state(&state);
+        reach(Point::EndWritten);
     }
 
     fn end_cause(&self, code: Option<i32>, signal: Option<i32>) -> EndCause {
@@ -218,9 +223,12 @@ impl Shim {
 impl Source {
     fn read(&self) -> Option<ExitStatus> {
         match self {
+            // It is not reaped yet: should this process die before the end is written down, the next shim hears of
+            // it from the root process.
             Self::Child(pid) => loop {
-                match rustix::process::waitpid(Some(*pid), WaitOptions::empty()) {
-                    Ok(Some((_, status))) => break Some(ExitStatus::from_raw(status.as_raw())),
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                match rustix::process::waitid(WaitId::Pid(*pid), options) {
+                    Ok(Some(status)) => break raw_status(&status).map(ExitStatus::from_raw),
                     Ok(None) | Err(rustix::io::Errno::INTR) => {}
                     Err(_) => break None,
                 }
@@ -235,6 +243,12 @@ impl Source {
             }
         }
     }
+}
+
+/// The status as `wait` would give it.
+fn raw_status(status: &WaitIdStatus) -> Option<i32> {
+    let exited = status.exit_status().map(|code| (code & 0xff) << 8);
+    exited.or_else(|| status.terminating_signal())
 }
 
 /// Waits until one of the sources is readable or hung up, or the time is over.

@@ -11,6 +11,8 @@ use allod_runtime::{
     Resources, Status, WorkloadId, WorkloadSpec,
 };
 
+use crate::world::World;
+
 /// The user of the network process in tests; nobody else's.
 pub(crate) const NETWORK_UID: u32 = 64_999;
 const LAYER: LayerId = LayerId([0xbb; 32]);
@@ -19,6 +21,8 @@ const LAYER: LayerId = LayerId([0xbb; 32]);
 pub(crate) struct House {
     /// Working directory and script of a process to keep running.
     supervised: Option<(PathBuf, String)>,
+    /// Where the root process runs, if not beside this test.
+    world: Option<World>,
     directory: tempfile::TempDir,
     root: Option<Child>,
     pub(crate) client: Client,
@@ -26,15 +30,23 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new() -> Self {
-        Self::build(None)
+        Self::build(None, None)
+    }
+
+    /// A house in a world of its own, where the root process looks at a plan of who is to be killed where.
+    pub(crate) fn in_a_world() -> Self {
+        Self::build(None, Some(World::new()))
     }
 
     /// A house whose root process keeps a script running.
     pub(crate) fn supervising(working_directory: &Path, script: &str) -> Self {
-        Self::build(Some((working_directory.to_owned(), script.to_owned())))
+        Self::build(
+            Some((working_directory.to_owned(), script.to_owned())),
+            None,
+        )
     }
 
-    fn build(supervised: Option<(PathBuf, String)>) -> Self {
+    fn build(supervised: Option<(PathBuf, String)>, world: Option<World>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("allod-house-")
             .tempdir()
@@ -45,6 +57,7 @@ impl House {
         let client = Client::new(&directory.path().join("run"));
         let mut house = Self {
             supervised,
+            world,
             directory,
             root: None,
             client,
@@ -55,6 +68,21 @@ impl House {
 
     pub(crate) fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        self.world.as_ref().unwrap()
+    }
+
+    /// The file with the plan of who is to be killed where.
+    pub(crate) fn fault_plan(&self) -> PathBuf {
+        self.path().join("plan")
+    }
+
+    /// Whether the root process has ended by itself.
+    pub(crate) fn has_no_root(&mut self) -> bool {
+        let is_gone = |root: &mut Child| root.try_wait().unwrap().is_some();
+        self.root.as_mut().is_none_or(is_gone)
     }
 
     fn installation(&self) -> InstallationId {
@@ -94,7 +122,14 @@ impl House {
             .parent()
             .unwrap()
             .join("examples/root_process");
-        let mut command = Command::new(program);
+        let mut command = match &self.world {
+            None => Command::new(program),
+            Some(world) => {
+                let mut command = world.command(&["-n", "-m", "-p"]);
+                command.arg(program).env("FAULT_PLAN", self.fault_plan());
+                command
+            }
+        };
         command.arg(self.path()).arg(NETWORK_UID.to_string());
         if let Some((working_directory, script)) = &self.supervised {
             command.arg(working_directory).arg(script);
@@ -105,8 +140,8 @@ impl House {
             .spawn()
             .unwrap();
         self.root = Some(child);
-        until("the root process answers", || {
-            self.client.identify().is_ok()
+        until("the root process answers, or has died", || {
+            self.has_no_root() || self.client.identify().is_ok()
         });
     }
 
@@ -224,7 +259,7 @@ impl House {
 
 impl Drop for House {
     fn drop(&mut self) {
-        if self.root.is_none() && !std::thread::panicking() {
+        if self.has_no_root() && !std::thread::panicking() {
             self.start_root();
         }
         let _ = self.client.reap(&[]);

@@ -10,9 +10,11 @@
 
 mod escape;
 mod house;
+mod world;
 
 mod adoption;
 mod interruption;
+mod kill_points;
 mod layer;
 mod life;
 mod rules;

@@ -68,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         run_dir: home.run_dir().to_owned(),
         network_uid: uid,
         network_gid: uid,
+        fault_plan: None,
     };
     let mut root = Root::start(config)?;
     root.supervise(network_process(&home, &founded, uid, api, ingress)?);
