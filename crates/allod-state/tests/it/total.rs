@@ -284,7 +284,8 @@ pub(crate) fn proof(bytes: &[u8]) {
             0 => encoded[at % length] ^= dice.byte(),
             1 => encoded.truncate(at % length + 1),
             2 => encoded.insert(at % length, dice.byte()),
-            _ => encoded.extend_from_within(at % length..),
+            _ if length < 4_096 => encoded.extend_from_within(at % length..),
+            _ => {}
         }
     }
     for candidate in [&encoded[..], bytes] {
