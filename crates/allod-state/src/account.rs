@@ -88,6 +88,16 @@ impl KeyRecord {
             added_ms: now_ms,
         }
     }
+
+    /// What it spent in the budget's period that runs at a block time.
+    #[must_use]
+    pub fn spent_at(&self, now_ms: u64) -> Credits {
+        let is_over = self
+            .grant
+            .budget
+            .is_some_and(|budget| now_ms >= self.period_start_ms.saturating_add(budget.period_ms));
+        if is_over { Credits::ZERO } else { self.spent }
+    }
 }
 
 impl Row for KeyRecord {

@@ -429,13 +429,25 @@ fn admit(
     }
 }
 
-/// The key's record; for the first key of an account that was opened by a transfer, the record it is about to get.
 fn key_record(state: &State, body: &Body, now_ms: u64) -> Result<Arc<KeyRecord>, Rejection> {
-    if let Some(record) = state.key_row(&body.account, &body.key) {
+    acting_key(state, &body.account, &body.key, now_ms)
+}
+
+/// A key's record; for the first key of an account that was opened by a transfer, the record it is about to get.
+///
+/// # Errors
+/// Where the account does not exist, or the key is none of its keys.
+pub fn acting_key(
+    state: &State,
+    of: &AccountId,
+    key: &PublicKey,
+    now_ms: u64,
+) -> Result<Arc<KeyRecord>, Rejection> {
+    if let Some(record) = state.key_row(of, key) {
         return Ok(Arc::clone(record));
     }
-    let account = state.account_row(&body.account)?;
-    let is_first = account.keys == 0 && AccountId::of_first_key(&body.key) == body.account;
+    let account = state.account_row(of)?;
+    let is_first = account.keys == 0 && AccountId::of_first_key(key) == *of;
     if is_first {
         let record = KeyRecord::new(Grant::full(), account.nonce_floor, now_ms);
         Ok(Arc::new(record))

@@ -64,7 +64,7 @@ rejections! {
     5 "expired-key" ExpiredKey {
         /// When, in block time.
         expired_ms: u64,
-    } "the signing key's grant expired at {expired_ms} ms" => "sign with another key, or have this one granted again",
+    } "the signing key's grant expired at {expired_ms} ms" => "ask the account's owner for a new key: allod keys add",
     /// The nonce is not the key's next one.
     6 "wrong-nonce" WrongNonce {
         /// The nonce that is next.

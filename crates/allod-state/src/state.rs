@@ -186,7 +186,10 @@ impl State {
                 let (_, row) = self.accounts.restore(key, value)?;
                 self.derived.account_changed(None, Some(&row));
             }
-            KeyRecord::TAG => drop(self.keys.restore(key, value)?),
+            KeyRecord::TAG => {
+                let ((account, key), _) = self.keys.restore(key, value)?;
+                self.derived.accounts_by_key.insert((key, account));
+            }
             Node::TAG => drop(self.nodes.restore(key, value)?),
             App::TAG => {
                 let (id, row) = self.apps.restore(key, value)?;

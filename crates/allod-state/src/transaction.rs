@@ -183,6 +183,9 @@ macro_rules! actions {
         }
 
         impl Action {
+            /// The names of all kinds.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
             /// The kind's name, as receipts and the API show it.
             #[must_use]
             pub const fn name(&self) -> &'static str {

@@ -39,7 +39,8 @@ macro_rules! verbs {
 }
 
 verbs! {
-    /// Create apps and new revisions, restart and roll back.
+    /// Create apps and new revisions, restart and roll back, and run processes beside replicas: whoever decides what an
+    /// app runs can run anything in it.
     0 Deploy "deploy",
     /// Change replica counts.
     1 Scale "scale",
@@ -53,7 +54,7 @@ verbs! {
     5 Nodes "nodes",
     /// Report on leases and submit evidence, as nodes do.
     6 Report "report",
-    /// Read what is private to the account: logs, shells, manifests.
+    /// Read what is private to the account: logs, events, bills.
     7 Read "read",
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Reserved {
 pub(super) struct Derived {
     /// The sum of all balances, in micro-credits.
     pub(super) balance_sum: i128,
+    /// The accounts that list a key.
+    pub(super) accounts_by_key: OrdSet<(PublicKey, AccountId)>,
     /// Apps by owner and label.
     pub(super) apps_by_label: OrdMap<(AccountId, Label), AppId>,
     /// Who deployed an app's newest revision, with which key.

@@ -135,6 +135,17 @@ impl State {
             .map(|((_, key), row)| (key, &row.grant))
     }
 
+    /// The accounts that list a key, at most `count_max` of them: anybody may add any key to an account of their own.
+    #[must_use]
+    pub fn accounts_of_key(&self, key: &PublicKey, count_max: usize) -> Vec<AccountId> {
+        let range = (*key, AccountId([0; 32]))..=(*key, AccountId([u8::MAX; 32]));
+        let accounts = self.derived.accounts_by_key.range(range);
+        accounts
+            .map(|(_, account)| *account)
+            .take(count_max)
+            .collect()
+    }
+
     /// A node.
     #[must_use]
     pub fn node(&self, id: &NodeId) -> Option<Node> {

@@ -22,10 +22,14 @@ impl State {
     }
 
     pub(crate) fn put_key(&mut self, account: AccountId, key: PublicKey, record: KeyRecord) {
-        self.keys.put((account, key), Arc::new(record));
+        // Most writes only count a nonce.
+        if self.keys.put((account, key), Arc::new(record)).is_none() {
+            self.derived.accounts_by_key.insert((key, account));
+        }
     }
 
     pub(crate) fn remove_key(&mut self, account: &AccountId, key: &PublicKey) {
+        self.derived.accounts_by_key.remove(&(*key, *account));
         self.keys.remove(&(*account, *key));
     }
 

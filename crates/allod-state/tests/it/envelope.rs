@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use allod_state::account::grant::{AppSelector, Budget, Grant, Verb};
+use allod_state::account::grant::{AppSelector, Budget, Grant, NodeSelector, Verb};
 use allod_state::account::{AddKey, RevokeKey, RotateKey};
 use allod_state::credit::Transfer;
+use allod_state::node::RegisterNode;
 use allod_state::transaction::Body;
-use allod_state::{InvalidBlock, NetworkId, Rejection, Transaction};
+use allod_state::{InvalidBlock, NetworkId, Rejection, Transaction, acting_key};
 
 use crate::world::{Person, World, credits, web};
 
@@ -263,4 +264,50 @@ fn the_last_key_that_manages_keys_stays() {
         world.try_run(vec![RevokeKey { key }.into()]),
         Err(Rejection::LastKey)
     );
+}
+
+#[test]
+fn a_key_for_some_nodes_lists_no_others() {
+    let mut world = World::new();
+    let (owner, agent, machine) = (world.owner.account, Person::new(9), Person::new(11));
+    let grant = Grant {
+        nodes: NodeSelector::Only([world.node].into()),
+        ..limited(&[Verb::Nodes])
+    };
+    world.run(vec![
+        AddKey {
+            key: agent.key,
+            grant,
+        }
+        .into(),
+    ]);
+    let consent = machine.sign(&RegisterNode::consent_bytes(&owner, &[3; 32]));
+    let register = RegisterNode {
+        key: machine.key,
+        consent,
+        sealing_key: [3; 32],
+        name: "other".parse().unwrap(),
+    };
+    let refused = world.try_as(&agent, owner, vec![register.into()]);
+    assert_eq!(refused, Err(Rejection::ResourceNotGranted));
+}
+
+#[test]
+fn the_accounts_of_a_key_are_found() {
+    let mut world = World::new();
+    let (owner, shared) = (world.owner.clone(), Person::new(9));
+    let grant = limited(&[Verb::Read]);
+    world.run(vec![
+        AddKey {
+            key: shared.key,
+            grant,
+        }
+        .into(),
+    ]);
+    assert_eq!(world.state.accounts_of_key(&shared.key, 2), [owner.account]);
+    let next = Person::new(12);
+    world.run(vec![RotateKey { new: next.key }.into()]);
+    assert_eq!(world.state.accounts_of_key(&next.key, 2), [owner.account]);
+    assert!(world.state.accounts_of_key(&owner.key, 2).is_empty());
+    assert!(acting_key(&world.state, &owner.account, &owner.key, 0).is_err());
 }

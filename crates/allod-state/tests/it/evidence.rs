@@ -229,6 +229,8 @@ fn a_state_restored_from_its_rows_is_the_same_state() {
         .collect();
     all.extend(rows.clone());
     let restored = State::restore(&header, all.clone()).unwrap();
+    let owner = &world.owner;
+    assert_eq!(restored.accounts_of_key(&owner.key, 2), [owner.account]);
     assert_eq!(restored.root(), world.state.root());
     assert_eq!(restored.tip(), world.state.tip());
     assert_eq!(
