@@ -13,10 +13,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use allod_state::bill::month_of;
 use allod_state::event::Event;
 use allod_state::evidence::Item;
-use allod_state::{Action, LeaseId};
+use allod_state::{AccountId, Action, LeaseId, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::limits::{ARCHIVE_FRAME_BYTES_MAX, ARCHIVE_MONTHS_KEPT, HAPPENINGS_KEPT};
+use crate::limits::{
+    ARCHIVE_FRAME_BYTES_MAX, ARCHIVE_MONTHS_KEPT, HAPPENINGS_KEPT, RETIRED_KEYS_KEPT,
+};
 
 /// What one block added.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -25,6 +27,17 @@ pub(crate) struct Entry {
     pub(crate) time_ms: u64,
     pub(crate) events: Vec<Event>,
     pub(crate) items: Vec<Item>,
+}
+
+/// What became of a key that acted for an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retired {
+    /// The account.
+    pub account: AccountId,
+    /// Block time of its end.
+    pub time_ms: u64,
+    /// The key that took over, where it was rotated and not revoked.
+    pub rotated_to: Option<PublicKey>,
 }
 
 /// What happened on the ledger, as far back as it is kept.
@@ -38,6 +51,9 @@ pub(crate) struct Archive {
 struct Inner {
     recent: VecDeque<Entry>,
     kept: usize,
+    retired: BTreeMap<PublicKey, Retired>,
+    /// The retired keys in the order of their end, so that the oldest are forgotten first.
+    retired_order: VecDeque<PublicKey>,
     file: Option<(u32, File)>,
     height: u64,
 }
@@ -109,6 +125,11 @@ impl Archive {
         self.lock().recent.iter().cloned().collect()
     }
 
+    /// What became of a key, where it was taken from an account within the time that is kept. It may act again since.
+    pub(crate) fn retired(&self, key: &PublicKey) -> Option<Retired> {
+        self.lock().retired.get(key).copied()
+    }
+
     /// All evidence of some leases, in order, for as long as it is kept.
     pub(crate) fn evidence(&self, leases: &[LeaseId]) -> io::Result<BTreeMap<LeaseId, Vec<Item>>> {
         let mut evidence: BTreeMap<LeaseId, Vec<Item>> = BTreeMap::new();
@@ -151,6 +172,9 @@ impl Inner {
     fn remember(&mut self, entry: Entry) {
         self.height = self.height.max(entry.height);
         self.kept += entry.events.len();
+        for event in &entry.events {
+            self.retire(event, entry.time_ms);
+        }
         // Evidence is read from disk when somebody asks; only events are kept at hand.
         self.recent.push_back(Entry {
             items: Vec::new(),
@@ -161,6 +185,29 @@ impl Inner {
                 return;
             };
             self.kept -= oldest.events.len();
+        }
+    }
+}
+
+impl Inner {
+    fn retire(&mut self, event: &Event, time_ms: u64) {
+        let (account, key, rotated_to) = match event {
+            Event::KeyRevoked { account, key } => (*account, *key, None),
+            Event::KeyRotated { account, old, new } => (*account, *old, Some(*new)),
+            _ => return,
+        };
+        let retired = Retired {
+            account,
+            time_ms,
+            rotated_to,
+        };
+        if self.retired.insert(key, retired).is_none() {
+            self.retired_order.push_back(key);
+        }
+        while self.retired_order.len() > RETIRED_KEYS_KEPT {
+            if let Some(oldest) = self.retired_order.pop_front() {
+                self.retired.remove(&oldest);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, Credits, NetworkId, NodeId, Transaction, codec};
 
 use crate::home::{Home, HomeError};
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError, Secret, Subject};
 use crate::limits::{FOUNDING_LIFETIME_MS, GENESIS_BYTES_MAX};
 use crate::node::node_keyfile;
 use crate::time::now_ms;
@@ -59,6 +59,20 @@ pub enum FoundingError {
         /// Where it is.
         path: PathBuf,
     },
+    /// The identity's key is not the one that its account began with.
+    #[error(
+        "the account {account} began with another key than this one, so no new network can be founded with it; use its network with --api URL, or found this one in another ALLOD_HOME"
+    )]
+    NotFirstKey {
+        /// The account.
+        account: AccountId,
+    },
+    /// The identity is not an account's.
+    #[error("{path} holds no account's key; move it away, and one is made")]
+    NotAnAccount {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
@@ -67,15 +81,21 @@ pub enum FoundingError {
 /// Makes the account, the node's key and the genesis document where they are missing, and signs the transaction that
 /// lists this machine. The node submits it unless it is listed already.
 ///
+/// A closed identity is asked for only where nothing was founded yet.
+///
 /// # Errors
-/// Where the home cannot be used.
-pub fn found(home: &Home) -> Result<Founded, FoundingError> {
+/// Where the home cannot be used, or the identity is needed and `passphrase` does not open it.
+pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded, FoundingError> {
     home.prepare()?;
     let keyfile = home.account_keyfile();
     if !keyfile.exists() {
         keyfile.create(&Identity::new_account()?, None)?;
     }
-    let owner = keyfile.load(None)?;
+    let Subject::Account(account) = keyfile.describe()?.subject else {
+        return Err(FoundingError::NotAnAccount {
+            path: keyfile.path().to_owned(),
+        });
+    };
     let dir = home.node_dir();
     let node_file = node_keyfile(&dir);
     let is_new = !node_file.exists();
@@ -83,11 +103,20 @@ pub fn found(home: &Home) -> Result<Founded, FoundingError> {
         node_file.create(&Identity::new_node()?, None)?;
     }
     let node = node_file.load(None)?;
-    let genesis = genesis(&dir.join("genesis"), &owner, &node)?;
-    let account = AccountId::of_first_key(&owner.public_key());
-    let account = owner.account().unwrap_or(account);
-    let founding = listing(&genesis, &owner, account, &node, &dir);
-    write(&dir.join("founding"), &founding.to_bytes())?;
+    let founding = dir.join("founding");
+    let owner = match home.open_identity(&keyfile, passphrase) {
+        Err(IdentityError::PassphraseNeeded { .. })
+            if founding.exists() && dir.join("genesis").exists() =>
+        {
+            None
+        }
+        opened => Some(opened?),
+    };
+    let genesis = genesis(&dir.join("genesis"), account, owner.as_ref(), &node)?;
+    if let Some(owner) = owner {
+        let listing = listing(&genesis, &owner, account, &node, &dir);
+        write(&founding, &listing.to_bytes())?;
+    }
     let id = NodeId::of_first_key(&node.public_key());
     Ok(Founded {
         account,
@@ -97,7 +126,12 @@ pub fn found(home: &Home) -> Result<Founded, FoundingError> {
     })
 }
 
-fn genesis(path: &Path, owner: &Identity, node: &Identity) -> Result<Genesis, FoundingError> {
+fn genesis(
+    path: &Path,
+    account: AccountId,
+    owner: Option<&Identity>,
+    node: &Identity,
+) -> Result<Genesis, FoundingError> {
     if path.exists() {
         let bytes = fs::read(path).map_err(|source| FoundingError::File {
             path: path.to_owned(),
@@ -111,7 +145,10 @@ fn genesis(path: &Path, owner: &Identity, node: &Identity) -> Result<Genesis, Fo
     }
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|_| FoundingError::Random)?;
-    let genesis = Genesis::of_one(owner.public_key(), node.public_key(), now_ms(), salt);
+    let first = owner.map(Identity::public_key);
+    let first = first.filter(|key| AccountId::of_first_key(key) == account);
+    let first = first.ok_or(FoundingError::NotFirstKey { account })?;
+    let genesis = Genesis::of_one(first, node.public_key(), now_ms(), salt);
     write(path, &codec::encode(&genesis))?;
     Ok(genesis)
 }

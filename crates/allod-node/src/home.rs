@@ -18,7 +18,8 @@ mod api;
 mod file;
 
 pub use api::RunningApi;
-pub(crate) use file::{create_once, read_bounded, replace};
+pub use file::create_once;
+pub(crate) use file::{read_bounded, rename, replace};
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,9 +29,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use allod_state::PublicKey;
 use etcetera::BaseStrategy;
 
-use crate::identity::Keyfile;
+use crate::identity::{Identity, IdentityError, Keyfile, Secret, unlocked};
 
 /// What `sun_path` holds, without its closing zero byte.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -310,10 +312,40 @@ impl Home {
     /// The account's identity: the file and what unlocks it.
     #[must_use]
     pub fn account_keyfile(&self) -> Keyfile {
-        Keyfile::new(
-            self.config.join("identity.age"),
-            self.state.join("machine.secret"),
-        )
+        self.keyfile(self.config.join("identity.age"))
+    }
+
+    /// An identity in a file of its own, which this installation's machine secret opens where it is bound to it.
+    #[must_use]
+    pub fn keyfile(&self, path: PathBuf) -> Keyfile {
+        Keyfile::new(path, self.state.join("machine.secret"))
+    }
+
+    /// Opens an identity: with `passphrase` where one is given, and otherwise also with what `allod identity unlock`
+    /// holds open.
+    ///
+    /// # Errors
+    /// See [`Keyfile::load`].
+    pub fn open_identity(
+        &self,
+        keyfile: &Keyfile,
+        passphrase: Option<&Secret<String>>,
+    ) -> Result<Identity, IdentityError> {
+        match keyfile.load(passphrase) {
+            Err(IdentityError::PassphraseNeeded { path }) => {
+                let description = keyfile.describe()?;
+                unlocked(&self.unlocked_socket(&description.key), &description)
+                    .ok_or(IdentityError::PassphraseNeeded { path })
+            }
+            other => other,
+        }
+    }
+
+    /// Where the process listens that holds a key open.
+    #[must_use]
+    pub fn unlocked_socket(&self, key: &PublicKey) -> PathBuf {
+        let name: String = data_encoding::HEXLOWER.encode(&key.as_bytes()[..4]);
+        self.run.join(format!("unlocked-{name}"))
     }
 
     /// The node's own key. It and its machine secret lie in `node/`, which the network process owns.

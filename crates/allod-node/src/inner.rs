@@ -1,6 +1,7 @@
 //! What every part of a running node shares.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use allod_runtime::{Client, WorkloadId};
@@ -20,6 +21,8 @@ use crate::signer::Signer;
 
 /// What every part of a running node shares.
 pub(crate) struct Inner {
+    /// What the node owns.
+    pub(crate) dir: PathBuf,
     pub(crate) node: NodeId,
     pub(crate) identity: Arc<Identity>,
     pub(crate) ledger: Ledger,

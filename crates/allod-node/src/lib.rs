@@ -31,6 +31,7 @@ pub use allod_ledger::chain::SubmitError;
 pub use allod_ledger::mempool::Refusal;
 pub use allod_runtime::root;
 pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
+pub use archive::Retired;
 pub use images::{IMAGE_REFUSALS, ImageError};
 pub use manifests::KeepManifestError;
 pub use node::{ImageView, LogReader, Node, Which, WorkloadError};

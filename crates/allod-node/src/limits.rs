@@ -26,6 +26,8 @@ pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const TRANSACTION_LIFETIME_MS: u64 = 60_000;
 /// Largest frame of the archive, in bytes.
 pub const ARCHIVE_FRAME_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Keys that were taken away and whose owners are told so; older ones are merely unknown.
+pub(crate) const RETIRED_KEYS_KEPT: usize = 65_536;
 /// Months of the archive that are kept: the time a bill can be questioned, and the month that runs.
 pub const ARCHIVE_MONTHS_KEPT: usize = 5;
 /// Largest genesis document, in bytes.

@@ -12,16 +12,19 @@ pub use claims::{Claim, Taken};
 pub use start::{Places, Settings, StartError, node_keyfile};
 pub use workloads::{LogReader, Which, WorkloadError};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use allod_ledger::chain::SubmitError;
+use allod_state::account::grant::AppSelector;
 use allod_state::limits::TRANSACTION_BYTES_MAX;
-use allod_state::{AccountId, AppId, Credits, Digest, State, Transaction};
+use allod_state::{AccountId, AppId, Credits, Digest, PublicKey, State, Transaction};
 use data_encoding::HEXLOWER;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::agent::{Sight, waiting_words};
+use crate::archive::Retired;
 use crate::identity::Secret;
 use crate::images::ImageError;
 use crate::inner::Inner;
@@ -150,6 +153,7 @@ impl Node {
     pub fn account(&self, id: &AccountId) -> Option<view::Account> {
         let state = self.state();
         let account = state.account(id)?;
+        let now_ms = state.tip().time_ms;
         let keys = state.keys_of(id).map(|(key, record)| view::Key {
             key,
             verbs: record
@@ -158,6 +162,15 @@ impl Node {
                 .iter()
                 .map(|verb| verb.name().to_owned())
                 .collect(),
+            apps: match &record.grant.apps {
+                AppSelector::All => None,
+                AppSelector::Only(labels) => Some(labels.iter().copied().collect()),
+            },
+            budget: record.grant.budget.map(|budget| view::Budget {
+                amount: budget.amount,
+                period_ms: budget.period_ms,
+                spent: record.spent_at(now_ms),
+            }),
             nonce: record.nonce,
             expires_ms: record.grant.expires_ms,
         });
@@ -168,6 +181,18 @@ impl Node {
             available: account.available(),
             keys: keys.collect(),
         })
+    }
+
+    /// A file of that name in the directory that the node owns, for what a door has to keep.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.inner.dir.join(name)
+    }
+
+    /// What became of a key that no account lists any more, as far back as is kept.
+    #[must_use]
+    pub fn retired_key(&self, key: &PublicKey) -> Option<Retired> {
+        self.inner.archive.retired(key)
     }
 
     /// The apps of an account.

@@ -9,7 +9,7 @@ use allod_state::evidence::{Item, Usage};
 use allod_state::lease::Phase;
 use allod_state::node::{Isolation, Prices, Resources};
 use allod_state::{
-    AccountId, AppId, Credits, LeaseId, NetworkId, NodeId, PublicKey, TransactionId,
+    AccountId, AppId, Credits, Label, LeaseId, NetworkId, NodeId, PublicKey, TransactionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,10 +54,25 @@ pub struct Key {
     pub key: PublicKey,
     /// What it may do.
     pub verbs: Vec<String>,
+    /// The blinded names of the apps that it is for; nothing where it is for all.
+    pub apps: Option<Vec<Label>>,
+    /// What it may spend, where that is bounded.
+    pub budget: Option<Budget>,
     /// The nonce of its next transaction.
     pub nonce: u64,
     /// Block time in milliseconds at which it ends, where it does.
     pub expires_ms: Option<u64>,
+}
+
+/// What a key may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// How much in one period.
+    pub amount: Credits,
+    /// How long a period is, in milliseconds.
+    pub period_ms: u64,
+    /// What was sent away in the current period; what its apps cost comes on top.
+    pub spent: Credits,
 }
 
 /// A machine.

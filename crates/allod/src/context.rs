@@ -1,18 +1,23 @@
 //! What every command has at hand: the home, the global flags, and how to say things.
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use allod_api::client::{Client, Error, Exit, Result, parse_span};
 use allod_node::home::Home;
-use allod_node::identity::{IdentityError, Secret};
+use allod_node::identity::{Identity, IdentityError, Keyfile, Secret};
 use serde::Serialize;
 
 use crate::{render, terminal};
 
 /// How long to wait for an app that starts, where nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest secret that is read from a file, in bytes.
+const SECRET_BYTES_MAX: usize = 4096;
 
 /// Flags that every command takes.
 #[derive(Debug, clap::Args)]
@@ -33,6 +38,9 @@ pub(crate) struct Globals {
     /// The API to ask, instead of the one that runs in this home.
     #[arg(long, global = true, value_name = "URL", env = "ALLOD_API")]
     api: Option<String>,
+    /// The identity to act with, instead of this home's: a file that `allod keys add --out` made.
+    #[arg(long, global = true, value_name = "FILE", env = "ALLOD_IDENTITY")]
+    identity: Option<PathBuf>,
 }
 
 /// How data are printed.
@@ -62,17 +70,54 @@ impl Context {
         Ok(Home::from_environment()?)
     }
 
+    /// The file of the identity that commands act with.
+    pub(crate) fn keyfile(&self) -> Result<Keyfile> {
+        let home = self.home()?;
+        let Some(path) = &self.globals.identity else {
+            return Ok(home.account_keyfile());
+        };
+        let path = std::path::absolute(path).map_err(|source| Error::File {
+            attempted: format!("find {}", path.display()),
+            source,
+        })?;
+        Ok(home.keyfile(path))
+    }
+
     /// The client of this home's API, or of the one that was named.
     pub(crate) fn client(&self) -> Result<Client> {
-        let home = self.home()?;
+        let (home, keyfile) = (self.home()?, self.keyfile()?);
         let url = self.globals.api.as_deref();
-        match Client::open(&home, url, None) {
+        match Client::open(&home, url, &keyfile, None) {
             Err(Error::Identity(IdentityError::PassphraseNeeded { path })) => {
                 let passphrase = passphrase(IdentityError::PassphraseNeeded { path })?;
-                Client::open(&home, url, Some(&passphrase))
+                Client::open(&home, url, &keyfile, Some(&passphrase))
             }
             other => other,
         }
+    }
+
+    /// The identity that commands act with, opened.
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        let (home, keyfile) = (self.home()?, self.keyfile()?);
+        match home.open_identity(&keyfile, None) {
+            Err(needed @ IdentityError::PassphraseNeeded { .. }) => {
+                Ok(keyfile.load(Some(&passphrase(needed)?))?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// The address of the API to ask, where one was named or runs in this home.
+    pub(crate) fn api(&self) -> Result<Option<String>> {
+        if let Some(url) = &self.globals.api {
+            return Ok(Some(url.clone()));
+        }
+        Ok(self.home()?.running_api()?.map(|running| running.url))
+    }
+
+    /// Whether standard error is read by a person, who may be shown what must not be kept.
+    pub(crate) fn is_watched(&self) -> bool {
+        std::io::stderr().is_terminal()
     }
 
     /// The runtime of a command: one thread, since a command waits more than it works.
@@ -166,7 +211,7 @@ impl Context {
     }
 }
 
-fn unreadable(source: std::io::Error) -> Error {
+pub(crate) fn unreadable(source: std::io::Error) -> Error {
     Error::File {
         attempted: "read the terminal".into(),
         source,
@@ -174,21 +219,52 @@ fn unreadable(source: std::io::Error) -> Error {
 }
 
 /// The passphrase of the identity: from the file that `ALLOD_PASSPHRASE_FILE` names, or typed.
-fn passphrase(needed: IdentityError) -> Result<Secret<String>> {
+pub(crate) fn passphrase(needed: IdentityError) -> Result<Secret<String>> {
     if let Some(path) = std::env::var_os("ALLOD_PASSPHRASE_FILE") {
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::File {
-            attempted: format!("read {}", path.to_string_lossy()),
-            source,
-        })?;
-        let text = Secret::new(text);
-        return Ok(Secret::new(
-            text.expose().trim_end_matches(['\r', '\n']).to_owned(),
-        ));
+        return secret_in(Path::new(&path));
     }
     if !std::io::stdin().is_terminal() {
         return Err(needed.into());
     }
     terminal::ask_hidden("Passphrase: ").map_err(unreadable)
+}
+
+/// A new passphrase, typed twice.
+pub(crate) fn passphrase_twice() -> Result<Secret<String>> {
+    if !terminal::is_interactive() {
+        return Err(usage(
+            "nobody is here to type a passphrase",
+            "name a file with it: --passphrase-file FILE",
+        ));
+    }
+    let first = terminal::ask_hidden("New passphrase: ").map_err(unreadable)?;
+    let second = terminal::ask_hidden("The same again: ").map_err(unreadable)?;
+    if first.expose() == second.expose() {
+        Ok(first)
+    } else {
+        Err(usage("the two passphrases differ", "try again"))
+    }
+}
+
+/// What a small file holds, without the end of its last line; `-` is standard input.
+pub(crate) fn secret_in(path: &Path) -> Result<Secret<String>> {
+    let unread = |source| Error::File {
+        attempted: format!("read {}", path.display()),
+        source,
+    };
+    // Room for the whole, so that growing leaves no copies behind.
+    let mut text = String::with_capacity(SECRET_BYTES_MAX);
+    let most = u64::try_from(SECRET_BYTES_MAX).unwrap_or(0);
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(most).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(most).read_to_string(&mut text))
+    };
+    let text = Secret::new(text);
+    read.map_err(unread)?;
+    Ok(Secret::new(
+        text.expose().trim_end_matches(['\r', '\n']).to_owned(),
+    ))
 }
 
 /// The error of a command that was called wrongly.

@@ -8,11 +8,14 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
+/// What most lines fit into, in bytes.
+const LINE_BYTES: usize = 1024;
 
 /// Asks a question and reads a line.
 pub(crate) fn ask(question: &str) -> io::Result<String> {
     write!(io::stderr(), "{question}")?;
-    let mut line = String::new();
+    // Room for a secret, so that growing leaves no copies of it behind.
+    let mut line = String::with_capacity(LINE_BYTES);
     io::Read::take(io::stdin().lock(), ANSWER_BYTES_MAX).read_line(&mut line)?;
     Ok(line)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allod_node::home::Home;
-use allod_node::identity::{Identity, Secret};
+use allod_node::identity::{Identity, Keyfile, Secret};
 use allod_state::{AccountId, NetworkId};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -19,7 +19,7 @@ use url::Url;
 use super::Result;
 use super::error::{Error, Problem};
 use super::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT};
-use crate::signature::sign;
+use crate::signature::sign_for;
 
 /// One API, reached with one identity.
 pub struct Client {
@@ -27,17 +27,20 @@ pub struct Client {
     http: HttpClient<HttpConnector, Full<Bytes>>,
     pub(super) identity: Identity,
     account: AccountId,
+    /// Whom the signatures name; nothing where the API finds the account by the key.
+    named: Option<AccountId>,
     expected: Option<NetworkId>,
 }
 
 impl Client {
-    /// A client of the API at `url`, or of the one that runs in `home`; it acts with the home's identity.
+    /// A client of the API at `url`, or of the one that runs in `home`; it acts with the identity in `keyfile`.
     ///
     /// # Errors
     /// Where no API runs there, the address is none, or the identity cannot be used.
     pub fn open(
         home: &Home,
         url: Option<&str>,
+        keyfile: &Keyfile,
         passphrase: Option<&Secret<String>>,
     ) -> Result<Self> {
         let (url, expected) = match url {
@@ -49,8 +52,7 @@ impl Client {
                 (running.url, Some(running.network))
             }
         };
-        let keyfile = home.account_keyfile();
-        let identity = keyfile.load(passphrase)?;
+        let identity = home.open_identity(keyfile, passphrase)?;
         let client = Self::new(&url, identity).map_err(|error| match error {
             Error::NotAnAccount { .. } => Error::NotAnAccount {
                 path: keyfile.path().to_owned(),
@@ -86,8 +88,24 @@ impl Client {
             http,
             identity,
             account,
+            named: Some(account),
             expected: None,
         })
+    }
+
+    /// The same client, which lets the API find the account by the key.
+    #[must_use]
+    pub fn unnamed(self) -> Self {
+        Self {
+            named: None,
+            ..self
+        }
+    }
+
+    /// Gives the identity back.
+    #[must_use]
+    pub fn into_identity(self) -> Identity {
+        self.identity
     }
 
     /// On whose behalf it acts.
@@ -175,7 +193,7 @@ impl Client {
         let host = self.host();
         request.headers_mut().insert(HOST, host);
         let (mut parts, ()) = request.into_parts();
-        sign(&mut parts, b"", &self.identity, now_s())?;
+        sign_for(&mut parts, b"", &self.identity, self.named, now_s())?;
         Ok(Request::from_parts(parts, ()))
     }
 
@@ -222,7 +240,7 @@ impl Client {
             url: call.url.to_string(),
         })?;
         let (mut parts, ()) = request.into_parts();
-        sign(&mut parts, &call.body, &self.identity, now_s())?;
+        sign_for(&mut parts, &call.body, &self.identity, self.named, now_s())?;
         Ok(Request::from_parts(parts, Full::new(call.body)))
     }
 

@@ -117,8 +117,10 @@ fn exit_of_code(name: &str) -> Option<Exit> {
         }
         "registry-unreachable" => Exit::Unreachable,
         "no-platform" => Exit::NoPlacement,
-        "unknown-account" | "unknown-key" | "expired-key" => Exit::Identity,
+        "unknown-account" | "unknown-key" | "rotated-key" => Exit::Identity,
         "verb-not-granted"
+        | "expired-key"
+        | "revoked-key"
         | "resource-not-granted"
         | "budget-exceeded"
         | "not-your-node"

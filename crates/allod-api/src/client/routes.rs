@@ -63,6 +63,14 @@ impl Client {
             .await
     }
 
+    /// The account that lists the key, found by the key alone.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn found_account(&self) -> Result<view::Account> {
+        self.get(&["v1", "account"], &[]).await
+    }
+
     /// Credits that came and went, newest first.
     ///
     /// # Errors
@@ -79,6 +87,27 @@ impl Client {
     /// See [`Client::network`].
     pub async fn apps(&self) -> Result<Vec<view::App>> {
         self.get(&["v1", "apps"], &[]).await
+    }
+
+    /// The own apps, for somebody who means the app or service `name`. Where it is none of those that are shown, the API
+    /// is asked for it, so that a key whose grant does not cover it hears that, and not that there is none.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn apps_with(&self, name: &str) -> Result<Vec<view::App>> {
+        let apps = self.apps().await?;
+        let is_meant = |app: &view::App| {
+            let mut services = app.services.iter();
+            app.name == name || app.app.to_string() == name || services.any(|s| s.name == name)
+        };
+        if !apps.iter().any(is_meant) {
+            match self.app(name).await {
+                Err(Error::Problem(problem)) if problem.status == 404 => {}
+                Err(refused) => return Err(refused),
+                Ok(_) => {}
+            }
+        }
+        Ok(apps)
     }
 
     /// One of the own apps, by its id or name.

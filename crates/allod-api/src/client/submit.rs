@@ -2,7 +2,7 @@
 
 use allod_node::view;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::{Action, Transaction};
+use allod_state::{AccountId, Action, Transaction};
 use http::Method;
 
 use super::Result;
@@ -45,6 +45,10 @@ impl Client {
 
     fn nonce(&self, account: &view::Account) -> Result<u64> {
         let own = self.identity().public_key();
+        // A transfer opened the account, and its first key has not acted yet.
+        if account.keys.is_empty() && AccountId::of_first_key(&own) == account.account {
+            return Ok(0);
+        }
         let key = account.keys.iter().find(|key| key.key == own);
         key.map(|key| key.nonce).ok_or_else(|| Error::KeyNotListed {
             key: own.to_string(),

@@ -2,6 +2,8 @@
 
 use allod_state::AccountId;
 use allod_state::account::grant::Verb;
+use axum::body::Body;
+use http::Response;
 
 use super::{Access, Answer, Answered, Operation, Parameter, parameter, plain};
 use crate::limits::{ENTRIES_DEFAULT, ENTRIES_MAX};
@@ -17,6 +19,15 @@ pub(super) static SHOW: Operation = Operation {
     access: Access::Member,
     answer: Answer::Json(Shape::View(&ACCOUNT)),
     ..plain(show)
+};
+
+pub(super) static OWN: Operation = Operation {
+    name: "account.own",
+    path: "/v1/account",
+    summary: "The account that lists the signing key, found by the key alone: for a key that came from its phrase.",
+    access: Access::Member,
+    answer: Answer::Json(Shape::View(&ACCOUNT)),
+    ..plain(find)
 };
 
 const LIMIT: &[Parameter] = &[parameter(
@@ -38,9 +49,20 @@ pub(super) static HISTORY: Operation = Operation {
 fn show(call: Call) -> Answered {
     Box::pin(async move {
         let account = own(&call)?;
-        let shown = call.node.account(&account);
-        json(&shown.ok_or_else(|| Problem::internal("the account of a known key is missing"))?)
+        answer(&call, account)
     })
+}
+
+fn find(call: Call) -> Answered {
+    Box::pin(async move {
+        let account = call.caller()?.account;
+        answer(&call, account)
+    })
+}
+
+fn answer(call: &Call, account: AccountId) -> Result<Response<Body>, Problem> {
+    let shown = call.node.account(&account);
+    json(&shown.ok_or_else(|| Problem::internal("the account of a known key is missing"))?)
 }
 
 fn history(call: Call) -> Answered {

@@ -1,8 +1,6 @@
 //! Apps, with their services and replicas.
 
-use allod_state::account::grant::Verb;
-
-use super::{Access, Answer, Answered, Operation, plain};
+use super::{Access, Answer, Answered, Operation, WORKERS, plain};
 use crate::server::answer::json;
 use crate::server::call::Call;
 use crate::shape::{APP, Shape, VERDICT};
@@ -11,7 +9,7 @@ pub(super) static LIST: Operation = Operation {
     name: "app.list",
     path: "/v1/apps",
     summary: "The apps of the signer's account that its grant covers.",
-    access: Access::Granted(&[Verb::Read]),
+    access: Access::Granted(WORKERS),
     answer: Answer::Json(Shape::List(&Shape::View(&APP))),
     ..plain(list)
 };
@@ -20,7 +18,7 @@ pub(super) static SHOW: Operation = Operation {
     name: "app.show",
     path: "/v1/apps/{app}",
     summary: "One app, by its id or its name.",
-    access: Access::Granted(&[Verb::Read]),
+    access: Access::Granted(WORKERS),
     answer: Answer::Json(Shape::View(&APP)),
     ..plain(show)
 };

@@ -55,7 +55,8 @@ pub(super) static RUN: Operation = Operation {
     summary: "Runs a process beside a replica. Binary messages begin with a channel byte: 0 input, 1 output, 2 error \
               output, 3 terminal size (rows, columns: u16, big end first), 4 end of input; the last message is text, \
               `{\"exit_code\":n}`.",
-    access: Access::Granted(&[Verb::Read]),
+    // Whoever decides what an app runs can run anything in it; whoever merely reads cannot.
+    access: Access::Granted(&[Verb::Deploy]),
     query: QUERY,
     answer: Answer::Socket,
     timeout: REGISTRY_TIMEOUT,

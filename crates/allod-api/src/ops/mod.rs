@@ -33,6 +33,7 @@ use crate::shape::Shape;
 /// Every operation, by name.
 pub static OPERATIONS: &[&Operation] = &[
     &account::HISTORY,
+    &account::OWN,
     &account::SHOW,
     &app::LIST,
     &app::SHOW,
@@ -181,6 +182,10 @@ pub enum Answer {
 
 pub(crate) use event::retain_covered;
 pub(crate) use image::status_of_image;
+
+/// The verbs of keys that work on apps: any of them may see the apps that its grant covers, or it could not name what it
+/// changes.
+const WORKERS: &[Verb] = &[Verb::Delete, Verb::Deploy, Verb::Read, Verb::Scale];
 
 const fn parameter(name: &'static str, shape: Shape, summary: &'static str) -> Parameter {
     Parameter {

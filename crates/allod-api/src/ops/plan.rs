@@ -1,10 +1,11 @@
 //! Plans: what actions would do, found out by the function that would do it.
 
-use allod_state::account::grant::Verb;
 use allod_state::limits::ACTIONS_MAX;
 use allod_state::{AccountId, Action, State, codec};
 
-use super::{Access, Answer, Answered, Input, Method, Operation, Parameter, parameter, plain};
+use super::{
+    Access, Answer, Answered, Input, Method, Operation, Parameter, WORKERS, parameter, plain,
+};
 use crate::limits::PLAN_BYTES_MAX;
 use crate::server::answer::json;
 use crate::server::call::{Call, Caller};
@@ -16,7 +17,7 @@ pub(super) static MAKE: Operation = Operation {
     method: Method::Post,
     path: "/v1/plan",
     summary: "What these actions of the signer's account would do now: placements, price, every refusal.",
-    access: Access::Granted(&[Verb::Deploy, Verb::Read, Verb::Scale]),
+    access: Access::Granted(WORKERS),
     query: &[Parameter {
         is_required: true,
         ..parameter(

@@ -7,6 +7,7 @@ use super::{Access, Answer, Answered, Input, Method, Operation, plain};
 use crate::limits::COMMIT_TIMEOUT;
 use crate::server::answer::json;
 use crate::server::call::Call;
+use crate::server::gate;
 use crate::server::problem::Problem;
 use crate::shape::{RECEIPT, Shape};
 
@@ -30,6 +31,12 @@ fn submit(call: Call) -> Answered {
     Box::pin(async move {
         let transaction = Transaction::from_bytes(&call.bytes()?)
             .map_err(|error| Problem::malformed(error.to_string()))?;
+        let (account, key) = (transaction.body.account, transaction.body.key);
+        if call.node.state().key(&account, &key).is_none()
+            && let Some(problem) = gate::retired(&call.node, &key, Some(account))
+        {
+            return Err(problem);
+        }
         let receipt = call.node.submit(transaction).await?;
         match &receipt.rejection {
             Some(rejection) => Err(Problem::of_receipt(&receipt, rejection)),

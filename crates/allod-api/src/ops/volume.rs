@@ -1,8 +1,6 @@
 //! Volumes: where data are kept.
 
-use allod_state::account::grant::Verb;
-
-use super::{Access, Answer, Answered, Operation, plain};
+use super::{Access, Answer, Answered, Operation, WORKERS, plain};
 use crate::server::answer::json;
 use crate::server::call::Call;
 use crate::shape::{Shape, VOLUME};
@@ -11,7 +9,7 @@ pub(super) static LIST: Operation = Operation {
     name: "volume.list",
     path: "/v1/volumes",
     summary: "The volumes of the signer's account that its grant covers, those of deleted apps included.",
-    access: Access::Granted(&[Verb::Read]),
+    access: Access::Granted(WORKERS),
     answer: Answer::Json(Shape::List(&Shape::View(&VOLUME))),
     ..plain(list)
 };

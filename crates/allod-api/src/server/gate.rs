@@ -7,8 +7,9 @@
 use std::fs::File;
 use std::io::Write;
 
+use allod_node::{Node, Retired, view};
 use allod_state::account::grant::Verb;
-use allod_state::{AccountId, Rejection, State};
+use allod_state::{AccountId, PublicKey, Rejection, State, acting_key};
 use axum::body::Body;
 use bytes::Bytes;
 use http::StatusCode;
@@ -23,8 +24,7 @@ use super::shared::Shared;
 use crate::limits::{BODY_SILENCE_MAX, JSON_BYTES_MAX};
 use crate::openapi;
 use crate::ops::{Access, Input, Operation};
-use crate::signature::{Head, Verified};
-use allod_node::view;
+use crate::signature::{Head, SignatureError, Verified};
 
 /// Who is let in: nobody in particular, or the signer, whose body is still to be believed.
 pub(super) struct Entry {
@@ -47,10 +47,22 @@ pub(super) fn admit(
     }
     let state = shared.node.state();
     let now_ms = allod_node::time::now_ms();
+    let mut is_ambiguous = false;
     let head = shared
         .verifier
         .verify_head(parts, now_ms / 1_000, |signer| {
-            state.key(&account_of(signer), &signer.key).is_some()
+            match account_of(&state, signer) {
+                Some(account) => acting_key(&state, &account, &signer.key, now_ms).is_ok(),
+                None => {
+                    is_ambiguous = true;
+                    false
+                }
+            }
+        })
+        .map_err(|error| match error {
+            SignatureError::KeyUnknown { .. } if is_ambiguous => ambiguous(),
+            SignatureError::KeyUnknown { key } => unlisted(shared, key),
+            error => error.into(),
         })?;
     let caller = caller(&state, head.signer(), now_ms)?;
     let operator = state
@@ -63,17 +75,26 @@ pub(super) fn admit(
     })
 }
 
-/// The account that a signer acts for: the one it names, or else the one that began with its key.
-fn account_of(signer: &Verified) -> AccountId {
-    signer
-        .account
-        .unwrap_or_else(|| AccountId::of_first_key(&signer.key))
+/// The account that a signer acts for: the one it names, or else the one that began with its key, or else the only one
+/// that lists it. Nothing where several do.
+fn account_of(state: &State, signer: &Verified) -> Option<AccountId> {
+    if let Some(account) = signer.account {
+        return Some(account);
+    }
+    let first = AccountId::of_first_key(&signer.key);
+    if acting_key(state, &first, &signer.key, 0).is_ok() {
+        return Some(first);
+    }
+    match state.accounts_of_key(&signer.key, 2).as_slice() {
+        [] => Some(first),
+        [only] => Some(*only),
+        _ => None,
+    }
 }
 
 fn caller(state: &State, signer: Verified, now_ms: u64) -> Result<Caller, Problem> {
-    let account = account_of(&signer);
-    let record = state.key(&account, &signer.key);
-    let record = record.ok_or_else(|| refusal(&Rejection::UnknownKey))?;
+    let account = account_of(state, &signer).ok_or_else(ambiguous)?;
+    let record = acting_key(state, &account, &signer.key, now_ms).map_err(|r| refusal(&r))?;
     // Block time stands still while nothing happens, and a grant must not outlive its end because of that.
     let now_ms = now_ms.max(state.tip().time_ms);
     if let Some(expired_ms) = record.grant.expires_ms.filter(|end| now_ms >= *end) {
@@ -81,7 +102,52 @@ fn caller(state: &State, signer: Verified, now_ms: u64) -> Result<Caller, Proble
     }
     Ok(Caller {
         account,
-        grant: record.grant,
+        grant: record.grant.clone(),
+    })
+}
+
+fn ambiguous() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "ambiguous-account",
+        "several accounts list this key",
+        "name the account: allod identity import --account ACCOUNT",
+    )
+}
+
+/// Why a key is not listed.
+fn unlisted(shared: &Shared, key: String) -> Problem {
+    let parsed = key.parse().ok();
+    let retired = parsed.and_then(|key| retired(&shared.node, &key, None));
+    retired.unwrap_or_else(|| SignatureError::KeyUnknown { key }.into())
+}
+
+/// What became of a key that no account lists any more, for people who bring an old key or phrase. It is told to
+/// whoever names the key: that it ended is no secret, and nothing else is told. Where an account is named, it must have
+/// been that one's.
+pub(crate) fn retired(node: &Node, key: &PublicKey, named: Option<AccountId>) -> Option<Problem> {
+    let Retired {
+        account,
+        time_ms,
+        rotated_to,
+    } = node
+        .retired_key(key)
+        .filter(|retired| named.is_none_or(|named| named == retired.account))?;
+    Some(match rotated_to {
+        Some(new) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "rotated-key",
+            format!(
+                "this key no longer works, nor does its recovery phrase: {account} replaced it by {new} at {time_ms} ms"
+            ),
+            "use the key that replaced it, from its own machine, export or phrase: allod identity import",
+        ),
+        None => Problem::new(
+            StatusCode::FORBIDDEN,
+            "revoked-key",
+            format!("this key no longer works: {account} revoked it at {time_ms} ms"),
+            "ask the account's owner for a new key: allod keys add",
+        ),
     })
 }
 

@@ -113,6 +113,12 @@ fn accounts_and_machines_fit() {
     let key = view::Key {
         key: PublicKey::Ed25519([7; 32]),
         verbs: vec!["read".into()],
+        apps: Some(vec![Label([8; 32])]),
+        budget: Some(view::Budget {
+            amount: credit(),
+            period_ms: 1,
+            spent: credit(),
+        }),
         nonce: 3,
         expires_ms: Some(9),
     };

@@ -35,6 +35,25 @@ pub static ACCOUNT: View = View {
     ],
 };
 
+/// What a key may spend.
+static BUDGET: View = View {
+    name: "Budget",
+    summary: "What a key may spend.",
+    fields: &[
+        field("amount", Shape::Amount, "How much in one period."),
+        field(
+            "period_ms",
+            Shape::Count,
+            "How long a period is, in milliseconds.",
+        ),
+        field(
+            "spent",
+            Shape::Amount,
+            "What was sent away in the current period; what its apps cost comes on top.",
+        ),
+    ],
+};
+
 /// A key of an account.
 static KEY: View = View {
     name: "Key",
@@ -42,6 +61,16 @@ static KEY: View = View {
     fields: &[
         field("key", Shape::Id("ed25519"), "The key."),
         field("verbs", Shape::List(&Shape::Text), "What it may do."),
+        field(
+            "apps",
+            Shape::Maybe(&Shape::List(&Shape::Id("label"))),
+            "The blinded names of the apps that it is for; nothing where it is for all.",
+        ),
+        field(
+            "budget",
+            Shape::Maybe(&Shape::View(&BUDGET)),
+            "What it may spend, where that is bounded.",
+        ),
         field("nonce", Shape::Count, "The nonce of its next transaction."),
         field(
             "expires_ms",

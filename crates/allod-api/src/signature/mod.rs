@@ -7,8 +7,8 @@
 //!
 //! A request passes in this order, and each step is cheap for its position: the door (`Host`, `Origin`), sizes, form,
 //! times, known key, signature, nonce, body. The nonce is remembered only for a known key with a right signature, so that
-//! strangers cannot fill the memory; a request from before the node's start is refused, since its nonce may have been
-//! used with the process before.
+//! strangers cannot fill the memory; the nonces in use outlive the process in a file, and a request from before the node's
+//! start is refused all the same, in case that file is lost.
 //!
 //! A handler must not act on headers that are not covered.
 
@@ -16,6 +16,7 @@ mod base;
 mod digest;
 mod door;
 mod error;
+mod journal;
 mod limits;
 mod profile;
 mod replay;
@@ -24,6 +25,7 @@ mod verify;
 
 pub use door::{Door, Scheme};
 pub use error::SignatureError;
+pub(crate) use sign::sign_for;
 pub use sign::{SignError, sign};
 pub use verify::{Head, Verified, Verifier};
 

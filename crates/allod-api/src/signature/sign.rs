@@ -1,6 +1,7 @@
 //! Signing a request, as the client does.
 
 use allod_node::identity::Identity;
+use allod_state::AccountId;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 
@@ -44,16 +45,34 @@ pub fn sign(
     identity: &Identity,
     now_s: u64,
 ) -> Result<(), SignError> {
+    sign_for(parts, body, identity, identity.account(), now_s)
+}
+
+/// The same for an account that is not the identity's own guess; nothing where the API is to find it by the key.
+pub(crate) fn sign_for(
+    parts: &mut Parts,
+    body: &[u8],
+    identity: &Identity,
+    account: Option<AccountId>,
+    now_s: u64,
+) -> Result<(), SignError> {
     let mut random = [0; NONCE_RANDOM_BYTES];
     getrandom::fill(&mut random).map_err(|_| SignError::Random)?;
     let nonce = data_encoding::BASE64URL_NOPAD.encode(&random);
-    sign_with_nonce(parts, body, identity, now_s, &nonce)
+    let signer = Signer { identity, account };
+    sign_with_nonce(parts, body, &signer, now_s, &nonce)
+}
+
+/// A key and the account that it says it acts for.
+pub(super) struct Signer<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) account: Option<AccountId>,
 }
 
 pub(super) fn sign_with_nonce(
     parts: &mut Parts,
     body: &[u8],
-    identity: &Identity,
+    signer: &Signer<'_>,
     now_s: u64,
     nonce: &str,
 ) -> Result<(), SignError> {
@@ -74,7 +93,7 @@ pub(super) fn sign_with_nonce(
         created_s: now_s,
         expires_s: now_s.saturating_add(LIFETIME_S),
         nonce,
-        key_id: &profile::key_id(&identity.public_key(), identity.account()),
+        key_id: &profile::key_id(&signer.identity.public_key(), signer.account),
     }
     .parameters()
     .ok_or(SignError::Clock { now_s })?;
@@ -87,8 +106,9 @@ pub(super) fn sign_with_nonce(
                 .ok_or(SignError::Component { component: name })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let allod_state::Signature::Ed25519(signature) =
-        identity.sign(signature_base(values, &parameters).as_bytes());
+    let allod_state::Signature::Ed25519(signature) = signer
+        .identity
+        .sign(signature_base(values, &parameters).as_bytes());
     let signature = data_encoding::BASE64.encode(&signature);
     insert(parts, SIGNATURE_INPUT, &format!("{LABEL}={parameters}"));
     insert(parts, SIGNATURE, &format!("{LABEL}=:{signature}:"));

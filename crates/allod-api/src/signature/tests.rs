@@ -8,11 +8,11 @@ use proptest::prelude::*;
 
 use super::base::{component, signature_base};
 use super::limits::{
-    LIFETIME_S, NONCE_GRACE_S, NONCES_MAX, NONCES_PER_KEY_MAX, SIGNATURE_INPUT_BYTES_MAX,
-    SKEW_S_MAX,
+    JOURNAL_RECORDS_MAX, LIFETIME_S, NONCE_GRACE_S, NONCES_MAX, NONCES_PER_KEY_MAX,
+    SIGNATURE_INPUT_BYTES_MAX, SKEW_S_MAX,
 };
 use super::replay::Replay;
-use super::sign::sign_with_nonce;
+use super::sign::{Signer, sign_with_nonce};
 use super::*;
 
 const HOST: &str = "127.0.0.1:7400";
@@ -59,6 +59,12 @@ fn signed(method: &str, url: &str, body: &[u8], identity: &Identity) -> Parts {
     let mut parts = parts(method, url);
     sign(&mut parts, body, identity, NOW_S).unwrap();
     received(parts)
+}
+
+fn signed_with_nonce(parts: &mut Parts, identity: &Identity, nonce: &str) -> Result<(), SignError> {
+    let account = identity.account();
+    let signer = Signer { identity, account };
+    sign_with_nonce(parts, b"", &signer, NOW_S, nonce)
 }
 
 fn account() -> Identity {
@@ -531,7 +537,7 @@ fn parameters_of_the_wrong_kind_or_size_are_refused() {
     }
     for nonce in ["short", &"n".repeat(65)] {
         let mut parts = parts("GET", URL);
-        sign_with_nonce(&mut parts, b"", &account(), NOW_S, nonce).unwrap();
+        signed_with_nonce(&mut parts, &account(), nonce).unwrap();
         assert_eq!(
             refused(&received(parts), b""),
             "signature_parameter_missing",
@@ -623,7 +629,7 @@ fn one_nonce_may_serve_two_keys() {
     let verifier = verifier();
     for _ in 0..2 {
         let mut parts = parts("GET", URL);
-        sign_with_nonce(&mut parts, b"", &account(), NOW_S, "the-same-nonce-0").unwrap();
+        signed_with_nonce(&mut parts, &account(), "the-same-nonce-0").unwrap();
         verifier
             .verify(&received(parts), b"", NOW_S, |_| true)
             .unwrap();
@@ -966,4 +972,83 @@ proptest! {
         sign(&mut parts, &body, &identity, NOW_S).unwrap();
         prop_assert_eq!(check(&received(parts), &body).map(|verified| verified.key), Ok(identity.public_key()));
     }
+}
+
+// --- Around a restart ---
+
+/// A request signed by a clock that is ahead, but not by more than is let in.
+fn signed_ahead(identity: &Identity, ahead_s: u64) -> Parts {
+    let mut parts = parts("GET", URL);
+    sign(&mut parts, b"", identity, NOW_S + ahead_s).unwrap();
+    received(parts)
+}
+
+#[test]
+fn a_restart_lets_nothing_in_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nonces");
+    let identity = account();
+    let requests: Vec<Parts> = (0..20)
+        .map(|ahead_s| signed_ahead(&identity, ahead_s))
+        .collect();
+    let started = |started_s| Verifier::new(door(), started_s);
+    let first = started(STARTED_S)
+        .with_journal(path.clone(), NOW_S)
+        .unwrap();
+    for request in &requests {
+        first.verify(request, b"", NOW_S, |_| true).unwrap();
+    }
+    drop(first);
+    // The next process comes up within the same second: none of these is from before its start.
+    let forgetful = started(NOW_S);
+    let second = started(NOW_S).with_journal(path.clone(), NOW_S).unwrap();
+    for request in &requests {
+        forgetful.verify(request, b"", NOW_S, |_| true).unwrap();
+        let refused = second.verify(request, b"", NOW_S, |_| true).unwrap_err();
+        assert_eq!(refused, SignatureError::Replayed);
+    }
+    let fresh = signed_ahead(&identity, 0);
+    second.verify(&fresh, b"", NOW_S, |_| true).unwrap();
+    drop(second);
+    // A record that was cut off by a crash costs nothing but itself.
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let third = started(NOW_S).with_journal(path.clone(), NOW_S).unwrap();
+    let refused = third
+        .verify(&requests[19], b"", NOW_S, |_| true)
+        .unwrap_err();
+    assert_eq!(refused, SignatureError::Replayed);
+    third.verify(&fresh, b"", NOW_S, |_| true).unwrap();
+    drop(third);
+    // What is over is not carried on.
+    let later_s = NOW_S + 10_000;
+    drop(started(NOW_S).with_journal(path.clone(), later_s).unwrap());
+    let mut replay = Replay::default();
+    replay.continue_in(path, later_s).unwrap();
+    assert_eq!(replay.len(), 0);
+}
+
+#[test]
+fn the_file_of_nonces_is_begun_anew_before_it_grows_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nonces");
+    let mut replay = Replay::default();
+    replay.continue_in(path.clone(), NOW_S).unwrap();
+    let key = account().public_key();
+    // One nonce a second: after each minute or two the older ones are over.
+    let turns = u64::try_from(JOURNAL_RECORDS_MAX).unwrap() + 10;
+    for turn in 0..turns {
+        let now_s = NOW_S + turn;
+        replay
+            .claim(key, &format!("nonce-{turn:020}"), now_s + 30, now_s)
+            .unwrap();
+    }
+    let records = std::fs::metadata(&path).unwrap().len() / 72;
+    assert!(records < 200, "{records} records are left");
+    let now_s = NOW_S + turns;
+    let mut next = Replay::default();
+    next.continue_in(path, now_s).unwrap();
+    let last = format!("nonce-{:020}", turns - 1);
+    let refused = next.claim(key, &last, now_s + 30, now_s).unwrap_err();
+    assert_eq!(refused, SignatureError::Replayed);
 }

@@ -1,173 +1,16 @@
-//! Who may call what: every row of the table, with every kind of caller.
+//! Who may call what, beside the table in `authorization`: what no row of it names.
 
 use std::collections::BTreeSet;
 
-use allod_api::ops::{Access, Input, Method as OpsMethod, OPERATIONS, Operation};
+use allod_api::client::{Client, Error};
 use allod_node::identity::Identity;
-use allod_state::account::grant::{AppSelector, Grant, Verb};
-use http::{Method, StatusCode};
+use allod_state::account::grant::{Grant, Verb};
+use allod_state::account::{AddKey, RevokeKey, RotateKey};
+use allod_state::credit::Transfer;
+use allod_state::{AccountId, Credits};
+use http::Method;
 
-use crate::world::{Answer, World};
-
-fn method(operation: &Operation) -> Method {
-    match operation.method {
-        OpsMethod::Get => Method::GET,
-        OpsMethod::Post => Method::POST,
-        OpsMethod::Put => Method::PUT,
-        OpsMethod::Delete => Method::DELETE,
-    }
-}
-
-/// Calls an operation with a path and a body that it can read.
-async fn call(world: &World, operation: &Operation, signer: Option<&Identity>) -> Answer {
-    let account = world.owner.account().unwrap().to_string();
-    let mut path = operation
-        .path
-        .replace("{account}", &account)
-        .replace("{app}", "nothing")
-        .replace("{digest}", "sha256:00")
-        .replace("{host}", "registry.invalid:5000");
-    match operation.name {
-        "bill.prove" | "bill.show" => path.push_str("?month=202611"),
-        "exec.run" => path.push_str("?cmd=true"),
-        "plan.make" => path.push_str(&format!("?account={account}")),
-        _ => {}
-    }
-    let json = br#"{"reference":"127.0.0.1:1/none","user":"u","password":"p"}"#;
-    let body = match operation.input {
-        Input::Nothing => None,
-        Input::Json(_) => Some(("application/json", json.as_slice())),
-        Input::Bytes { .. } => Some(("application/octet-stream", b"\0\0\0\0".as_slice())),
-        Input::File { .. } => Some(("application/x-tar", b"no archive".as_slice())),
-    };
-    world.ask(method(operation), &path, body, signer).await
-}
-
-fn is_let_in(answer: &Answer) -> bool {
-    !matches!(
-        answer.status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    )
-}
-
-/// The verbs that a row asks for; none where any key will do.
-fn verbs(access: Access) -> &'static [Verb] {
-    match access {
-        Access::Granted(verbs) | Access::Operator(verbs) => verbs,
-        Access::Public | Access::Member => &[],
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_row_refuses_all_but_those_it_names() {
-    let world = World::start().await;
-    let stranger = Identity::new_account().unwrap();
-    let expired = Grant {
-        expires_ms: Some(1),
-        ..Grant::full()
-    };
-    let expired = world.key_with(expired).await;
-    for operation in OPERATIONS {
-        let name = operation.name;
-        let owner = call(&world, operation, Some(&world.owner)).await;
-        assert!(
-            is_let_in(&owner),
-            "{name} refuses its owner: {}",
-            owner.code()
-        );
-        let anonymous = call(&world, operation, None).await;
-        if operation.access == Access::Public {
-            assert!(is_let_in(&anonymous), "{name} refuses anybody");
-            continue;
-        }
-        assert_eq!(anonymous.status, 401, "{name}");
-        assert_eq!(anonymous.code(), "signature_missing", "{name}");
-        let stranger = call(&world, operation, Some(&stranger)).await;
-        assert_eq!(stranger.code(), "key_unknown", "{name}");
-        let expired = call(&world, operation, Some(&expired)).await;
-        assert_eq!(
-            (expired.status.as_u16(), expired.code().as_str()),
-            (403, "expired-key"),
-            "{name}"
-        );
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_without_the_verb_is_refused_and_one_with_it_alone_is_let_in() {
-    let world = World::start().await;
-    for operation in OPERATIONS {
-        let (name, wanted) = (operation.name, verbs(operation.access));
-        if operation.access == Access::Public {
-            continue;
-        }
-        let others: BTreeSet<Verb> = Verb::ALL
-            .iter()
-            .copied()
-            .filter(|v| !wanted.contains(v))
-            .collect();
-        let without = world
-            .key_with(Grant {
-                verbs: others,
-                ..Grant::full()
-            })
-            .await;
-        let refused = call(&world, operation, Some(&without)).await;
-        if wanted.is_empty() {
-            assert!(is_let_in(&refused), "{name} refuses a member");
-        } else {
-            assert_eq!(
-                (refused.status.as_u16(), refused.code().as_str()),
-                (403, "verb-not-granted"),
-                "{name}"
-            );
-        }
-        for verb in wanted {
-            let verbs = BTreeSet::from([*verb]);
-            let with = world
-                .key_with(Grant {
-                    verbs,
-                    ..Grant::full()
-                })
-                .await;
-            let answer = call(&world, operation, Some(&with)).await;
-            assert!(is_let_in(&answer), "{name} refuses a key with {verb:?}");
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_for_some_apps_sees_nothing_else() {
-    let world = World::start().await;
-    let limited = Grant {
-        apps: AppSelector::Only(BTreeSet::new()),
-        ..Grant::full()
-    };
-    let limited = world.key_with(limited).await;
-    for name in [
-        "account.history",
-        "bill.prove",
-        "bill.show",
-        "image.import",
-        "registry.login",
-        "registry.logout",
-    ] {
-        let operation = OPERATIONS
-            .iter()
-            .find(|operation| operation.name == name)
-            .unwrap();
-        let refused = call(&world, operation, Some(&limited)).await;
-        assert_eq!(refused.code(), "resource-not-granted", "{name}");
-    }
-    let events = world
-        .ask(Method::GET, "/v1/events", None, Some(&limited))
-        .await;
-    assert_eq!(events.json(), serde_json::json!([]));
-    let events = world
-        .ask(Method::GET, "/v1/events", None, Some(&world.owner))
-        .await;
-    assert!(!events.json().as_array().unwrap().is_empty());
-}
+use crate::world::{World, as_account};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_accounts_are_not_shown() {
@@ -220,4 +63,148 @@ async fn a_page_of_somebody_else_and_a_name_of_somebody_else_are_refused_everywh
         .headers_mut()
         .insert("host", format!("localhost:{port}").parse().unwrap());
     assert_eq!(world.send(local).await.status, 200);
+}
+
+fn code(error: Error) -> String {
+    match error {
+        Error::Problem(problem) => problem.code,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_alone_finds_its_account() {
+    let world = World::start().await;
+    let owner = world.owner.account().unwrap();
+    let unnamed = |identity: &Identity| {
+        let guess = AccountId::of_first_key(&identity.public_key());
+        Client::new(&world.url(), as_account(identity, guess))
+            .unwrap()
+            .unnamed()
+    };
+    assert_eq!(
+        unnamed(&world.owner).found_account().await.unwrap().account,
+        owner
+    );
+    let verbs = BTreeSet::from([Verb::Read]);
+    let second = world
+        .key_with(Grant {
+            verbs,
+            ..Grant::full()
+        })
+        .await;
+    assert_eq!(
+        unnamed(&second).found_account().await.unwrap().account,
+        owner
+    );
+    let stranger = Identity::new_account().unwrap();
+    let refused = unnamed(&stranger).found_account().await.unwrap_err();
+    assert_eq!(code(refused), "key_unknown");
+    // Anybody may add any key to an account of their own; then the key alone says too little.
+    let other = Identity::new_account().unwrap();
+    let amount = Credits::from_micro(1_000);
+    let (to, memo) = (other.account().unwrap(), String::new());
+    world
+        .client()
+        .submit(vec![Transfer { to, amount, memo }.into()])
+        .await
+        .unwrap();
+    let client = Client::new(&world.url(), as_account(&other, to)).unwrap();
+    let key = second.public_key();
+    client
+        .submit(vec![
+            AddKey {
+                key,
+                grant: Grant::full(),
+            }
+            .into(),
+        ])
+        .await
+        .unwrap();
+    let refused = unnamed(&second).found_account().await.unwrap_err();
+    assert_eq!(code(refused), "ambiguous-account");
+    let named = Client::new(&world.url(), as_account(&second, owner)).unwrap();
+    assert_eq!(named.own_account().await.unwrap().account, owner);
+    // A key that an account began with is that account's, whoever adds it elsewhere.
+    let key = world.owner.public_key();
+    client
+        .submit(vec![
+            AddKey {
+                key,
+                grant: Grant::full(),
+            }
+            .into(),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(
+        unnamed(&world.owner).found_account().await.unwrap().account,
+        owner
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_a_transfer_opened_acts_with_its_first_key() {
+    let world = World::start().await;
+    let friend = Identity::new_account().unwrap();
+    let account = friend.account().unwrap();
+    let client = Client::new(&world.url(), as_account(&friend, account)).unwrap();
+    assert_eq!(code(client.own_account().await.unwrap_err()), "key_unknown");
+    let amount = Credits::from_micro(1_000);
+    let to_friend = Transfer {
+        to: account,
+        amount,
+        memo: String::new(),
+    };
+    world.client().submit(vec![to_friend.into()]).await.unwrap();
+    assert_eq!(client.own_account().await.unwrap().balance, amount);
+    let back = Transfer {
+        to: world.owner.account().unwrap(),
+        amount,
+        memo: String::new(),
+    };
+    client.submit(vec![back.into()]).await.unwrap();
+    assert_eq!(client.own_account().await.unwrap().keys.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_and_a_revoked_key_are_told_what_became_of_them() {
+    let world = World::start().await;
+    let owner = world.owner.account().unwrap();
+    let agent = world.key_with(Grant::full()).await;
+    let client = Client::new(&world.url(), as_account(&agent, owner)).unwrap();
+    let next = agent.rotated().unwrap();
+    client
+        .submit(vec![
+            RotateKey {
+                new: next.public_key(),
+            }
+            .into(),
+        ])
+        .await
+        .unwrap();
+    let refused = client.own_account().await.unwrap_err();
+    assert!(
+        refused.to_string().contains(&next.public_key().to_string()),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("recovery phrase"), "{refused}");
+    assert_eq!(code(refused), "rotated-key");
+    let client = Client::new(&world.url(), as_account(&next, owner)).unwrap();
+    client.own_account().await.unwrap();
+    let key = next.public_key();
+    world
+        .client()
+        .submit(vec![RevokeKey { key }.into()])
+        .await
+        .unwrap();
+    assert_eq!(code(client.own_account().await.unwrap_err()), "revoked-key");
+    // Once it is added again, it acts again.
+    let grant = Grant::full();
+    world
+        .client()
+        .submit(vec![AddKey { key, grant }.into()])
+        .await
+        .unwrap();
+    client.own_account().await.unwrap();
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod authorization;
 mod reference;
 mod refusals;
 mod registry;

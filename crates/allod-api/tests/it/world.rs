@@ -11,6 +11,7 @@ use allod_node::founding::found;
 use allod_node::home::Home;
 use allod_node::identity::Identity;
 use allod_node::node::{Places, Settings};
+use allod_state::AccountId;
 use allod_state::account::AddKey;
 use allod_state::account::grant::Grant;
 use bytes::Bytes;
@@ -62,7 +63,7 @@ impl World {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
-        let founded = found(&home).unwrap();
+        let founded = found(&home, None).unwrap();
         let owner = home.account_keyfile().load(None).unwrap();
         let settings = Settings {
             places: Places {
@@ -143,6 +144,17 @@ impl World {
         signer: Option<&Identity>,
     ) -> Request<Full<Bytes>> {
         let host = self.server.address().to_string();
+        self.request_to(&host, (method, path), body, signer)
+    }
+
+    /// The same, by another name than the node's own.
+    pub(crate) fn request_to(
+        &self,
+        host: &str,
+        (method, path): (Method, &str),
+        body: Option<(&str, &[u8])>,
+        signer: Option<&Identity>,
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://{host}{path}"))
@@ -188,8 +200,10 @@ impl World {
 
 /// Another handle on the same key, which the client takes for itself.
 fn copy_of(identity: &Identity) -> Identity {
-    let dir = tempfile::tempdir().unwrap();
-    let file = allod_node::identity::Keyfile::new(dir.path().join("k"), dir.path().join("m"));
-    file.create(identity, None).unwrap();
-    file.load(None).unwrap()
+    as_account(identity, identity.account().unwrap())
+}
+
+/// The same key in the name of an account.
+pub(crate) fn as_account(identity: &Identity, account: AccountId) -> Identity {
+    Identity::from_phrase(&identity.phrase(), Some(account))
 }

@@ -14,8 +14,18 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_dir(dir)
 }
 
+/// Moves a whole file into the place of another.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    let dir = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    sync_dir(dir)
+}
+
 /// Writes `bytes` to `path` where nothing is there yet; otherwise leaves it alone and returns false.
-pub(crate) fn create_once(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
+///
+/// # Errors
+/// Where the system refuses.
+pub fn create_once(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     let (dir, file) = written(path, bytes, mode)?;
     match file.persist_noclobber(path) {
         Ok(_) => sync_dir(dir).map(|()| true),

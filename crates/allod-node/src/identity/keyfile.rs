@@ -14,7 +14,7 @@ use allod_state::PublicKey;
 use super::machine::Machine;
 use super::secret::Secret;
 use super::{Identity, IdentityError, Subject, check_private, payload};
-use crate::home::{create_once, read_bounded, replace};
+use crate::home::{create_once, read_bounded, rename, replace};
 
 const KEYFILE_BYTES_MAX: u64 = 16 * 1024;
 const PAYLOAD_BYTES_MAX: u64 = 1024;
@@ -27,6 +27,7 @@ const SCRYPT_LOG_N: u8 = 8;
 /// The most work that a file may ask for: 1 GiB and a few seconds.
 const SCRYPT_LOG_N_MAX: u8 = 20;
 const TITLE: &str = "# allod identity v1. Keep it private; `allod identity export` makes a copy for another machine.";
+const TITLE_PLAIN: &str = "# allod identity v1. Whoever reads this file can act with its key: keep it private, and revoke the key when it is no longer needed.";
 const ARMOR_START: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
 
 /// What opens a key file.
@@ -36,6 +37,19 @@ pub enum Protection {
     Machine,
     /// A passphrase, asked for at every use.
     Passphrase,
+    /// Nothing: whoever reads the file has the key.
+    Nothing,
+}
+
+/// What a new key file is closed with.
+#[derive(Clone, Copy)]
+pub enum Lock<'a> {
+    /// This machine.
+    Machine,
+    /// A passphrase.
+    Passphrase(&'a Secret<String>),
+    /// Nothing, for a key with a narrow grant that is handed to a machine or a program.
+    Nothing,
 }
 
 impl Protection {
@@ -43,6 +57,17 @@ impl Protection {
         match self {
             Self::Machine => "this machine",
             Self::Passphrase => "a passphrase",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// What opens the file, for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Machine => "this machine",
+            Self::Passphrase => "a passphrase",
+            Self::Nothing => "nothing: whoever reads the file has the key",
         }
     }
 }
@@ -90,20 +115,28 @@ impl Keyfile {
     /// Keeps `identity` here, bound to this machine, or under `passphrase` where one is given.
     ///
     /// # Errors
-    /// Where an identity is already here (it is never overwritten), the passphrase is short, or writing fails.
+    /// See [`Keyfile::create_with`].
     pub fn create(
         &self,
         identity: &Identity,
         passphrase: Option<&Secret<String>>,
     ) -> Result<(), IdentityError> {
+        self.create_with(identity, passphrase.map_or(Lock::Machine, Lock::Passphrase))
+    }
+
+    /// Keeps `identity` here.
+    ///
+    /// # Errors
+    /// Where an identity is already here (it is never overwritten), the passphrase is short, or writing fails.
+    pub fn create_with(&self, identity: &Identity, lock: Lock<'_>) -> Result<(), IdentityError> {
         // The machine's secret must not be drawn for a file that will not be made.
         if self.exists() {
             return Err(IdentityError::Exists {
                 path: self.path.clone(),
             });
         }
-        let text = self.lock(identity, passphrase)?;
-        match create_once(&self.path, text.as_bytes(), 0o600) {
+        let text = self.text(identity, lock)?;
+        match create_once(&self.path, text.expose().as_bytes(), 0o600) {
             Ok(true) => Ok(()),
             Ok(false) => Err(IdentityError::Exists {
                 path: self.path.clone(),
@@ -115,20 +148,55 @@ impl Keyfile {
         }
     }
 
-    /// Keeps `identity` here in place of the one that is here: for a rotated key, or another protection.
+    /// Keeps `identity` here in place of the one that is here, under another protection.
     ///
     /// # Errors
     /// Where the passphrase is short or writing fails; the old file is then still whole.
-    pub fn replace(
-        &self,
-        identity: &Identity,
-        passphrase: Option<&Secret<String>>,
-    ) -> Result<(), IdentityError> {
-        let text = self.lock(identity, passphrase)?;
-        replace(&self.path, text.as_bytes(), 0o600).map_err(|source| IdentityError::Write {
+    pub fn replace(&self, identity: &Identity, lock: Lock<'_>) -> Result<(), IdentityError> {
+        let text = self.text(identity, lock)?;
+        replace(&self.path, text.expose().as_bytes(), 0o600).map_err(|source| {
+            IdentityError::Write {
+                path: self.path.clone(),
+                source,
+            }
+        })
+    }
+
+    /// The place beside this one where a key waits that is about to take over: it is on disk before the law hears of
+    /// it, so that no crash loses the only key of an account.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".next");
+        Self {
+            path: path.into(),
+            machine_secret: self.machine_secret.clone(),
+        }
+    }
+
+    /// Puts the key that waits beside this one in its place.
+    ///
+    /// # Errors
+    /// Where the system refuses; both files are then as they were.
+    pub fn take_next(&self) -> Result<(), IdentityError> {
+        rename(&self.next().path, &self.path).map_err(|source| IdentityError::Write {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// Forgets the key that waits beside this one.
+    ///
+    /// # Errors
+    /// Where it is there and cannot be removed.
+    pub fn drop_next(&self) -> Result<(), IdentityError> {
+        let path = self.next().path;
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(IdentityError::Write { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the file says of itself.
@@ -137,7 +205,8 @@ impl Keyfile {
     /// Where there is none, it is open to others, or it is not a key file.
     pub fn describe(&self) -> Result<Description, IdentityError> {
         let text = self.read()?;
-        self.split(&text).map(|(description, _)| description)
+        self.split(text.expose())
+            .map(|(description, _)| description)
     }
 
     /// Opens the file. Machine-bound files need no passphrase and ignore one.
@@ -146,12 +215,13 @@ impl Keyfile {
     /// [`IdentityError::PassphraseNeeded`] where one is needed and none was given: ask, and call again.
     pub fn load(&self, passphrase: Option<&Secret<String>>) -> Result<Identity, IdentityError> {
         let text = self.read()?;
-        let (description, armored) = self.split(&text)?;
+        let (description, armored) = self.split(text.expose())?;
         let plain = match (description.protection, passphrase) {
             (Protection::Machine, _) => {
                 let machine = Machine::load(&self.machine_secret)?;
                 self.opened(decrypt(armored, machine.identities()))
             }
+            (Protection::Nothing, _) => Ok(Secret::new(armored.as_bytes().to_vec())),
             (Protection::Passphrase, None) => {
                 return Err(IdentityError::PassphraseNeeded {
                     path: self.path.clone(),
@@ -173,31 +243,32 @@ impl Keyfile {
         }
     }
 
-    fn lock(
-        &self,
-        identity: &Identity,
-        passphrase: Option<&Secret<String>>,
-    ) -> Result<String, IdentityError> {
+    /// What the file is to hold.
+    fn text(&self, identity: &Identity, lock: Lock<'_>) -> Result<Secret<String>, IdentityError> {
         let plain = payload::write(identity);
-        let (armored, protection) = match passphrase {
-            Some(passphrase) => (
-                encrypt_with_passphrase(&plain, passphrase)?,
+        let (body, protection, title) = match lock {
+            Lock::Passphrase(passphrase) => (
+                Secret::new(encrypt_with_passphrase(&plain, passphrase)?),
                 Protection::Passphrase,
+                TITLE,
             ),
-            None => {
+            Lock::Machine => {
                 let machine = Machine::load_or_create(&self.machine_secret)?;
-                (encrypt(&plain, &machine.recipient())?, Protection::Machine)
+                let body = encrypt(&plain, &machine.recipient())?;
+                (Secret::new(body), Protection::Machine, TITLE)
             }
+            Lock::Nothing => (plain, Protection::Nothing, TITLE_PLAIN),
         };
-        Ok(format!(
-            "{TITLE}\n# id {}\n# key {}\n# opens with {}\n{armored}",
+        Ok(Secret::new(format!(
+            "{title}\n# id {}\n# key {}\n# opens with {}\n{}",
             identity.subject(),
             identity.public_key(),
             protection.text(),
-        ))
+            body.expose(),
+        )))
     }
 
-    fn read(&self) -> Result<String, IdentityError> {
+    fn read(&self) -> Result<Secret<String>, IdentityError> {
         let path = || self.path.clone();
         let bytes =
             read_bounded(&self.path, KEYFILE_BYTES_MAX).map_err(|source| match source.kind() {
@@ -208,7 +279,8 @@ impl Keyfile {
                 },
             })?;
         check_private(&self.path)?;
-        String::from_utf8(bytes).map_err(|_| IdentityError::NotKeyfile { path: path() })
+        let text = String::from_utf8(bytes).map(Secret::new);
+        text.map_err(|_| IdentityError::NotKeyfile { path: path() })
     }
 
     fn split<'a>(&self, text: &'a str) -> Result<(Description, &'a str), IdentityError> {
@@ -269,6 +341,7 @@ fn split(text: &str) -> Option<(Description, &str)> {
     let protection = match protection.strip_prefix("# opens with ")? {
         "this machine" => Protection::Machine,
         "a passphrase" => Protection::Passphrase,
+        "nothing" => Protection::Nothing,
         _ => return None,
     };
     let subject = subject.strip_prefix("# id ")?.parse().ok()?;

@@ -2,15 +2,20 @@
 //!
 //! One 32-byte seed makes everything: it is the Ed25519 key, and the X25519 key that manifests are sealed to is derived
 //! from it (BLAKE3 `derive_key`, domain `allod sealing key v1`), so that one file restores both and neither reveals the
-//! other. Files are machine-bound by default, with no prompt and no delay; a passphrase is optional.
+//! other. Files are machine-bound by default, with no prompt and no delay; a passphrase is optional, and a key with a
+//! narrow grant may lie in a plain file. The seed as 24 words is the recovery phrase.
 
 mod keyfile;
 mod machine;
 mod payload;
+mod phrase;
 mod secret;
+mod unlocked;
 
-pub use keyfile::{Description, Keyfile, Protection};
+pub use keyfile::{Description, Keyfile, Lock, Protection};
+pub use phrase::{PHRASE_BYTES_MAX, PHRASE_WORDS, Phrase};
 pub use secret::Secret;
+pub use unlocked::{Held, UNLOCKED_MAX, harden, lock, seconds_left, unlocked};
 
 use std::fmt;
 use std::fs;
@@ -33,7 +38,7 @@ const CONTENT_DOMAIN: &str = "allod service content key v1";
 pub enum IdentityError {
     /// There is no key file.
     #[error(
-        "there is no identity at {path}; make one with `allod init`, or bring one with `allod identity import`"
+        "there is no identity at {path}; make one with `allod identity init`, or bring one with `allod identity import`"
     )]
     Missing {
         /// Where it was looked for.
@@ -113,7 +118,7 @@ pub enum IdentityError {
     },
     /// A passphrase is needed.
     #[error(
-        "{path} is protected by a passphrase; type it when asked, or name a file with it in ALLOD_PASSPHRASE_FILE"
+        "{path} is protected by a passphrase; type it when asked, run `allod identity unlock` before, or name a file with it in ALLOD_PASSPHRASE_FILE"
     )]
     PassphraseNeeded {
         /// The file.
@@ -131,6 +136,33 @@ pub enum IdentityError {
     /// The file asks for more work than Allod is willing to do.
     #[error("this file asks for more memory and time than an honest one; check where it came from")]
     TooMuchWork,
+    /// The phrase is too short or too long.
+    #[error(
+        "a recovery phrase has {PHRASE_WORDS} words, and this is another number; write all of them, in order"
+    )]
+    PhraseLength {
+        /// How many there are.
+        words: usize,
+    },
+    /// One of the words is not in the list.
+    #[error(
+        "word {place} of the recovery phrase is not one of BIP-39's English words; check its spelling"
+    )]
+    PhraseWord {
+        /// Its place, from 1.
+        place: usize,
+    },
+    /// The words do not belong together.
+    #[error(
+        "these words are no recovery phrase, although each is a word of the list; check their order, and that none was misread as another"
+    )]
+    PhraseChecksum,
+    /// The holder of an unlocked key could not be reached or started.
+    #[error("cannot hold the identity unlocked")]
+    Hold {
+        /// What the system said.
+        source: io::Error,
+    },
     /// The imported text is something else.
     #[error(
         "this is not an exported identity; it begins with `-----BEGIN AGE ENCRYPTED FILE-----` and opens with the passphrase it was exported with"
@@ -194,6 +226,20 @@ impl Identity {
         let public = public_of(&key);
         Ok(Self {
             subject: Subject::Account(AccountId::of_first_key(&public)),
+            key,
+            public,
+        })
+    }
+
+    /// A first key for an account that there is already. It acts once the account has added it.
+    ///
+    /// # Errors
+    /// Where the system gives no random bytes.
+    pub fn new_key_of(account: AccountId) -> Result<Self, IdentityError> {
+        let key = draw()?;
+        let public = public_of(&key);
+        Ok(Self {
+            subject: Subject::Account(account),
             key,
             public,
         })

@@ -13,6 +13,11 @@ impl<T: Zeroize> Secret<T> {
         Self(Box::new(value))
     }
 
+    /// The secret itself, to be filled in its place.
+    pub(crate) const fn expose_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+
     /// The secret itself. What the caller copies out of it is the caller's to protect.
     #[must_use]
     pub const fn expose(&self) -> &T {

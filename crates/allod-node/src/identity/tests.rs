@@ -182,12 +182,14 @@ fn replacing_changes_the_protection_and_keeps_the_key() {
     let (_dir, keyfile) = place();
     let made = Identity::new_account().unwrap();
     keyfile.create(&made, None).unwrap();
-    keyfile.replace(&made, Some(&secret(PASSPHRASE))).unwrap();
+    keyfile
+        .replace(&made, Lock::Passphrase(&secret(PASSPHRASE)))
+        .unwrap();
     assert_eq!(
         keyfile.describe().unwrap().protection,
         Protection::Passphrase
     );
-    keyfile.replace(&made, None).unwrap();
+    keyfile.replace(&made, Lock::Machine).unwrap();
     assert_eq!(keyfile.load(None).unwrap().public_key(), made.public_key());
 }
 
@@ -314,4 +316,272 @@ proptest! {
         set_mode(keyfile.path(), 0o600);
         prop_assert!(keyfile.load(None).is_err());
     }
+}
+
+// --- Phrases ---
+
+/// Entropy and phrase of the public vectors of BIP-39 (Trezor's `vectors.json`) with 24 words.
+const VECTORS: [(&str, &str); 6] = [
+    (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon \
+         abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon art",
+    ),
+    (
+        "7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f",
+        "legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth useful legal \
+         winner thank year wave sausage worth title",
+    ),
+    (
+        "8080808080808080808080808080808080808080808080808080808080808080",
+        "letter advice cage absurd amount doctor acoustic avoid letter advice cage absurd amount doctor acoustic avoid \
+         letter advice cage absurd amount doctor acoustic bless",
+    ),
+    (
+        "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo zoo vote",
+    ),
+    (
+        "68a79eaca2324873eacc50cb9c6eca8cc68ea5d936f98787c60c7ebc74e6ce7c",
+        "hamster diagram private dutch cause delay private meat slide toddler razor book happy fancy gospel tennis \
+         maple dilemma loan word shrug inflict delay length",
+    ),
+    (
+        "f585c11aec520db57dd353c69554b21a89b20fb0650966fa0a9d6f74fd989d8f",
+        "void come effort suffer camp survey warrior heavy shoot primary clutch crush open amazing screen patrol group \
+         space point ten exist slush involve unfold",
+    ),
+];
+
+#[test]
+fn phrases_are_those_of_the_public_vectors() {
+    for (entropy, words) in VECTORS {
+        let seed: [u8; 32] = data_encoding::HEXLOWER
+            .decode(entropy.as_bytes())
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let subject = Subject::Account(AccountId([0; 32]));
+        let identity = Identity::from_seed(subject, seed);
+        assert_eq!(identity.phrase().words().expose(), words);
+        let read = Phrase::read(&secret(words)).unwrap();
+        let restored = Identity::from_phrase(&read, None);
+        assert_eq!(restored.seed(), &seed);
+        assert_eq!(restored.public_key(), identity.public_key());
+    }
+}
+
+#[test]
+fn a_phrase_restores_the_account_its_key_and_what_is_sealed_to_it() {
+    let made = Identity::new_account().unwrap();
+    let phrase = made.phrase();
+    let restored = Identity::from_phrase(&phrase, None);
+    assert_eq!(restored.subject(), made.subject());
+    assert_eq!(restored.public_key(), made.public_key());
+    assert_eq!(restored.sealing_key().public(), made.sealing_key().public());
+    // A key that was rotated to does not say by itself whose it is.
+    let rotated = made.rotated().unwrap();
+    let alone = Identity::from_phrase(&rotated.phrase(), None);
+    assert_eq!(alone.public_key(), rotated.public_key());
+    assert_ne!(alone.subject(), made.subject());
+    let named = Identity::from_phrase(&rotated.phrase(), made.account());
+    assert_eq!(named.subject(), made.subject());
+}
+
+#[test]
+fn a_phrase_is_read_as_people_write_it() {
+    let (_, words) = VECTORS[4];
+    let made = Identity::from_phrase(&Phrase::read(&secret(words)).unwrap(), None);
+    let rows = made.phrase().rows();
+    assert!(
+        rows.expose().starts_with("  1. hamster "),
+        "{}",
+        rows.expose()
+    );
+    for text in [
+        rows.expose().clone(),
+        words.to_uppercase(),
+        format!("\n\t{words}  \r\n"),
+    ] {
+        let read = Phrase::read(&secret(&text)).unwrap();
+        assert_eq!(read.words().expose(), words);
+    }
+}
+
+#[test]
+fn a_wrong_phrase_is_refused_with_the_place_and_never_with_a_word() {
+    let (_, words) = VECTORS[4];
+    let list: Vec<&str> = words.split(' ').collect();
+    let short = list[..23].join(" ");
+    let twelve = list[..12].join(" ");
+    let long = format!("{words} maple");
+    for text in [short.as_str(), &twelve, &long, "", &"maple ".repeat(400)] {
+        let error = Phrase::read(&secret(text)).err().unwrap();
+        assert!(
+            matches!(error, IdentityError::PhraseLength { .. }),
+            "{error}"
+        );
+    }
+    let misspelt = words.replace("tennis", "tenis");
+    let error = Phrase::read(&secret(&misspelt)).err().unwrap();
+    assert!(
+        matches!(error, IdentityError::PhraseWord { place: 16 }),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("tenis"));
+    let mut swapped = list.clone();
+    swapped.swap(2, 3);
+    let error = Phrase::read(&secret(&swapped.join(" "))).err().unwrap();
+    assert!(matches!(error, IdentityError::PhraseChecksum), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_reading_a_phrase_panic(text in "([a-z]{0,8}[ .0-9\n]{1,3}){20,28}|[ -~]{0,300}") {
+        // One in 256 texts of list words is a phrase; these are not made of list words.
+        prop_assert!(Phrase::read(&secret(&text)).is_err());
+    }
+
+    #[test]
+    fn every_key_comes_back_from_its_phrase(seed in any::<[u8; 32]>()) {
+        let made = Identity::from_seed(Subject::Account(AccountId([0; 32])), seed);
+        let phrase = Phrase::read(made.phrase().words()).unwrap();
+        let restored = Identity::from_phrase(&phrase, None);
+        prop_assert_eq!(restored.seed(), &seed);
+    }
+}
+
+// --- Plain files, and keys that wait ---
+
+#[test]
+fn a_plain_file_opens_anywhere_for_whoever_may_read_it() {
+    let (dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create_with(&made, Lock::Nothing).unwrap();
+    assert!(!dir.path().join("machine.secret").exists());
+    assert_eq!(keyfile.describe().unwrap().protection, Protection::Nothing);
+    let (_other, elsewhere) = place();
+    fs::copy(keyfile.path(), elsewhere.path()).unwrap();
+    let loaded = elsewhere.load(None).unwrap();
+    assert_eq!(loaded.public_key(), made.public_key());
+    assert_eq!(loaded.subject(), made.subject());
+    set_mode(elsewhere.path(), 0o644);
+    let error = elsewhere.load(None).unwrap_err();
+    assert!(matches!(error, IdentityError::Open { .. }), "{error}");
+}
+
+#[test]
+fn a_plain_file_whose_comments_lie_is_refused() {
+    let (_dir, keyfile) = place();
+    let (made, other) = (
+        Identity::new_account().unwrap(),
+        Identity::new_account().unwrap(),
+    );
+    keyfile.create_with(&made, Lock::Nothing).unwrap();
+    let honest = fs::read_to_string(keyfile.path()).unwrap();
+    let lie = honest.replacen(
+        &made.public_key().to_string(),
+        &other.public_key().to_string(),
+        1,
+    );
+    fs::write(keyfile.path(), lie).unwrap();
+    let error = keyfile.load(None).unwrap_err();
+    assert!(matches!(error, IdentityError::Altered { .. }), "{error}");
+}
+
+#[test]
+fn the_next_key_takes_over_in_one_step() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create(&made, None).unwrap();
+    let next = made.rotated().unwrap();
+    keyfile.next().create(&next, None).unwrap();
+    assert_eq!(keyfile.load(None).unwrap().public_key(), made.public_key());
+    keyfile.take_next().unwrap();
+    assert_eq!(keyfile.load(None).unwrap().public_key(), next.public_key());
+    assert!(!keyfile.next().exists());
+    keyfile.drop_next().unwrap();
+}
+
+// --- Held open ---
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A holder on a clock of its own, and the thread that serves.
+fn held(dir: &Path, identity: &Identity) -> (PathBuf, Arc<AtomicU64>, std::thread::JoinHandle<()>) {
+    let socket = dir.join("unlocked");
+    let held = Held::open(&socket, identity, Duration::from_secs(60)).unwrap();
+    let offset_s = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&offset_s);
+    let thread = std::thread::spawn(move || {
+        held.serve_by(|| {
+            let passed = Duration::from_secs(clock.load(Ordering::SeqCst));
+            super::unlocked::since_boot() + passed
+        });
+    });
+    (socket, offset_s, thread)
+}
+
+fn description(identity: &Identity) -> Description {
+    Description {
+        subject: identity.subject(),
+        key: identity.public_key(),
+        protection: Protection::Passphrase,
+    }
+}
+
+#[test]
+fn a_held_key_is_given_out_until_its_time_is_up() {
+    let dir = TempDir::new().unwrap();
+    let made = Identity::new_account().unwrap();
+    let (socket, clock_s, thread) = held(dir.path(), &made);
+    let mode = fs::metadata(&socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let given = unlocked(&socket, &description(&made)).unwrap();
+    assert_eq!(given.public_key(), made.public_key());
+    assert!((1..=60).contains(&seconds_left(&socket).unwrap()));
+    clock_s.store(59, Ordering::SeqCst);
+    assert!(seconds_left(&socket).is_none_or(|left| left <= 1));
+    clock_s.store(60, Ordering::SeqCst);
+    assert!(unlocked(&socket, &description(&made)).is_none());
+    thread.join().unwrap();
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_held_key_is_gone_once_it_is_locked() {
+    let dir = TempDir::new().unwrap();
+    let made = Identity::new_account().unwrap();
+    let (socket, _, thread) = held(dir.path(), &made);
+    assert!(lock(&socket));
+    thread.join().unwrap();
+    assert!(unlocked(&socket, &description(&made)).is_none());
+    assert!(!lock(&socket));
+}
+
+#[test]
+fn a_held_key_answers_for_no_other_key_and_survives_nonsense() {
+    let dir = TempDir::new().unwrap();
+    let (made, other) = (
+        Identity::new_account().unwrap(),
+        Identity::new_account().unwrap(),
+    );
+    let (socket, _, thread) = held(dir.path(), &made);
+    assert!(unlocked(&socket, &description(&other)).is_none());
+    for nonsense in ["", "\n", "give\n", "open", &"x".repeat(100)] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        std::io::Write::write_all(&mut stream, nonsense.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+        assert!(answer.is_empty(), "{nonsense:?}");
+    }
+    assert!(unlocked(&socket, &description(&made)).is_some());
+    // A second holder takes the place of the first.
+    let again = Held::open(&socket, &other, Duration::from_secs(60)).unwrap();
+    thread.join().unwrap();
+    drop(again);
+    assert!(!socket.exists());
 }

@@ -130,6 +130,7 @@ impl Node {
         let picked = Arc::new(PickedPorts::open(dir.join("ports")));
         let (doors, tables) = open_doors(settings.ingress, &settings.resolv_conf, &lines, picked)?;
         let inner = Arc::new(Inner {
+            dir: dir.clone(),
             node,
             signer: Signer::new(ledger.clone(), Arc::clone(&identity)),
             identity,

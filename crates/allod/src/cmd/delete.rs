@@ -27,7 +27,7 @@ struct Deleted {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.client()?;
-    let (apps, before) = tokio::try_join!(client.apps(), client.volumes())?;
+    let (apps, before) = tokio::try_join!(client.apps_with(&args.app), client.volumes())?;
     let is_meant = |app: &&view::App| app.name == args.app || app.app.to_string() == args.app;
     let app = apps.iter().find(is_meant).ok_or_else(|| Error::NotFound {
         kind: "app",

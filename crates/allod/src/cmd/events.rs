@@ -23,7 +23,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let app = match &args.app {
         None => None,
         Some(target) => {
-            let apps = client.apps().await?;
+            let apps = client.apps_with(&target.name).await?;
             Some(app_of(&apps, target)?.app.app.to_string())
         }
     };

@@ -35,7 +35,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<u8> {
     let client = context.client()?;
-    let apps = client.apps().await?;
+    let apps = client.apps_with(&args.target.name).await?;
     let (app, service) = service_of(&apps, &args.target)?;
     let request = ExecRequest {
         app: app.app.to_string(),

@@ -87,6 +87,9 @@ enum Command {
     /// Prints docs/reference/cli.md.
     #[command(hide = true)]
     Reference,
+    /// Holds a key open for a while; `allod identity unlock` starts it itself.
+    #[command(hide = true, name = identity::HOLDER)]
+    IdentityHolder(identity::HolderArgs),
     /// The network process of `allod up`, which starts it itself.
     #[command(hide = true, name = up::NETWORK_PROCESS)]
     NetworkProcess {
@@ -117,6 +120,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Completions(args) => completions::run(&args),
+        Command::IdentityHolder(args) => identity::hold(&args),
         command => context.finish(ask(&context, command)),
     }
 }
@@ -164,11 +168,12 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Account(args) => Box::pin(account::run(context, args)).await?,
         Command::Keys(args) => Box::pin(keys::run(context, args)).await?,
         Command::Network(args) => Box::pin(network::run(context, args)).await?,
-        Command::Identity(args) => identity::run(context, &args)?,
+        Command::Identity(args) => Box::pin(identity::run(context, args)).await?,
         Command::Version(args) => version::run(context, &args)?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Up(_)
         | Command::NetworkProcess { .. }
+        | Command::IdentityHolder(_)
         | Command::Reference
         | Command::Completions(_) => unreachable!("these run before there is an async runtime"),
     }

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.client()?;
-    let apps = client.apps().await?;
+    let apps = client.apps_with(&args.target.name).await?;
     let (app, service) = service_of(&apps, &args.target)?;
     let label = Label::of(client.account().as_bytes(), &app.name);
     let scale = Scale {

@@ -27,7 +27,7 @@ struct Why {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.client()?;
-    let apps = client.apps().await?;
+    let apps = client.apps_with(&args.app.name).await?;
     let wanted = app_of(&apps, &args.app)?;
     let id = wanted.app.app.to_string();
     let mut verdicts = client.verdicts(&id).await?;

@@ -14,10 +14,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use allod_node::founding::{self, Founded};
+use allod_node::founding::{self, Founded, FoundingError};
 use allod_node::home::{Home, RunningApi};
+use allod_node::identity::IdentityError;
 use allod_node::root::{Config, Ended, Process, Root};
 use anyhow::{Context, Result, bail};
+
+use crate::context::passphrase;
 
 /// Starts the node of this home, and founds a network of one where there is none yet.
 #[derive(Debug, clap::Args)]
@@ -44,7 +47,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     let home = Home::from_environment()?;
-    let founded = founding::found(&home)?;
+    let founded = match founding::found(&home, None) {
+        Err(FoundingError::Identity(needed @ IdentityError::PassphraseNeeded { .. })) => {
+            founding::found(&home, Some(&passphrase(needed)?))?
+        }
+        founded => founded?,
+    };
     let installation = home.installation()?.to_string();
     let uid = network_uid(&installation)?;
     home.give_node_dir(uid, uid)?;
