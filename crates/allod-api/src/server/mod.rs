@@ -3,7 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod call;
 mod connection;
-mod gate;
+pub(crate) mod gate;
 pub(crate) mod problem;
 mod router;
 mod shared;
@@ -58,7 +58,8 @@ pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
     let (stopping, told) = watch::channel(false);
     let authorities = authorities(address);
     let door = Door::new(Scheme::Http, authorities.iter().map(String::as_str));
-    let verifier = Verifier::new(door, allod_node::time::now_ms() / 1_000);
+    let now_s = allod_node::time::now_ms() / 1_000;
+    let verifier = Verifier::new(door, now_s).with_journal(node.file("nonces"), now_s)?;
     let shared = Arc::new(Shared::new(node, verifier, told.clone()));
     let mut tasks = JoinSet::new();
     tasks.spawn(connection::accept_all(listener, router::of(shared), told));

@@ -12,6 +12,8 @@ pub(super) const NONCE_GRACE_S: u64 = LIFETIME_S_MAX;
 pub(super) const NONCES_MAX: usize = 131_072;
 /// Nonces remembered at a time for one key.
 pub(super) const NONCES_PER_KEY_MAX: u32 = 16_384;
+/// Records of used nonces after which their file is begun anew; each has 72 bytes.
+pub(super) const JOURNAL_RECORDS_MAX: usize = 2 * NONCES_MAX;
 /// Longest nonce, in bytes.
 pub(super) const NONCE_BYTES_MAX: usize = 64;
 /// Shortest nonce, in bytes.

@@ -4,14 +4,27 @@
 //! replay it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
 
 use allod_state::PublicKey;
+use tracing::warn;
 
 use super::error::SignatureError;
+use super::journal::Journal;
 use super::limits::{NONCE_GRACE_S, NONCES_MAX, NONCES_PER_KEY_MAX};
 
 /// A key and nonce, hashed to what a collision cannot be found for.
-type Mark = [u8; 32];
+pub(super) type Mark = [u8; 32];
+
+/// A nonce that was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    pub(super) mark: Mark,
+    pub(super) key: PublicKey,
+    /// When it may be forgotten.
+    pub(super) due_s: u64,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Replay {
@@ -19,6 +32,7 @@ pub(super) struct Replay {
     by_key: HashMap<PublicKey, u32>,
     /// When each mark may be forgotten.
     due: BTreeMap<u64, Vec<(Mark, PublicKey)>>,
+    journal: Option<Journal>,
 }
 
 impl Replay {
@@ -42,11 +56,52 @@ impl Replay {
         if *count >= NONCES_PER_KEY_MAX {
             return Err(SignatureError::TooMany { whose: "this key" });
         }
-        *count += 1;
-        self.seen.insert(mark);
-        let due_s = expires_s.saturating_add(NONCE_GRACE_S);
-        self.due.entry(due_s).or_default().push((mark, key));
+        let used = Used {
+            mark,
+            key,
+            due_s: expires_s.saturating_add(NONCE_GRACE_S),
+        };
+        self.remember(used);
+        self.write(&used);
         Ok(())
+    }
+
+    /// Goes on where the process before ended, and writes down from now on what is used.
+    pub(super) fn continue_in(&mut self, path: PathBuf, now_s: u64) -> io::Result<()> {
+        let (journal, all) = Journal::open(path, now_s)?;
+        for used in all {
+            if self.seen.len() < NONCES_MAX && !self.seen.contains(&used.mark) {
+                self.remember(used);
+            }
+        }
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    fn remember(&mut self, used: Used) {
+        *self.by_key.entry(used.key).or_default() += 1;
+        self.seen.insert(used.mark);
+        let due = self.due.entry(used.due_s).or_default();
+        due.push((used.mark, used.key));
+    }
+
+    /// A disk that is full must not close the door: in this process the memory is enough.
+    fn write(&mut self, used: &Used) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let due = self.due.iter();
+        let all = due.flat_map(|(due_s, marks)| {
+            let one = |(mark, key): &(Mark, PublicKey)| Used {
+                mark: *mark,
+                key: *key,
+                due_s: *due_s,
+            };
+            marks.iter().map(one)
+        });
+        if let Err(error) = journal.add(used, all) {
+            warn!(%error, "a used nonce could not be written down; a restart might let it in again");
+        }
     }
 
     fn forget(&mut self, now_s: u64) {

@@ -1,5 +1,7 @@
 //! Verifying a request, as the node does.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use allod_state::{AccountId, PublicKey, Signature};
@@ -81,6 +83,17 @@ impl Verifier {
             started_s,
             replay: Mutex::default(),
         }
+    }
+
+    /// Keeps the nonces in use in a file, so that the next process knows them.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn with_journal(self, path: PathBuf, now_s: u64) -> io::Result<Self> {
+        let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
+        replay.continue_in(path, now_s)?;
+        drop(replay);
+        Ok(self)
     }
 
     /// The hosts and origins that are let in; for unsigned routes.
