@@ -1,0 +1,285 @@
+//! Asking: one cell of the table over the wire.
+
+use allod_api::ops::{Input, Method as OpsMethod, Operation};
+use allod_node::identity::Identity;
+use allod_state::account::grant::{AppSelector, Grant, NodeSelector};
+use allod_state::account::{AddKey, RevokeKey, RotateKey};
+use allod_state::app::{Delete, Restart, Rollback, Scale};
+use allod_state::credit::Transfer;
+use allod_state::evidence::SubmitEvidence;
+use allod_state::lease::{Report, ReportLease};
+use allod_state::node::{CordonNode, PublishOffer, RegisterNode};
+use allod_state::transaction::{Body, PROTOCOL_VERSION};
+use allod_state::volume::{DropVolume, ReportVolume};
+use allod_state::{Action, Credits, Signature, Transaction, codec};
+use http::{HeaderValue, Method};
+
+use super::Seen;
+use super::stage::Stage;
+use super::table::{Marker, Role, Row};
+use crate::world::Answer;
+
+const OCTETS: &str = "application/octet-stream";
+
+impl Stage {
+    /// Asks for an operation.
+    pub(super) async fn read(
+        &self,
+        operation: &Operation,
+        row: &Row,
+        role: Role,
+        signer: Option<&Identity>,
+    ) -> Seen {
+        let owner = self.world.owner.account().unwrap();
+        let mut path = operation
+            .path
+            .replace("{account}", &owner.to_string())
+            .replace("{app}", &self.shop().to_string())
+            .replace("{digest}", "sha256:00")
+            .replace("{host}", "registry.invalid:5000");
+        match operation.name {
+            "bill.prove" | "bill.show" => path.push_str("?month=202611"),
+            // The comings and goings of the table's own keys would push the apps' events out.
+            "event.list" => path.push_str("?limit=1000"),
+            "exec.run" => path.push_str("?cmd=true"),
+            "plan.make" => path.push_str(&format!("?account={owner}")),
+            "registry.logout" => path = path.replace("registry.invalid", "never.invalid"),
+            _ => {}
+        }
+        let plan = codec::encode(&vec![self.scale(1)]);
+        let json = br#"{"reference":"127.0.0.1:1/none","user":"u","password":"p"}"#;
+        let login = br#"{"user":"u","password":"p"}"#;
+        let reference = br#"{"reference":"127.0.0.1:1/none"}"#;
+        let body: Option<(&str, &[u8])> = match (operation.name, operation.input) {
+            (_, Input::Nothing) => None,
+            ("registry.login", _) => Some(("application/json", login)),
+            ("image.resolve", _) => Some(("application/json", reference)),
+            ("plan.make", _) => Some((OCTETS, &plan)),
+            (_, Input::Json(_)) => Some(("application/json", json)),
+            (_, Input::Bytes { .. }) => Some((OCTETS, b"no bytes of a transaction")),
+            (_, Input::File { .. }) => Some(("application/x-tar", b"no archive")),
+        };
+        let method = match operation.method {
+            OpsMethod::Get => Method::GET,
+            OpsMethod::Post => Method::POST,
+            OpsMethod::Put => Method::PUT,
+            OpsMethod::Delete => Method::DELETE,
+        };
+        let answer = self.send(role, method, &path, body, signer).await;
+        self.seen(row, &answer)
+    }
+
+    /// Submits a change.
+    pub(super) async fn change(&self, row: &Row, role: Role, signer: Option<&Identity>) -> Seen {
+        // Without a signer it is the owner's transaction, with nobody's signature.
+        let author = signer.unwrap_or(&self.world.owner);
+        let (action, before) = self.action(row.name, author).await;
+        if !before.is_empty() {
+            self.world.client().submit(before).await.unwrap();
+        }
+        let account = author.account().unwrap();
+        let key = author.public_key();
+        let state = self.world.node.state();
+        let body = Body {
+            version: PROTOCOL_VERSION,
+            network: state.network(),
+            account,
+            key,
+            nonce: state.key(&account, &key).map_or(0, |record| record.nonce),
+            expires_ms: allod_node::time::now_ms() + 60_000,
+            work_limit: action.work(),
+            actions: vec![action],
+        };
+        let signature = match signer {
+            Some(signer) => signer.sign(&body.sign_bytes()),
+            None => Signature::Ed25519([0; 64]),
+        };
+        let bytes = Transaction { body, signature }.to_bytes();
+        let body = Some((OCTETS, bytes.as_slice()));
+        let answer = self
+            .send(role, Method::POST, "/v1/transactions", body, None)
+            .await;
+        self.seen(row, &answer)
+    }
+
+    async fn send(
+        &self,
+        role: Role,
+        method: Method,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+        signer: Option<&Identity>,
+    ) -> Answer {
+        let request = match role {
+            // Signed for the name it is called by, so that only the door can refuse it.
+            Role::WrongHost => {
+                let host = "evil.example:80";
+                self.world.request_to(host, (method, path), body, signer)
+            }
+            _ => self.world.request(method, path, body, signer),
+        };
+        let mut request = request;
+        if role == Role::WrongOrigin {
+            let page = HeaderValue::from_static("http://evil.example");
+            request.headers_mut().insert("origin", page);
+        }
+        self.world.send(request).await
+    }
+
+    fn seen(&self, row: &Row, answer: &Answer) -> Seen {
+        let status = answer.status.as_u16();
+        let code = if answer.status.is_success() {
+            String::new()
+        } else {
+            answer.code()
+        };
+        let mark = match row.marker {
+            None => {
+                return Seen {
+                    status,
+                    code,
+                    tells: false,
+                };
+            }
+            Some(Marker::Account) => self.world.owner.account().unwrap().to_string(),
+            Some(Marker::App) => self.shop().to_string(),
+            Some(Marker::Label) => self.label("shop").to_string(),
+        };
+        let text = String::from_utf8_lossy(&answer.body);
+        Seen {
+            status,
+            code,
+            // A refusal may repeat what was asked for.
+            tells: answer.status.is_success() && text.contains(&mark),
+        }
+    }
+
+    fn scale(&self, replicas: u32) -> Action {
+        Scale {
+            app: self.shop(),
+            service: allod_node::service_label(&self.label("shop"), "web"),
+            replicas,
+        }
+        .into()
+    }
+
+    /// A change of the row's kind that concerns the app `shop` or this node, and what the owner does before it.
+    pub(super) async fn action(&self, name: &str, author: &Identity) -> (Action, Vec<Action>) {
+        let shop = self.label("shop");
+        let none = Grant {
+            verbs: [].into(),
+            apps: AppSelector::Only([shop].into()),
+            nodes: NodeSelector::Only([].into()),
+            ..Grant::full()
+        };
+        let fresh = || Identity::new_account().unwrap().public_key();
+        let mut before = Vec::new();
+        let action: Action = match name {
+            "credit.transfer" => Transfer {
+                to: allod_state::AccountId::of_first_key(&fresh()),
+                amount: Credits::from_micro(10),
+                memo: String::new(),
+            }
+            .into(),
+            "key.add" => AddKey {
+                key: fresh(),
+                grant: none,
+            }
+            .into(),
+            "key.revoke" => {
+                let key = fresh();
+                before.push(AddKey { key, grant: none }.into());
+                RevokeKey { key }.into()
+            }
+            "key.rotate" => RotateKey { new: fresh() }.into(),
+            name if name.starts_with("node.") => self.node_action(name, author),
+            name if name.starts_with("app.") => self.app_action(name).await,
+            name => self.report(name),
+        };
+        (action, before)
+    }
+
+    fn node_action(&self, name: &str, author: &Identity) -> Action {
+        let node = self.node();
+        match name {
+            "node.register" => {
+                let machine = Identity::new_node().unwrap();
+                let sealing_key = machine.sealing_key().public();
+                let operator = author.account().unwrap();
+                let consent = RegisterNode::consent_bytes(&operator, &sealing_key);
+                RegisterNode {
+                    key: machine.public_key(),
+                    consent: machine.sign(&consent),
+                    sealing_key,
+                    name: "other".parse().unwrap(),
+                }
+                .into()
+            }
+            "node.offer" => {
+                let offer = self.world.node.state().node(&node).unwrap().offer.unwrap();
+                PublishOffer { node, offer }.into()
+            }
+            "node.cordon" => CordonNode {
+                node,
+                is_cordoned: false,
+            }
+            .into(),
+            other => panic!("no such change of a node: {other}"),
+        }
+    }
+
+    /// What the other rows and cells did to the app is undone first.
+    async fn app_action(&self, name: &str) -> Action {
+        let client = self.world.client();
+        if self.found().is_none() {
+            for deploy in &self.deploys {
+                client.submit(vec![deploy.clone().into()]).await.unwrap();
+            }
+        }
+        client.submit(vec![self.scale(1)]).await.unwrap();
+        let app = self.shop();
+        match name {
+            "app.deploy" => self.deploys[1].clone().into(),
+            "app.scale" => self.scale(2),
+            "app.restart" => Restart { app, service: None }.into(),
+            "app.rollback" => Rollback { app, to: None }.into(),
+            "app.delete" => Delete {
+                app,
+                drops_volumes: false,
+            }
+            .into(),
+            other => panic!("no such change of an app: {other}"),
+        }
+    }
+
+    fn report(&self, name: &str) -> Action {
+        let app = self.label("shop");
+        let volume = allod_node::volume_label(&app, "data");
+        match name {
+            "lease.report" => {
+                let state = self.world.node.state();
+                let lease = state.active_leases_of(&self.shop())[0];
+                ReportLease {
+                    lease,
+                    // Of no epoch that was: whoever may report is told so.
+                    epoch: u64::MAX,
+                    report: Report::Ready,
+                }
+                .into()
+            }
+            "evidence.submit" => SubmitEvidence {
+                node: self.node(),
+                items: Vec::new(),
+            }
+            .into(),
+            "volume.drop" => DropVolume { app, volume }.into(),
+            "volume.report" => ReportVolume {
+                owner: self.world.owner.account().unwrap(),
+                app,
+                volume,
+            }
+            .into(),
+            other => panic!("the table does not know how to make the change {other}"),
+        }
+    }
+}
