@@ -27,7 +27,7 @@ pub(super) static WHY: Operation = Operation {
     name: "app.why",
     path: "/v1/apps/{app}/why",
     summary: "What each node says to each replica of an app: whether it may run there, and every rule that refuses it.",
-    access: Access::Granted(&[Verb::Read]),
+    access: Access::Granted(WORKERS),
     answer: Answer::Json(Shape::List(&Shape::View(&VERDICT))),
     ..plain(why)
 };

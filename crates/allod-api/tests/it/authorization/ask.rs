@@ -49,10 +49,12 @@ impl Stage {
         let plan = codec::encode(&vec![self.scale(1)]);
         let json = br#"{"reference":"127.0.0.1:1/none","user":"u","password":"p"}"#;
         let login = br#"{"user":"u","password":"p"}"#;
+        let doors = br#"{"app":"new","ports":[],"hosts":[]}"#;
         let reference = br#"{"reference":"127.0.0.1:1/none"}"#;
         let body: Option<(&str, &[u8])> = match (operation.name, operation.input) {
             (_, Input::Nothing) => None,
             ("registry.login", _) => Some(("application/json", login)),
+            ("door.check", _) => Some(("application/json", doors)),
             ("image.resolve", _) => Some(("application/json", reference)),
             ("plan.make", _) => Some((OCTETS, &plan)),
             (_, Input::Json(_)) => Some(("application/json", json)),

@@ -190,8 +190,10 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
     read("account.show", OK, Some(Marker::Account), [SCOPE, Y, Y]),
     read("app.list", OK, Some(Marker::App), [B, VERB, B]),
     read("app.show", OK, Some(Marker::App), [NO_APP, VERB, SCOPE]),
+    read("app.why", OK, None, [NO_APP, VERB, SCOPE]),
     read("bill.prove", OK, None, [B, VERB, SCOPE]),
     read("bill.show", OK, Some(Marker::Account), [B, VERB, SCOPE]),
+    read("door.check", (204, ""), None, [Y, VERB, Y]),
     read("event.list", OK, Some(Marker::App), [B, VERB, B]),
     read(
         "event.list-of-app",
