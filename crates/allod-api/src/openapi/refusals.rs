@@ -33,7 +33,13 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 26] = [
+const OF_THE_API: [(&str, u16, &str, &str); 29] = [
+    (
+        "ambiguous-account",
+        409,
+        "several accounts list the key",
+        "name the account: `allod identity import --account ACCOUNT`",
+    ),
     (
         "bad-signature",
         401,
@@ -117,6 +123,18 @@ const OF_THE_API: [(&str, u16, &str, &str); 26] = [
         507,
         "the node's disk is full, and its ledger only reads",
         "free some disk on the node; it goes on by itself",
+    ),
+    (
+        "revoked-key",
+        403,
+        "the key was revoked",
+        "use another key of the account, or ask its owner for one: `allod keys add`",
+    ),
+    (
+        "rotated-key",
+        403,
+        "another key took the key's place",
+        "import the phrase that was shown when the key was rotated: `allod identity import`",
     ),
     (
         "stopping",

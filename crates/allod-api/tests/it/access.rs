@@ -167,6 +167,20 @@ async fn an_account_that_a_transfer_opened_acts_with_its_first_key() {
     assert_eq!(client.own_account().await.unwrap().keys.len(), 1);
 }
 
+/// What a key that acts no longer is told, once the node's archive has read the block that says why.
+async fn told(client: &Client) -> Error {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let refused = client.own_account().await.unwrap_err();
+        let is_unknown =
+            matches!(&refused, Error::Problem(problem) if problem.code == "key_unknown");
+        if !is_unknown || std::time::Instant::now() > deadline {
+            return refused;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_and_a_revoked_key_are_told_what_became_of_them() {
     let world = World::start().await;
@@ -183,7 +197,7 @@ async fn a_rotated_and_a_revoked_key_are_told_what_became_of_them() {
         ])
         .await
         .unwrap();
-    let refused = client.own_account().await.unwrap_err();
+    let refused = told(&client).await;
     assert!(
         refused.to_string().contains(&next.public_key().to_string()),
         "{refused}"
@@ -198,7 +212,7 @@ async fn a_rotated_and_a_revoked_key_are_told_what_became_of_them() {
         .submit(vec![RevokeKey { key }.into()])
         .await
         .unwrap();
-    assert_eq!(code(client.own_account().await.unwrap_err()), "revoked-key");
+    assert_eq!(code(told(&client).await), "revoked-key");
     // Once it is added again, it acts again.
     let grant = Grant::full();
     world
