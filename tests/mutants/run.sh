@@ -62,7 +62,7 @@ for name in "${names[@]}"; do
     patch -s -p1 <"$patch"
     log=$target/$name.log
     verdict=caught
-    if ! cargo build -q -p allod-state --offline --tests >"$log" 2>&1; then
+    if ! cargo build -q -p allod-state --offline --test it >"$log" 2>&1; then
         tail -20 "$log" >&2
         verdict="does not build"
     else

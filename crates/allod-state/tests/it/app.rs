@@ -7,9 +7,9 @@ use allod_state::credit::Transfer;
 use allod_state::lease::{EndCause, Phase, Report};
 use allod_state::node::CordonNode;
 use allod_state::volume::Standing;
-use allod_state::{Label, Rejection};
+use allod_state::{Action, Label, Rejection};
 
-use crate::world::{GIB, World, credits, web};
+use crate::world::{GIB, Person, World, credits, web};
 
 fn with_volume(world: &World, app: &str) -> Demand {
     let label = Label::of(world.app_label(app).as_bytes(), "data");
@@ -68,6 +68,39 @@ fn what_a_failed_transaction_did_before_it_failed_is_as_if_it_had_never_been() {
     let used = |world: &World| world.state.used_on(&world.node);
     assert_eq!(used(&with), used(&without));
     assert_eq!(with.state.next_due_ms(), without.state.next_due_ms());
+}
+
+/// A receipt is what others act on: it tells of nothing that was taken back, wherever in the transaction it failed.
+#[test]
+fn a_transaction_that_fails_tells_of_nothing_that_it_did() {
+    let mut world = World::new();
+    let good = Transfer {
+        to: Person::new(7).account,
+        amount: credits("1"),
+        memo: String::new(),
+    };
+    let bad = Transfer {
+        amount: credits("999999999"),
+        ..good.clone()
+    };
+    let deploy = world.deploy("shop", &[("web", web(2))], 1);
+    let (good, bad) = (Action::from(good), Action::from(bad));
+    let mixed = [
+        vec![deploy.clone().into(), bad.clone()],
+        vec![good.clone(), deploy.clone().into(), bad.clone()],
+        vec![good.clone(), bad, deploy.clone().into()],
+    ];
+    for actions in mixed {
+        let refused = world.try_run(actions);
+        assert!(matches!(refused, Err(Rejection::InsufficientCredit { .. })));
+        let last = world.last.as_ref().unwrap();
+        assert_eq!(last.receipts[0].events, [], "it failed");
+        assert_eq!(last.events, [], "nothing came of it");
+    }
+    // The very actions that failed with the bad one tell of themselves without it.
+    world.run(vec![good, deploy.into()]);
+    let told = &world.last.as_ref().unwrap().receipts[0].events;
+    assert!(told.len() >= 3, "a payment and two replicas: {told:?}");
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! What a node has given is gone until it comes back: within one action, within one block and over blocks.
+
+use allod_state::app::{Delete, Demand};
+use allod_state::node::Resources;
+use allod_state::place::Failing;
+use allod_state::{Action, Rejection, Transaction};
+
+use crate::world::{GIB, World, web};
+
+fn taking(cpu_milli: u64, memory_bytes: u64, storage_bytes: u64) -> Demand {
+    Demand {
+        resources: Resources {
+            cpu_milli,
+            memory_bytes,
+            storage_bytes,
+        },
+        ..web(1)
+    }
+}
+
+/// Demands of a little more than half of the machine, one for each thing that it gives, and what a second one is told.
+fn halves() -> [(Demand, Failing); 3] {
+    let (memory, storage) = (4 * GIB, 50 * GIB);
+    let cpu = Failing::Cpu {
+        needed: 2_001,
+        free: 1_999,
+    };
+    let of_memory = Failing::Memory {
+        needed: memory + 1,
+        free: memory - 1,
+    };
+    let of_storage = Failing::Storage {
+        needed: storage + 1,
+        free: storage - 1,
+    };
+    [
+        (taking(2_001, GIB, GIB), cpu),
+        (taking(500, memory + 1, GIB), of_memory),
+        (taking(500, GIB, storage + 1), of_storage),
+    ]
+}
+
+fn assert_refused(outcome: &Result<(), Rejection>, expected: &Failing) {
+    let Err(Rejection::NoPlacement { why }) = outcome else {
+        panic!("two of more than half each on one machine: {outcome:?}");
+    };
+    assert_eq!(why.refusals[0].failing, std::slice::from_ref(expected));
+}
+
+fn deploy(world: &World, name: &str, demand: &Demand) -> Action {
+    world.deploy(name, &[("web", demand.clone())], 1).into()
+}
+
+#[test]
+fn two_replicas_that_exceed_a_node_are_not_both_placed() {
+    for (half, expected) in halves() {
+        let mut world = World::new();
+        let twice = Demand {
+            replicas: 2,
+            ..half
+        };
+        let both = deploy(&world, "shop", &twice);
+        assert_refused(&world.try_run(vec![both]), &expected);
+        assert_eq!(world.state.used_on(&world.node), Resources::default());
+    }
+}
+
+#[test]
+fn two_transactions_of_a_block_that_exceed_a_node_do_not_both_pass() {
+    for (half, expected) in halves() {
+        let mut world = World::new();
+        let owner = world.owner.clone();
+        let in_turn = |world: &World, name: &str, turn: u64| -> Transaction {
+            let mut tx = world.signed(&owner, owner.account, vec![deploy(world, name, &half)]);
+            tx.body.nonce += turn;
+            tx.signature = owner.sign(&tx.body.sign_bytes());
+            tx
+        };
+        let both = vec![in_turn(&world, "one", 0), in_turn(&world, "two", 1)];
+        let receipts = world.block(both, 1).unwrap();
+        assert_eq!(receipts[0].outcome, Ok(()));
+        assert_refused(&receipts[1].outcome, &expected);
+        assert_eq!(world.state.used_on(&world.node), half.resources);
+    }
+}
+
+#[test]
+fn what_a_node_has_given_comes_back_with_the_app_that_had_it() {
+    for (half, expected) in halves() {
+        let mut world = World::new();
+        let (one, two) = (deploy(&world, "one", &half), deploy(&world, "two", &half));
+        world.run(vec![one]);
+        assert_refused(&world.try_run(vec![two.clone()]), &expected);
+        let app = world.app("one");
+        let delete = Delete {
+            app,
+            drops_volumes: true,
+        };
+        world.run(vec![delete.into()]);
+        world.run(vec![two]);
+        assert_eq!(world.state.used_on(&world.node), half.resources);
+    }
+}
+
+#[test]
+fn two_that_fill_a_node_to_the_last_byte_fit() {
+    let mut world = World::new();
+    let half = taking(2_000, 4 * GIB, 50 * GIB);
+    for name in ["one", "two"] {
+        world.run(vec![deploy(&world, name, &half)]);
+    }
+    let third = deploy(&world, "three", &taking(1, 1, 0));
+    let Err(Rejection::NoPlacement { why }) = world.try_run(vec![third]) else {
+        panic!("the machine is full");
+    };
+    let expected = [
+        Failing::Cpu { needed: 1, free: 0 },
+        Failing::Memory { needed: 1, free: 0 },
+    ];
+    assert_eq!(why.refusals[0].failing, expected);
+}
