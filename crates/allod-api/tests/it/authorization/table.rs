@@ -213,7 +213,12 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
         None,
         [NOT_NODE, VERB, SCOPE],
     ),
-    read("image.resolve", (502, "registry-unreachable"), None, [Y, VERB, Y]),
+    read(
+        "image.resolve",
+        (502, "registry-unreachable"),
+        None,
+        [Y, VERB, Y],
+    ),
     read("image.show", (404, "unknown-image"), None, [Y, VERB, Y]),
     read("log.read", OK, None, [NO_APP, VERB, SCOPE]),
     read("manifest.keep", OK, None, [Y, VERB, Y]),
