@@ -19,16 +19,17 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread::JoinHandle;
 
 use allod_state::receipt::Receipt;
-use allod_state::{State, Transaction, TransactionId};
+use allod_state::transaction::Verified;
+use allod_state::{State, Transaction, TransactionId, check_signer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::bft::{Message, MessageError, Peer, Signer};
 use crate::disk::{Disk, RealDisk};
-use crate::limits::{COMMITS_BEHIND_MAX, INBOX_MAX, OUTBOX_MAX, VERIFY_QUEUE_MAX};
+use crate::limits::{COMMITS_BEHIND_MAX, INBOX_MAX, OUTBOX_MAX, OWN_OFFERS_MAX, VERIFY_QUEUE_MAX};
 use crate::mempool::Refusal;
 use crate::replica::{Commit, Replica, ReplicaError, Settings, To};
 use crate::store::{SnapshotError, Store, StoreError, StoredBlock, Tip};
-use driver::{Driver, Inbound};
+use driver::{Driver, Inbound, Offer};
 use verify::{Job, Verifiers};
 
 /// Where and how a chain runs.
@@ -152,6 +153,7 @@ pub type Answer = oneshot::Receiver<Result<Committed, SubmitError>>;
 pub struct Chain {
     inbox: SyncSender<Inbound>,
     verifiers: SyncSender<Job>,
+    own: SyncSender<Offer>,
     view: watch::Receiver<Arc<View>>,
     commits: broadcast::Sender<Arc<Commit>>,
     store: Store,
@@ -206,6 +208,7 @@ impl Chain {
         let replica = Replica::open(disk, signer, config.settings, clock)?;
         let (inbox, inbound) = std::sync::mpsc::sync_channel(INBOX_MAX);
         let (jobs, queue) = std::sync::mpsc::sync_channel(VERIFY_QUEUE_MAX);
+        let (own, own_offers) = std::sync::mpsc::sync_channel(OWN_OFFERS_MAX);
         let (outbox, outbound) = mpsc::channel(OUTBOX_MAX);
         let (commits, _) = broadcast::channel(COMMITS_BEHIND_MAX);
         let tip = replica.store().tip().map_err(ReplicaError::from)?;
@@ -216,6 +219,7 @@ impl Chain {
         let driver = Driver {
             replica,
             inbound,
+            own: own_offers,
             outbox,
             commits: commits.clone(),
             view: view_sender,
@@ -232,6 +236,7 @@ impl Chain {
         let chain = Self {
             inbox,
             verifiers: jobs,
+            own,
             view,
             commits,
             store,
@@ -253,7 +258,14 @@ impl Chain {
                 }));
                 return receiver;
             }
-            Ok(None) => {}
+            // Whoever has no account here gets no work done: neither a signature checked nor a place.
+            Ok(None) => {
+                let body = &transaction.body;
+                if let Err(rejection) = check_signer(&self.view.borrow().state, body) {
+                    let _ = answer.send(Err(Refusal::Rejected(rejection).into()));
+                    return receiver;
+                }
+            }
             Err(error) => {
                 let _ = answer.send(Err(SubmitError::Store(error.to_string())));
                 return receiver;
@@ -289,6 +301,49 @@ impl Chain {
         self.store.receipt(&body.id())
     }
 
+    /// Submits a transaction that this machine itself has signed. It has a way of its own, which
+    /// whatever strangers and peers submit does not fill.
+    #[must_use]
+    pub fn submit_own(&self, verified: Verified) -> Answer {
+        let (answer, receiver) = oneshot::channel();
+        let offer = Offer {
+            verified,
+            answer: Some(answer),
+        };
+        let refused = match self.own.try_send(offer) {
+            // Where the inbox is full, the thread is awake already.
+            Ok(()) => return self.wake(receiver),
+            Err(TrySendError::Full(offer)) => (
+                offer,
+                SubmitError::Busy {
+                    retry_after_ms: crate::limits::RETRY_AFTER_MS,
+                },
+            ),
+            Err(TrySendError::Disconnected(offer)) => (offer, SubmitError::Stopped),
+        };
+        if let (
+            Offer {
+                answer: Some(answer),
+                ..
+            },
+            error,
+        ) = refused
+        {
+            let _ = answer.send(Err(error));
+        }
+        receiver
+    }
+
+    fn wake(&self, receiver: Answer) -> Answer {
+        if matches!(
+            self.inbox.try_send(Inbound::Wake),
+            Err(TrySendError::Disconnected(_))
+        ) {
+            tracing::debug!("the ledger had stopped before");
+        }
+        receiver
+    }
+
     /// Takes a message that the transport received from `peer`. Where there is an answer at once,
     /// it is returned, to be sent back to that peer; reading it from the store is the caller's
     /// thread's work, so that curious peers never slow agreement down.
@@ -311,10 +366,14 @@ impl Chain {
     }
 
     fn receive_transactions(&self, transactions: &[Vec<u8>]) -> Result<(), ReceiveError> {
+        let state = self.view().state.clone();
         for bytes in transactions {
             let Ok(transaction) = Transaction::from_bytes(bytes) else {
                 continue;
             };
+            if check_signer(&state, &transaction.body).is_err() {
+                continue;
+            }
             match self.verifiers.try_send(Job {
                 transaction,
                 answer: None,

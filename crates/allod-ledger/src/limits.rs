@@ -42,6 +42,13 @@ pub const MEMPOOL_PER_LANE_MAX: usize = 50_000;
 pub const MEMPOOL_BYTES_PER_LANE_MAX: usize = 64 * 1024 * 1024;
 /// Transactions of one key waiting in the mempool.
 pub const MEMPOOL_PER_KEY_MAX: usize = 20_000;
+/// Transactions of one account waiting in a lane that is more than half full: half of it, so that no account shuts
+/// out the others.
+pub const MEMPOOL_PER_ACCOUNT_MAX: usize = MEMPOOL_PER_LANE_MAX / 2;
+/// Room in each lane beside that for accounts that operate machines, whose work must go on.
+pub const MEMPOOL_OPERATOR_RESERVE: usize = 1_000;
+/// Bytes of that room.
+pub const MEMPOOL_OPERATOR_RESERVE_BYTES: usize = 8 * 1024 * 1024;
 /// Transactions of a key that may be missing before one that waits.
 pub const NONCE_GAP_MAX: u64 = 64;
 /// When a refused sender should come again, in milliseconds.
@@ -74,6 +81,8 @@ pub const SPACE_CHECK_EVERY_MS: u64 = 1_000;
 pub const WAKE_MS_MIN: u64 = 100;
 /// Inputs waiting for the ledger thread.
 pub const INBOX_MAX: usize = 4_096;
+/// Transactions of this machine itself that wait for the ledger thread; nobody else's come this way.
+pub const OWN_OFFERS_MAX: usize = 256;
 /// Inputs that the ledger thread takes before it offers the transactions among them.
 pub const STEP_INPUTS_MAX: usize = 256;
 /// Messages waiting to be carried away.

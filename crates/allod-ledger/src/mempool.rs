@@ -2,6 +2,8 @@
 //!
 //! Three lanes, served in this order: what keeps the network true (evidence and reports), what
 //! pays, the rest. A lane never takes another's room, so a flood in one does not touch the others.
+//! The first is for those who operate machines: evidence of anybody else is worth nothing, and waits
+//! with the rest. In every lane some room is left to operators, and no account gets more than half.
 //! Within a lane the order is that of arrival, and a key's transactions go in the order of their
 //! nonces. A transaction is known by its id: offering it twice changes nothing. A few transactions
 //! of a key may wait for one that is still missing before them; a key never has two for one nonce,
@@ -16,7 +18,8 @@ use allod_state::{
 
 use crate::law::Known;
 use crate::limits::{
-    MEMPOOL_BYTES_PER_LANE_MAX, MEMPOOL_PER_KEY_MAX, MEMPOOL_PER_LANE_MAX, NONCE_GAP_MAX,
+    MEMPOOL_BYTES_PER_LANE_MAX, MEMPOOL_OPERATOR_RESERVE, MEMPOOL_OPERATOR_RESERVE_BYTES,
+    MEMPOOL_PER_ACCOUNT_MAX, MEMPOOL_PER_KEY_MAX, MEMPOOL_PER_LANE_MAX, NONCE_GAP_MAX,
     RETRY_AFTER_MS,
 };
 
@@ -51,6 +54,14 @@ pub enum Refusal {
         /// How many.
         waiting: usize,
     },
+    /// The account has too many waiting.
+    #[error(
+        "this account has {waiting} transactions waiting; wait for one of them before sending more"
+    )]
+    AccountFull {
+        /// How many.
+        waiting: usize,
+    },
     /// Too many transactions are missing before this one.
     #[error("the nonce {found} is too far ahead: the next one is {next}")]
     Gap {
@@ -80,6 +91,9 @@ pub enum Admitted {
 }
 
 type Signer = (AccountId, PublicKey);
+
+/// The key that comes before all others.
+const LEAST: PublicKey = PublicKey::Ed25519([0; 32]);
 
 #[derive(Debug)]
 struct Entry {
@@ -124,16 +138,19 @@ impl Mempool {
         let admission = precheck(state, body, now_ms).map_err(Refusal::Rejected)?;
         let (signer, nonce) = ((body.account, body.key), body.nonce);
         self.check_nonce(&signer, nonce, admission.nonce)?;
-        let lane = lane_of(body.actions.as_slice(), admission.fee);
+        let is_operator = state.operates_nodes(&body.account);
+        let lane = lane_of(body.actions.as_slice(), admission.fee, is_operator);
         let bytes = verified.transaction().bytes_len();
-        let load = self.loads.entry(lane).or_default();
-        let is_full = load.count >= MEMPOOL_PER_LANE_MAX
-            || load.bytes.saturating_add(bytes) > MEMPOOL_BYTES_PER_LANE_MAX;
-        if is_full {
+        if !self.has_room(lane, bytes, is_operator) {
             return Err(Refusal::Full {
                 retry_after_ms: RETRY_AFTER_MS,
             });
         }
+        if self.is_greedy(lane, &body.account) {
+            let waiting = MEMPOOL_PER_ACCOUNT_MAX;
+            return Err(Refusal::AccountFull { waiting });
+        }
+        let load = self.loads.entry(lane).or_default();
         load.count = load.count.saturating_add(1);
         load.bytes = load.bytes.saturating_add(bytes);
         self.arrivals = self.arrivals.saturating_add(1);
@@ -150,6 +167,31 @@ impl Mempool {
             },
         );
         Ok(Admitted::New)
+    }
+
+    fn has_room(&self, lane: Lane, bytes: usize, is_operator: bool) -> bool {
+        let load = self.loads.get(&lane).copied().unwrap_or_default();
+        let (count, size) = if is_operator {
+            (MEMPOOL_OPERATOR_RESERVE, MEMPOOL_OPERATOR_RESERVE_BYTES)
+        } else {
+            (0, 0)
+        };
+        load.count < MEMPOOL_PER_LANE_MAX.saturating_add(count)
+            && load.bytes.saturating_add(bytes) <= MEMPOOL_BYTES_PER_LANE_MAX.saturating_add(size)
+    }
+
+    /// Whether an account has its share of a lane already. Nobody is asked while there is plenty.
+    fn is_greedy(&self, lane: Lane, account: &AccountId) -> bool {
+        let load = self.loads.get(&lane).copied().unwrap_or_default();
+        if load.count < MEMPOOL_PER_ACCOUNT_MAX {
+            return false;
+        }
+        let keys = self.by_signer.range((*account, LEAST)..);
+        let keys = keys.take_while(|((owner, _), _)| owner == account);
+        let waiting = keys.fold(0usize, |sum, (_, waiting)| {
+            sum.saturating_add(waiting.len())
+        });
+        waiting >= MEMPOOL_PER_ACCOUNT_MAX
     }
 
     fn check_nonce(&self, signer: &Signer, nonce: u64, next: u64) -> Result<(), Refusal> {
@@ -315,14 +357,14 @@ fn nonce_of(state: &State, (account, key): &Signer) -> u64 {
     state.nonce(account, key).unwrap_or(0)
 }
 
-fn lane_of(actions: &[Action], fee: Credits) -> Lane {
+fn lane_of(actions: &[Action], fee: Credits, is_operator: bool) -> Lane {
     let is_evidence = |action: &Action| {
         matches!(
             action,
             Action::SubmitEvidence(_) | Action::ReportLease(_) | Action::ReportVolume(_)
         )
     };
-    if actions.iter().all(is_evidence) {
+    if is_operator && actions.iter().all(is_evidence) {
         Lane::Evidence
     } else if fee > Credits::ZERO {
         Lane::Paying

@@ -35,6 +35,17 @@ impl Ledger {
             .unwrap_or(Err(SubmitError::Stopped))
     }
 
+    /// The same for a transaction of this machine, which goes before everybody else's.
+    pub(crate) async fn submit_own(
+        &self,
+        transaction: Transaction,
+    ) -> Result<Committed, SubmitError> {
+        let verified = transaction.verify();
+        let verified = verified.map_err(|_| SubmitError::BadSignature)?;
+        let answer = self.chain.submit_own(verified);
+        answer.await.unwrap_or(Err(SubmitError::Stopped))
+    }
+
     /// The chain itself.
     pub(crate) const fn chain(&self) -> &Chain {
         &self.chain

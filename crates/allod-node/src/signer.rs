@@ -62,7 +62,7 @@ impl Signer {
             actions,
         };
         let signature = self.identity.sign(&body.sign_bytes());
-        let submitted = self.ledger.submit(Transaction { body, signature });
+        let submitted = self.ledger.submit_own(Transaction { body, signature });
         let committed = match tokio::time::timeout(COMMIT_TIMEOUT, submitted).await {
             Ok(committed) => committed?,
             Err(_) => return Err(SignerError::Timeout),

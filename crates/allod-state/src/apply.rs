@@ -429,6 +429,15 @@ fn admit(
     }
 }
 
+/// Whether the key may sign for the account at all, now or as the first key of an account that has none: what a door
+/// asks before it checks a signature.
+///
+/// # Errors
+/// Where it may not.
+pub fn check_signer(state: &State, body: &Body) -> Result<(), Rejection> {
+    acting_key(state, &body.account, &body.key, 0).map(drop)
+}
+
 fn key_record(state: &State, body: &Body, now_ms: u64) -> Result<Arc<KeyRecord>, Rejection> {
     acting_key(state, &body.account, &body.key, now_ms)
 }

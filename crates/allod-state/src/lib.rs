@@ -47,8 +47,8 @@ pub mod validator;
 pub mod volume;
 
 pub use apply::{
-    Admission, Executed, InvalidBlock, Proposal, acting_key, build, check, execute, precheck,
-    rehearse,
+    Admission, Executed, InvalidBlock, Proposal, acting_key, build, check, check_signer, execute,
+    precheck, rehearse,
 };
 pub use id::{
     AccountId, AppId, BlockId, Digest, Label, LeaseId, NetworkId, NodeId, Root, TransactionId,

@@ -129,6 +129,7 @@ impl Problem {
         problem
     }
 
+    /// Says when it may be worth coming again.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.0.retry_after_s = Some(seconds);
         self
@@ -213,9 +214,13 @@ fn refused(refusal: &Refusal, detail: String) -> Problem {
     match refusal {
         Refusal::Rejected(rejection) => Problem::of_rejection(&view::Rejection::from(rejection)),
         Refusal::Full { retry_after_ms } => full(detail, *retry_after_ms),
-        Refusal::KeyFull { .. } => Problem::new(
+        Refusal::KeyFull { .. } | Refusal::AccountFull { .. } => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
-            "key-full",
+            if matches!(refusal, Refusal::KeyFull { .. }) {
+                "key-full"
+            } else {
+                "account-full"
+            },
             detail,
             "wait for one of its transactions before sending more",
         )

@@ -12,7 +12,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::{Committed, Outbound, SubmitError, View};
 use crate::bft::{Message, Peer, Signer};
 use crate::limits::{
-    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, STEP_INPUTS_MAX, TRANSACTIONS_PER_MESSAGE_MAX,
+    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, STEP_INPUTS_MAX,
+    TRANSACTIONS_PER_MESSAGE_MAX,
 };
 use crate::mempool::{Admitted, Refusal};
 use crate::replica::{Clock, Commit, Input, Output, Replica, ReplicaError, To};
@@ -30,6 +31,8 @@ pub(super) struct Offer {
 pub(super) enum Inbound {
     Message(Peer, Message),
     Offers(Vec<Offer>),
+    /// There is an own offer.
+    Wake,
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -38,6 +41,7 @@ type Answers = Vec<oneshot::Sender<Result<Committed, SubmitError>>>;
 pub(super) struct Driver<S> {
     pub(super) replica: Replica<S>,
     pub(super) inbound: Receiver<Inbound>,
+    pub(super) own: Receiver<Offer>,
     pub(super) outbox: mpsc::Sender<Outbound>,
     pub(super) commits: broadcast::Sender<Arc<Commit>>,
     pub(super) view: watch::Sender<Arc<View>>,
@@ -125,6 +129,7 @@ impl<S: Signer> Driver<S> {
                         self.step(Input::Message(peer, message))?;
                     }
                     Inbound::Offers(more) => offers.extend(more),
+                    Inbound::Wake => {}
                     Inbound::Shutdown(done) => return Ok(Some(done)),
                 }
                 taken = taken.saturating_add(1);
@@ -134,8 +139,11 @@ impl<S: Signer> Driver<S> {
                     None
                 };
             }
-            if !offers.is_empty() {
-                self.offer(offers)?;
+            // What this machine has to say goes first.
+            let mut own: Vec<Offer> = self.own.try_iter().take(OWN_OFFERS_MAX).collect();
+            own.append(&mut offers);
+            if !own.is_empty() {
+                self.offer(own)?;
             }
         }
     }

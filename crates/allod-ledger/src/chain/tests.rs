@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::replica::tests::world::{self, Key, owner};
+use allod_state::Rejection;
 use allod_state::genesis::Genesis;
 
 fn genesis_now(validators: usize) -> Genesis {
@@ -110,6 +111,49 @@ fn a_false_signature_is_named_and_harms_nobody_in_its_batch() {
     let refused = chain.submit(forged).blocking_recv().unwrap();
     assert_eq!(refused, Err(SubmitError::BadSignature));
     good.blocking_recv().unwrap().unwrap();
+    drop(chain);
+    threads.join();
+}
+
+#[test]
+fn a_stranger_is_refused_before_any_work_and_this_machine_has_a_way_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let genesis = genesis_now(1);
+    let (chain, _outbound, threads) = start(folder.path(), &genesis, 0);
+    let mut unknown = transfer(&genesis, 0, 0);
+    unknown.body.key = Key::new(9, 77).public_key();
+    let refused = chain.submit(unknown).blocking_recv().unwrap();
+    let unknown = Refusal::Rejected(Rejection::UnknownKey);
+    assert_eq!(
+        refused,
+        Err(SubmitError::Refused(unknown)),
+        "not even its signature was checked"
+    );
+    // Nobody verifies any more, and nothing enters the queue of those who want that.
+    let (jobs, _kept) = std::sync::mpsc::sync_channel(0);
+    let flooded = Chain {
+        verifiers: jobs,
+        ..chain.clone()
+    };
+    let busy = flooded.submit(transfer(&genesis, 0, 0)).blocking_recv();
+    assert!(matches!(busy.unwrap(), Err(SubmitError::Busy { .. })));
+    let own = transfer(&genesis, 0, 0).verify().unwrap();
+    let committed = flooded.submit_own(own).blocking_recv().unwrap().unwrap();
+    assert_eq!(committed.receipt.outcome, Ok(()));
+    drop((chain, flooded));
+    threads.join();
+}
+
+#[test]
+fn the_first_transaction_of_a_new_account_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let genesis = genesis_now(1);
+    let (chain, _outbound, threads) = start(folder.path(), &genesis, 0);
+    // The last founder pays somebody who is new.
+    for from in [7, 8] {
+        let answer = chain.submit(transfer(&genesis, from, 0)).blocking_recv();
+        assert_eq!(answer.unwrap().unwrap().receipt.outcome, Ok(()));
+    }
     drop(chain);
     threads.join();
 }

@@ -2,10 +2,11 @@
 
 use allod_state::NodeId;
 use allod_state::evidence::SubmitEvidence;
+use allod_state::node::RegisterNode;
 
 use super::*;
 use crate::bft::Signer as _;
-use crate::replica::tests::world::{START_MS, genesis, owner, transfer};
+use crate::replica::tests::world::{START_MS, genesis, owner, transfer, validator};
 
 const NOW_MS: u64 = START_MS + 1;
 
@@ -89,19 +90,97 @@ fn a_nonce_far_ahead_is_refused_with_the_next_one() {
     );
 }
 
-#[test]
-fn paying_transactions_go_before_free_ones_and_evidence_before_both() {
-    let fee_lane = lane_of(
-        &tx(5, 0, 0).transaction().body.actions,
-        Credits::from_micro(50),
-    );
-    let free_lane = lane_of(&tx(0, 0, 0).transaction().body.actions, Credits::ZERO);
-    let evidence = Action::from(SubmitEvidence {
+fn evidence() -> Action {
+    Action::from(SubmitEvidence {
         node: NodeId([1; 32]),
         items: Vec::new(),
-    });
-    let evidence_lane = lane_of(&[evidence], Credits::ZERO);
+    })
+}
+
+#[test]
+fn paying_transactions_go_before_free_ones_and_evidence_before_both() {
+    let actions = tx(5, 0, 0).transaction().body.actions.clone();
+    let fee_lane = lane_of(&actions, Credits::from_micro(50), false);
+    let free_lane = lane_of(&actions, Credits::ZERO, false);
+    let evidence_lane = lane_of(&[evidence()], Credits::ZERO, true);
     assert!(evidence_lane < fee_lane && fee_lane < free_lane);
+}
+
+#[test]
+fn evidence_of_whoever_has_no_machine_waits_with_the_rest() {
+    assert_eq!(lane_of(&[evidence()], Credits::ZERO, false), Lane::Free);
+    let fee = Credits::from_micro(1);
+    assert_eq!(lane_of(&[evidence()], fee, false), Lane::Paying);
+    assert_eq!(lane_of(&[], Credits::ZERO, true), Lane::Evidence);
+}
+
+/// The state in which the first owner operates a machine.
+fn with_operator() -> State {
+    let (state, key) = (state(0), validator(7));
+    let operator = tx(0, 0, 0).transaction().body.account;
+    let sealing_key = [9; 32];
+    let consent = RegisterNode::consent_bytes(&operator, &sealing_key);
+    let mut register = transfer(&genesis(1, 0), 0, 0, 1);
+    register.body.actions = vec![Action::from(RegisterNode {
+        key: key.public_key(),
+        consent: key.sign(&consent),
+        sealing_key,
+        name: "machine".parse().unwrap(),
+    })];
+    register.signature = owner(0).sign(&register.body.sign_bytes());
+    let executed = allod_state::execute(
+        &state,
+        &allod_state::Proposal {
+            time_ms: NOW_MS,
+            proposer: owner(0).public_key(),
+            transactions: &[register.verify().unwrap()],
+        },
+    )
+    .unwrap();
+    assert_eq!(executed.state.account(&operator).unwrap().nodes, 1);
+    executed.state
+}
+
+#[test]
+fn a_full_lane_has_room_left_for_those_who_operate_machines() {
+    let state = with_operator();
+    let mut mempool = Mempool::default();
+    let full = Load {
+        count: MEMPOOL_PER_LANE_MAX,
+        bytes: MEMPOOL_BYTES_PER_LANE_MAX,
+    };
+    mempool.loads.insert(Lane::Free, full);
+    let refused = mempool.offer(&state, NOW_MS, tx(0, 1, 0));
+    assert!(matches!(refused, Err(Refusal::Full { .. })));
+    assert_eq!(
+        mempool.offer(&state, NOW_MS, tx(0, 0, 1)),
+        Ok(Admitted::New)
+    );
+}
+
+#[test]
+fn no_account_fills_a_lane_alone() {
+    let state = state(0);
+    let mut mempool = Mempool::default();
+    mempool.offer(&state, NOW_MS, tx(0, 0, 0)).unwrap();
+    let greedy = tx(0, 0, 0).transaction().body.account;
+    let load = Load {
+        count: MEMPOOL_PER_ACCOUNT_MAX,
+        bytes: 0,
+    };
+    mempool.loads.insert(Lane::Free, load);
+    let waiting = &mut mempool.by_signer;
+    for key in 0..2 {
+        let half = u64::try_from(MEMPOOL_PER_ACCOUNT_MAX / 2).unwrap();
+        let half = (0..half).map(|nonce| (nonce, TransactionId([key; 32])));
+        waiting.insert((greedy, PublicKey::Ed25519([key; 32])), half.collect());
+    }
+    let refused = mempool.offer(&state, NOW_MS, tx(0, 0, 1));
+    assert!(matches!(refused, Err(Refusal::AccountFull { .. })));
+    assert_eq!(
+        mempool.offer(&state, NOW_MS, tx(0, 1, 0)),
+        Ok(Admitted::New)
+    );
 }
 
 #[test]

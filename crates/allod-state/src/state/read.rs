@@ -76,6 +76,12 @@ impl State {
         Credits::from_micro(self.derived.balance_sum)
     }
 
+    /// Whether an account operates machines.
+    #[must_use]
+    pub fn operates_nodes(&self, id: &AccountId) -> bool {
+        self.accounts.get(id).is_some_and(|row| row.nodes > 0)
+    }
+
     /// An account.
     #[must_use]
     pub fn account(&self, id: &AccountId) -> Option<Account> {
