@@ -82,12 +82,13 @@ struct Counts {
 }
 
 impl Loads {
-    /// Takes the ready backend with the fewest open requests; among equals, the next in turn.
+    /// Takes the ready backend with the fewest open requests; among equals, the next in turn. One has
+    /// at most `open_max` open, and all together `all_max`.
     pub(crate) fn pick(
         self: &Arc<Self>,
         backends: &[Backend],
         except: Option<&BackendId>,
-        open_max: usize,
+        (open_max, all_max): (usize, usize),
     ) -> Pick {
         let mut counts = self.lock();
         counts.turn = counts.turn.wrapping_add(1);
@@ -104,6 +105,10 @@ impl Loads {
         let Some(id) = least else {
             return Pick::NoneReady;
         };
+        let of = |backend: &Backend| counts.open.get(&backend.id).copied().unwrap_or(0);
+        if backends.iter().map(of).sum::<usize>() >= all_max {
+            return Pick::Busy;
+        }
         let open = counts.open.entry(id.clone()).or_insert(0);
         if *open >= open_max {
             return Pick::Busy;

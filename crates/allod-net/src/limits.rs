@@ -7,7 +7,7 @@ use std::time::Duration;
 /// What the ingress may hold and how long it waits.
 #[derive(Debug, Clone)]
 pub struct IngressLimits {
-    /// Client connections open at once, over all listeners; further ones wait unaccepted.
+    /// Client connections open at once, over all listeners; for a further one the longest idle goes.
     pub connections_max: usize,
     /// Bytes of a request head (request line and headers); more is answered 431.
     pub head_bytes_max: usize,
@@ -26,6 +26,9 @@ pub struct IngressLimits {
     pub connect_timeout: Duration,
     /// From the last byte of the request sent to the head of the answer.
     pub response_head_timeout: Duration,
+    /// Requests that one service may have open at once, over all its backends: a part of the
+    /// connections, so that one flooded service leaves room for the others.
+    pub requests_per_service_max: usize,
     /// Requests that one backend may have open at once.
     pub requests_per_backend_max: usize,
     /// Idle connections kept to one backend.
@@ -51,6 +54,7 @@ impl Default for IngressLimits {
             tunnel_idle: Duration::from_secs(3600),
             connect_timeout: Duration::from_secs(3),
             response_head_timeout: Duration::from_secs(120),
+            requests_per_service_max: 2048,
             requests_per_backend_max: 1024,
             idle_per_backend_max: 32,
             idle_backend: Duration::from_secs(4),
@@ -82,6 +86,8 @@ pub(crate) const LOG_TAIL_TIMEOUT: Duration = Duration::from_millis(500);
 pub(crate) const HOST_CHARS_MAX: usize = 253;
 /// Routes whose counters are kept, those gone from the table included.
 pub(crate) const COUNTED_ROUTES_MAX: usize = 10_000;
+/// Bytes of a request that are read from a connection that is turned away.
+pub(crate) const TURNED_AWAY_BYTES: usize = 4096;
 /// The pause after a failed `accept` (out of descriptors, mostly).
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long both ends may take to hand over an upgraded connection.

@@ -1,7 +1,6 @@
 //! Client connections: accepted up to a limit, served until they end or the ingress drains.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,29 +9,38 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::ingress::guard::Guarded;
+use crate::ingress::places::{Place, Places};
 use crate::ingress::proxy::{Client, Proxy};
-use crate::limits::{ACCEPT_PAUSE, BUFFER_BYTES};
+use crate::limits::{ACCEPT_PAUSE, BUFFER_BYTES, TURNED_AWAY_BYTES};
+
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\n\
+    content-type: application/problem+json\r\ncontent-length: 134\r\n\r\n\
+    {\"type\":\"urn:allod:problem:ingress_full\",\"status\":503,\"detail\":\"too many requests are being answered\",\
+    \"next_step\":\"Try again in 2 s.\"}";
 
 /// Accepts and serves until `draining` turns true, then returns once the last connection ended.
 pub(crate) async fn serve(
     listener: TcpListener,
     proxy: Arc<Proxy>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     mut draining: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = accept(&listener, &places) => match accepted {
-                Ok((stream, peer, place)) => {
-                    let proxy = Arc::clone(&proxy);
-                    connections.spawn(converse(stream, peer, proxy, place, draining.clone()));
-                }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => match places.enter() {
+                    Some(place) => {
+                        let proxy = Arc::clone(&proxy);
+                        connections.spawn(converse(stream, peer, proxy, place, draining.clone()));
+                    }
+                    None => turn_away(&stream),
+                },
                 Err(error) => {
                     warn!(%error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -46,24 +54,18 @@ pub(crate) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-/// Waits for a place first: those beyond the limit stay in the kernel's queue.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+/// Says that every connection is being answered, as far as that can be said without waiting.
+fn turn_away(stream: &TcpStream) {
+    // What has come already is read, or the kernel would answer it with a reset instead.
+    let _ = stream.try_read(&mut [0; TURNED_AWAY_BYTES]);
+    let _ = stream.try_write(TURNED_AWAY);
 }
 
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
     proxy: Arc<Proxy>,
-    place: OwnedSemaphorePermit,
+    place: Arc<Place>,
     mut draining: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
@@ -74,6 +76,7 @@ async fn converse(
     let client = Client {
         address: peer.ip(),
         is_tunnel,
+        place: Arc::clone(&place),
     };
     let service = service_fn(|request| {
         let (proxy, client) = (&proxy, &client);
@@ -90,6 +93,7 @@ async fn converse(
         let mut connection = std::pin::pin!(connection.with_upgrades());
         tokio::select! {
             ended = connection.as_mut() => ended,
+            () = place.told_to_leave() => return,
             () = told_to_drain(&mut draining) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -99,7 +103,6 @@ async fn converse(
     if let Err(error) = ended {
         debug!(%peer, %error, "a client's connection ended with an error");
     }
-    drop(place);
 }
 
 /// Returns when the ingress is told to drain, or is gone.

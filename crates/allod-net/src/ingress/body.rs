@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::ingress::counters::Meter;
+use crate::ingress::places::Busy;
 use crate::ingress::upstream::Lease;
 use crate::pump::Activity;
 
@@ -46,6 +47,8 @@ enum Way {
     Down {
         meter: Arc<Meter>,
         lease: Option<Lease>,
+        /// The client's connection stays open until then.
+        _busy: Busy,
     },
 }
 
@@ -61,12 +64,18 @@ impl Passing {
     }
 
     /// A response's body, which holds the backend's connection while it lasts.
-    pub(crate) fn down(from: Incoming, meter: Arc<Meter>, lease: Lease, idle: Duration) -> Self {
+    pub(crate) fn down(
+        from: Incoming,
+        meter: Arc<Meter>,
+        (lease, busy): (Lease, Busy),
+        idle: Duration,
+    ) -> Self {
         Self::new(
             from,
             Way::Down {
                 meter,
                 lease: Some(lease),
+                _busy: busy,
             },
             idle,
         )

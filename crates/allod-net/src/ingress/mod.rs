@@ -5,6 +5,8 @@
 //!   route without a ready replica is answered 503 with the cause, never dropped.
 //! - A backend that leaves the table gets no new request; those it has are finished.
 //! - A request goes to one backend, and to a second only when the first cannot have acted on it.
+//! - Connections are bounded, and so is the part of them that one service may keep busy: a flood of
+//!   one app, or of clients that say nothing, leaves room for the others.
 //! - Bodies stream; nothing is held in memory but a few buffers per connection.
 //! - Only the ingress says where a request came from.
 
@@ -14,6 +16,7 @@ mod counters;
 mod guard;
 mod headers;
 mod page;
+mod places;
 mod proxy;
 mod refusal;
 mod routes;
@@ -36,6 +39,7 @@ pub use routes::{BadHost, LogTail, Outage, Route, RouteKey, Routes};
 
 use crate::backend::BackendId;
 use crate::ingress::counters::Meters;
+use crate::ingress::places::Places;
 use crate::ingress::proxy::Proxy;
 use crate::ingress::upstream::Pools;
 use crate::limits::IngressLimits;
@@ -70,7 +74,7 @@ impl Ingress {
             held: Semaphore::new(limits.held_max),
             limits: Arc::clone(&limits),
         });
-        let places = Arc::new(Semaphore::new(limits.connections_max));
+        let places = Places::new(limits.connections_max);
         let (draining, is_draining) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut addresses = Vec::new();

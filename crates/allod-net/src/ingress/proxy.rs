@@ -17,6 +17,7 @@ use crate::ingress::body::{AnswerBody, Passing, RequestBody};
 use crate::ingress::counters::{Meter, Meters};
 use crate::ingress::headers::{self, Origin};
 use crate::ingress::page::{self, Problem};
+use crate::ingress::places::{Busy, Place};
 use crate::ingress::refusal;
 use crate::ingress::routes::{HostName, Route, Routes};
 use crate::ingress::tunnel;
@@ -44,6 +45,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// Set once the connection's protocol has changed.
     pub(crate) is_tunnel: Arc<AtomicBool>,
+    /// Its place.
+    pub(crate) place: Arc<Place>,
 }
 
 /// What looking for a backend came to.
@@ -62,6 +65,8 @@ struct Errand<'a> {
     asked: http::HeaderMap,
     upgrade: Option<(HeaderValue, hyper::upgrade::OnUpgrade)>,
     activity: Activity,
+    /// The connection stays open until the answer has passed.
+    busy: Busy,
 }
 
 impl Proxy {
@@ -72,6 +77,7 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> Response<AnswerBody> {
         let began = Instant::now();
+        let busy = client.place.busy();
         let host = match admit(&request) {
             Ok(host) => host,
             Err(problem) => return problem.answer(request.headers()),
@@ -81,7 +87,7 @@ impl Proxy {
             Found::Backend(route, ticket) => {
                 let meter = self.meters.of(&route.key);
                 let answered = self
-                    .pass(client, host, request, &meter, (route, ticket))
+                    .pass((client, busy), host, request, &meter, (route, ticket))
                     .await;
                 meter.answered(answered.status(), began.elapsed());
                 answered
@@ -152,7 +158,11 @@ impl Proxy {
             return Found::NoRoute;
         };
         let open_max = self.limits.requests_per_backend_max;
-        match self.loads.pick(&route.backends, except, open_max) {
+        let all_max = self.limits.requests_per_service_max;
+        match self
+            .loads
+            .pick(&route.backends, except, (open_max, all_max))
+        {
             Pick::Taken(ticket) => Found::Backend(route, ticket),
             Pick::Busy => Found::Busy(route),
             Pick::NoneReady => Found::NoneReady(route),
@@ -161,7 +171,7 @@ impl Proxy {
 
     async fn pass(
         &self,
-        client: &Client,
+        (client, busy): (&Client, Busy),
         host: HostName,
         mut request: Request<Incoming>,
         meter: &Arc<Meter>,
@@ -177,6 +187,7 @@ impl Proxy {
             asked,
             upgrade,
             activity,
+            busy,
         };
         let onward = self.onward(&errand, request, meter);
         match self.send(&errand, &route, ticket, onward, meter).await {
@@ -305,7 +316,10 @@ impl Proxy {
         }
         headers::for_client(response.headers_mut());
         let (meter, idle) = (Arc::clone(meter), self.limits.body_idle);
-        response.map(|body| AnswerBody::Passing(Box::new(Passing::down(body, meter, lease, idle))))
+        let busy = errand.busy;
+        response.map(|body| {
+            AnswerBody::Passing(Box::new(Passing::down(body, meter, (lease, busy), idle)))
+        })
     }
 }
 

@@ -79,8 +79,11 @@ impl Session {
         way.meter.connections.fetch_add(1, Ordering::Relaxed);
         let picked = {
             let backends = way.backends.borrow();
-            way.loads
-                .pick(&backends, None, way.limits.connections_per_backend_max)
+            way.loads.pick(
+                &backends,
+                None,
+                (way.limits.connections_per_backend_max, usize::MAX),
+            )
         };
         let Pick::Taken(ticket) = picked else {
             way.meter.refused.fetch_add(1, Ordering::Relaxed);

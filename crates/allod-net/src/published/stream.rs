@@ -123,7 +123,7 @@ impl Link {
             let picked = {
                 let backends = self.backends.borrow_and_update();
                 let open_max = self.limits.connections_per_backend_max;
-                self.loads.pick(&backends, except, open_max)
+                self.loads.pick(&backends, except, (open_max, usize::MAX))
             };
             match picked {
                 Pick::Taken(ticket) => return Some(ticket),

@@ -1,15 +1,17 @@
 //! Clients that dawdle or pile up are closed; others are served meanwhile.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use allod_net::limits::IngressLimits;
+use allod_net::{Route, RouteKey, Routes};
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::stage::{HOST, PATIENCE, Replica, Stage, body, route, status};
+use crate::stage::{HOST, PATIENCE, Replica, Stage, body, route, status, until};
 
 #[tokio::test]
 async fn a_head_that_trickles_is_closed_and_others_are_served() {
@@ -126,28 +128,109 @@ async fn large_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn half_open_clients_push_out_one_another_and_others_are_served() {
     let stage = Stage::new(IngressLimits {
-        connections_max: 1,
+        connections_max: 4,
         ..Default::default()
     });
     let replica = Replica::saying("x").await;
     stage.route(route(vec![replica.ready("web-0")]));
-    let mut first = TcpStream::connect(stage.address).await.unwrap();
-    first
-        .write_all(b"GET / HTTP/1.1\r\nHost: web.shop.localhost\r\n\r\n")
-        .await
-        .unwrap();
-    let mut byte = [0; 1];
-    first.read_exact(&mut byte).await.unwrap();
-    let second = stage.get(HOST, "");
-    tokio::pin!(second);
-    assert!(
-        timeout(Duration::from_millis(100), &mut second)
+    let mut silent = Vec::new();
+    for number in 0..12 {
+        let mut client = TcpStream::connect(stage.address).await.unwrap();
+        let begun: &[u8] = if number % 2 == 0 { b"GET / HT" } else { b"" };
+        client.write_all(begun).await.unwrap();
+        silent.push(client);
+        assert_eq!(status(&stage.get(HOST, "").await), 200, "after {number}");
+    }
+    for client in &mut silent[..8] {
+        let mut rest = Vec::new();
+        // Bytes that were never read end it with a reset.
+        let _ = timeout(PATIENCE, client.read_to_end(&mut rest))
             .await
-            .is_err(),
-        "it waits"
+            .expect("it is hung up on");
+    }
+}
+
+/// A replica that answers once it may, and how to let it.
+async fn holding() -> (Replica, tokio::sync::watch::Sender<bool>) {
+    let (release, held) = tokio::sync::watch::channel(false);
+    let replica = Replica::new(move |_| {
+        let mut held = held.clone();
+        async move {
+            let _ = held.wait_for(|is_released| *is_released).await;
+            Response::new(Full::from("late"))
+        }
+    });
+    (replica.await, release)
+}
+
+#[tokio::test]
+async fn a_flooded_app_leaves_room_for_others_and_what_is_answered_is_never_cut() {
+    let stage = Stage::new(IngressLimits {
+        connections_max: 4,
+        requests_per_service_max: 2,
+        ..Default::default()
+    });
+    let (flooded, release) = holding().await;
+    let quiet = Replica::saying("quiet").await;
+    let backend = flooded.ready("web-0");
+    let mut routes = Routes::new();
+    let other = RouteKey {
+        app: "quiet".into(),
+        service: "web".into(),
+    };
+    routes.insert(HOST, route(vec![backend.clone()])).unwrap();
+    let to_other = Route {
+        key: other,
+        ..route(vec![quiet.ready("web-1")])
+    };
+    routes.insert("web.quiet.localhost", to_other).unwrap();
+    stage.routes.send_replace(Arc::new(routes));
+    let (first, second) = (stage.get(HOST, ""), stage.get(HOST, ""));
+    let meanwhile = async {
+        until("both are open", || {
+            stage.ingress.open_requests(&backend.id) == 2
+        })
+        .await;
+        for _ in 0..6 {
+            let refused = stage.get(HOST, "").await;
+            assert_eq!(status(&refused), 503);
+            assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+            let served = stage.get("web.quiet.localhost", "").await;
+            assert_eq!(status(&served), 200);
+        }
+        release.send_replace(true);
+    };
+    let (first, second, ()) = tokio::join!(first, second, meanwhile);
+    assert_eq!((status(&first), status(&second)), (200, 200));
+}
+
+#[tokio::test]
+async fn where_every_connection_is_answered_the_next_is_told_when_to_come_again() {
+    let stage = Stage::new(IngressLimits {
+        connections_max: 1,
+        ..Default::default()
+    });
+    let (replica, release) = holding().await;
+    let backend = replica.ready("web-0");
+    stage.route(route(vec![backend.clone()]));
+    let first = stage.get(HOST, "");
+    let second = async {
+        until("it is open", || {
+            stage.ingress.open_requests(&backend.id) == 1
+        })
+        .await;
+        let refused = stage.get(HOST, "").await;
+        release.send_replace(true);
+        refused
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!((status(&first), status(&second)), (200, 503));
+    let (head, body) = second.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("retry-after: 2") && head.contains("application/problem+json"));
+    assert!(
+        head.contains(&format!("content-length: {}", body.len())),
+        "{second}"
     );
-    drop(first);
-    assert_eq!(status(&second.await), 200);
 }
