@@ -70,6 +70,12 @@ fuzz: ## FUZZ_SECONDS for each fuzz target of the law, counted in docs/trust.md
 mutants: ## plant each bug of tests/mutants in the law and see its test fail; writes docs/trust.md
 	@tests/mutants/run.sh
 
+.PHONY: load
+load: needs_root images ## measure the API under ten times its load; prints what docs/benchmarks.md says of it
+	@cargo build --release --locked -p allod
+	cargo build --release --locked -p allod-api --example load
+	bench/load.py
+
 .PHONY: supply
 supply: ## have cargo-deny check licences, bans, minimum versions and sources (deny.toml)
 	@tests/supply.sh check
@@ -81,6 +87,15 @@ sbom: ## list what is in the program (CycloneDX, target/sbom/allod.cdx.json)
 .PHONY: reproducible
 reproducible: ## build a release twice, in two folders, and compare every byte
 	@tests/supply.sh reproducible
+
+.PHONY: man
+man: ## write the manual pages and completions (target/man, target/completions)
+	@cargo build --locked -p allod
+	mkdir -p "$(target)/completions"
+	"$(target)/debug/allod" man "$(target)/man"
+	for shell in bash zsh fish; do
+		"$(target)/debug/allod" completions $$shell >"$(target)/completions/allod.$$shell"
+	done
 
 .PHONY: images
 images: ## build the test images from Debian packages (a second run does nothing)

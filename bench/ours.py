@@ -16,13 +16,13 @@ READY_TIMEOUT = 60
 class Allod:
     """A running `allod up`; `program` is the release binary."""
 
-    def __init__(self, program, home):
+    def __init__(self, program, home, prefix=()):
         self.program = os.path.abspath(program)
         self.env = {**os.environ, "ALLOD_HOME": home}
         self.log = open(home + ".log", "wb")
         began = time.monotonic()
         self.process = subprocess.Popen(
-            [self.program, "up", "--api", "127.0.0.1:0", "--ingress", "127.0.0.1:0"],
+            [*prefix, self.program, "up", "--api", "127.0.0.1:0", "--ingress", "127.0.0.1:0"],
             env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log,
         )  # fmt: skip
         try:

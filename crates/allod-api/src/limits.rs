@@ -2,16 +2,43 @@
 
 use std::time::Duration;
 
-/// Connections open at a time; those beyond it wait in the kernel's queue.
-pub const CONNECTIONS_MAX: usize = 512;
-/// Requests worked on at a time.
-pub const REQUESTS_MAX: usize = 256;
-/// How long a request waits for its turn before it is told to come back.
+/// Connections of strangers open at a time: of whoever has not yet signed a request. The one that has been idle the
+/// longest makes room.
+pub const STRANGERS_MAX: usize = 128;
+/// Of them, those of one source: an IPv4 address, or the /64 network of an IPv6 one.
+pub const STRANGERS_PER_SOURCE_MAX: usize = 96;
+/// Connections of accounts other than the operator's, open at a time.
+pub const MEMBERS_MAX: usize = 256;
+/// Of them, those of one account.
+pub const MEMBERS_PER_ACCOUNT_MAX: usize = 128;
+/// Connections of the operator's account, open at a time; nobody else ever takes their room.
+pub const OPERATORS_MAX: usize = 64;
+/// How long a proven connection must have been idle before it makes room for another.
+pub const SEAT_PATIENCE: Duration = Duration::from_secs(1);
+/// From this many connections on, strangers get one answer on a connection and must come again for the next.
+pub const STRANGERS_CROWDED: usize = STRANGERS_MAX / 2;
+/// Connections taken out of the kernel's queue in a second, lastingly: what strangers may cost is bounded by this.
+pub const ACCEPTS_PER_SECOND_MAX: u32 = 2_000;
+/// Connections taken at once after a pause.
+pub const ACCEPTS_BURST: u32 = 512;
+/// Connections that wait in the kernel's queue; at full pace the last of them waits for half a second.
+pub const BACKLOG: i32 = 1_024;
+/// Requests of strangers worked on at a time: transactions without a signed request around them.
+pub const STRANGER_REQUESTS_MAX: usize = 48;
+/// Threads that read and compute for others than the operator, at a time.
+pub const WORK_MAX: usize = 12;
+/// Threads that read and compute for the operator, at a time.
+pub const OPERATOR_WORK_MAX: usize = 4;
+/// How long a request waits for one of them before it is told to come back.
 pub const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams of events and logs open at a time.
-pub const STREAMS_MAX: usize = 128;
+pub const STREAMS_MAX: usize = 96;
+/// Streams of the operator beside those.
+pub const OPERATOR_STREAMS_MAX: usize = 32;
 /// Processes run beside replicas at a time; each holds a thread until it ends.
-pub const EXECS_MAX: usize = 64;
+pub const EXECS_MAX: usize = 48;
+/// Processes of the operator beside those.
+pub const OPERATOR_EXECS_MAX: usize = 16;
 /// Largest head of a request, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Headers of a request.
@@ -20,6 +47,12 @@ pub const HEADERS_MAX: usize = 64;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may be silent in the middle of its body.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long a body that is kept in memory may take as a whole.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// A client that takes no byte of its answer for this long is cut off.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+/// The longest that a refused client is asked to stay away, in seconds; they are spread over this time.
+pub const RETRY_AFTER_S_MAX: u64 = 3;
 /// How long an ordinary answer may take.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer may take that waits for a block.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use allod_ledger::chain::SubmitError;
 use allod_state::account::grant::AppSelector;
 use allod_state::limits::TRANSACTION_BYTES_MAX;
-use allod_state::{AccountId, AppId, Credits, Digest, PublicKey, State, Transaction};
+use allod_state::{AccountId, AppId, Credits, Digest, NodeId, PublicKey, State, Transaction};
 use data_encoding::HEXLOWER;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -63,6 +63,12 @@ impl Node {
     pub async fn stop(self) {
         // Where the ledger has stopped already there is nothing to wait for.
         let _ = self.inner.ledger.chain().shutdown().await;
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.inner.node
     }
 
     /// The newest committed state.

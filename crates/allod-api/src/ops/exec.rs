@@ -76,7 +76,7 @@ fn run(mut call: Call) -> Answered {
             return Err(Problem::malformed(detail));
         }
         let upgrade = terminal::Upgrade::of(&mut call)?;
-        let place = call.shared.exec_place()?;
+        let place = call.shared.exec_place(call.standing)?;
         let node = call.node.clone();
         let started = call.blocking(move || {
             node.exec(&account, &app.to_string(), &which, |id| ExecSpec {

@@ -79,6 +79,9 @@ pub struct Operation {
     pub input: Input,
     /// What comes back.
     pub answer: Answer,
+    /// Whether it is answered even when strangers get no turn: what tells whether the node lives costs no more than a
+    /// refusal.
+    pub is_vital: bool,
     /// How long the answer may take; streams begin within it.
     pub timeout: Duration,
     pub(crate) handler: Handler,
@@ -207,6 +210,7 @@ const fn plain(handler: Handler) -> Operation {
         query: &[],
         input: Input::Nothing,
         answer: Answer::Nothing,
+        is_vital: false,
         timeout: ANSWER_TIMEOUT,
         handler,
     }

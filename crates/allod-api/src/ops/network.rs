@@ -15,6 +15,7 @@ pub(super) static HEALTH: Operation = Operation {
     summary: "Whether the node answers, and the newest block it knows.",
     access: Access::Public,
     answer: Answer::Json(Shape::View(&HEALTH_VIEW)),
+    is_vital: true,
     ..plain(health)
 };
 

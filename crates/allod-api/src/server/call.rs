@@ -13,6 +13,7 @@ use http::{Extensions, HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use super::seats::Standing;
 use super::shared::Shared;
 
 /// One call of an operation.
@@ -25,6 +26,8 @@ pub(crate) struct Call {
     /// The parameters of the path, by name.
     pub(crate) path: Vec<(String, String)>,
     pub(crate) caller: Option<Caller>,
+    /// Whose the connection is.
+    pub(crate) standing: Standing,
     pub(crate) payload: Payload,
 }
 
@@ -147,7 +150,14 @@ impl Call {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let done = tokio::task::spawn_blocking(work).await;
+        let place = self.shared.work_place(self.standing).await?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            // Where the caller has gone meanwhile, the thread still had the place until here.
+            drop(place);
+            done
+        });
+        let done = done.await;
         done.map_err(|_| Problem::internal("the operation broke off"))
     }
 }

@@ -20,11 +20,12 @@ use sha2::{Digest, Sha256};
 
 use super::call::{Caller, Payload};
 use super::problem::Problem;
+use super::seats::{Seat, Standing};
 use super::shared::Shared;
-use crate::limits::{BODY_SILENCE_MAX, JSON_BYTES_MAX};
+use crate::limits::{BODY_SILENCE_MAX, BODY_TIMEOUT, JSON_BYTES_MAX};
 use crate::openapi;
 use crate::ops::{Access, Input, Operation};
-use crate::signature::{Head, SignatureError, Verified};
+use crate::signature::{Head, Share, SignatureError, Verified};
 
 /// Who is let in: nobody in particular, or the signer, whose body is still to be believed.
 pub(super) struct Entry {
@@ -33,46 +34,77 @@ pub(super) struct Entry {
 }
 
 /// Decides by the head alone, so that a stranger's body is never read.
+///
+/// Who signs what anybody may ask for gets no more than anybody, but from a seat of its own.
 pub(super) fn admit(
     shared: &Shared,
     operation: &Operation,
     parts: &Parts,
+    seat: &Seat,
 ) -> Result<Entry, Problem> {
     if operation.access == Access::Public {
         shared.verifier.door().check(parts)?;
-        return Ok(Entry {
-            caller: None,
-            head: None,
-        });
+        let is_new = seat.standing() == Standing::Stranger;
+        let is_signed = is_new && parts.headers.contains_key("signature-input");
+        let head = match is_signed.then(|| verify(shared, parts, seat)) {
+            Some(Ok((head, _))) => Some(head),
+            // What is refused without a signature is refused with a wrong one, and by the operation itself.
+            Some(Err(_)) | None => None,
+        };
+        return Ok(Entry { caller: None, head });
     }
-    let state = shared.node.state();
-    let now_ms = allod_node::time::now_ms();
-    let mut is_ambiguous = false;
-    let head = shared
-        .verifier
-        .verify_head(parts, now_ms / 1_000, |signer| {
-            match account_of(&state, signer) {
-                Some(account) => acting_key(&state, &account, &signer.key, now_ms).is_ok(),
-                None => {
-                    is_ambiguous = true;
-                    false
-                }
-            }
-        })
-        .map_err(|error| match error {
-            SignatureError::KeyUnknown { .. } if is_ambiguous => ambiguous(),
-            SignatureError::KeyUnknown { key } => unlisted(shared, key),
-            error => error.into(),
-        })?;
-    let caller = caller(&state, head.signer(), now_ms)?;
-    let operator = state
-        .node(&shared.node.network().node)
-        .map(|node| node.operator);
+    let (head, (caller, operator)) = verify(shared, parts, seat)?;
     authorize(operation.access, &caller, operator)?;
     Ok(Entry {
         caller: Some(caller),
         head: Some(head),
     })
+}
+
+/// Believes a signature, and gives the connection the seat that goes with it. What has no seat is not even checked.
+fn verify(
+    shared: &Shared,
+    parts: &Parts,
+    seat: &Seat,
+) -> Result<(Head, (Caller, Option<AccountId>)), Problem> {
+    let state = shared.node.state();
+    let now_ms = allod_node::time::now_ms();
+    let operator = state.node(&shared.node.id()).map(|node| node.operator);
+    // Why it goes no further though the form is right; nothing where nobody lists the key.
+    let mut refused = None;
+    let verified = shared
+        .verifier
+        .verify_head_of(parts, now_ms / 1_000, |signer| {
+            let Some(account) = account_of(&state, signer) else {
+                refused = Some(ambiguous());
+                return None;
+            };
+            acting_key(&state, &account, &signer.key, now_ms).ok()?;
+            let standing = standing_of(account, operator);
+            refused = seat.could_become(standing).err();
+            refused.is_none().then_some(match standing {
+                Standing::Operator => Share::Operator,
+                Standing::Member(_) | Standing::Stranger => Share::Account(account),
+            })
+        });
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    let head = verified.map_err(|error| match error {
+        SignatureError::KeyUnknown { key } => unlisted(shared, key),
+        error => error.into(),
+    })?;
+    let caller = caller(&state, head.signer(), now_ms)?;
+    seat.become_proven(standing_of(caller.account, operator))?;
+    Ok((head, (caller, operator)))
+}
+
+fn standing_of(account: AccountId, operator: Option<AccountId>) -> Standing {
+    if operator == Some(account) {
+        Standing::Operator
+    } else {
+        Standing::Member(account)
+    }
 }
 
 /// The account that a signer acts for: the one it names, or else the one that began with its key, or else the only one
@@ -213,7 +245,8 @@ pub(super) async fn payload(
         head.map(|head| head.with_sha256(sha256)).transpose()?;
         return Ok(Payload::File(file));
     }
-    let bytes = collect(body, bytes_max).await?;
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, collect(body, bytes_max));
+    let bytes = bytes.await.map_err(|_| body_stopped())??;
     head.map(|head| head.with_body(&bytes)).transpose()?;
     Ok(Payload::Bytes(bytes))
 }
@@ -295,18 +328,19 @@ async fn keep(mut body: Body, bytes_max: u64) -> Result<(File, [u8; 32]), Proble
     Ok((file, hasher.finalize().into()))
 }
 
+fn body_stopped() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body-timeout",
+        "the body did not come in time",
+        "send it again",
+    )
+}
+
 async fn piece(body: &mut Body) -> Result<Option<Bytes>, Problem> {
     loop {
         let frame = tokio::time::timeout(BODY_SILENCE_MAX, body.frame()).await;
-        let frame = frame.map_err(|_| {
-            let detail = "the body stopped in the middle";
-            Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-timeout",
-                detail,
-                "send it again",
-            )
-        })?;
+        let frame = frame.map_err(|_| body_stopped())?;
         match frame.transpose() {
             Ok(None) => return Ok(None),
             Ok(Some(frame)) => {

@@ -4,9 +4,13 @@ pub(crate) mod answer;
 pub(crate) mod call;
 mod connection;
 pub(crate) mod gate;
+mod held;
+mod pace;
 pub(crate) mod problem;
 mod router;
+pub(crate) mod seats;
 mod shared;
+mod stall;
 pub(crate) mod stream;
 pub(crate) mod terminal;
 
@@ -21,6 +25,7 @@ use allod_node::Node;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::limits::BACKLOG;
 use crate::signature::{Door, Scheme, Verifier};
 use shared::Shared;
 
@@ -53,6 +58,8 @@ impl Server {
 /// Where the listener cannot be used.
 pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
+    // Once more, for a longer queue than the one it was bound with.
+    rustix::net::listen(&listener, BACKLOG)?;
     let address = listener.local_addr()?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (stopping, told) = watch::channel(false);
@@ -62,7 +69,9 @@ pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
     let verifier = Verifier::new(door, now_s).with_journal(node.file("nonces"), now_s)?;
     let shared = Arc::new(Shared::new(node, verifier, told.clone()));
     let mut tasks = JoinSet::new();
-    tasks.spawn(connection::accept_all(listener, router::of(shared), told));
+    let seats = Arc::clone(&shared.seats);
+    let router = router::of(shared);
+    tasks.spawn(connection::accept_all(listener, router, seats, told));
     Ok(Server {
         address,
         stopping,

@@ -15,7 +15,9 @@ use tracing::{debug, error};
 
 use super::call::{Call, Payload, Query};
 use super::gate;
+use super::held::Held;
 use super::problem::Problem;
+use super::seats::{Seat, Standing};
 use super::shared::Shared;
 use crate::ops::{Method, OPERATIONS, Operation};
 
@@ -29,7 +31,11 @@ pub(super) fn of(shared: Arc<Shared>) -> Router {
         let shared = Arc::clone(&shared);
         let answer = move |request: Request| {
             let shared = Arc::clone(&shared);
-            async move { finished(&shared, checked(&shared, operation, request).await) }
+            async move {
+                let seat = seat_of(&request);
+                let outcome = checked(&shared, operation, request, &seat).await;
+                finished(&shared, outcome, &seat)
+            }
         };
         router = router.route(operation.path, on(filter(operation.method), answer));
     }
@@ -37,12 +43,24 @@ pub(super) fn of(shared: Arc<Shared>) -> Router {
     router
         .method_not_allowed_fallback(move |request: Request| {
             let shared = Arc::clone(&known);
-            async move { finished(&shared, Err(no_method(&shared, request))) }
+            async move {
+                let seat = seat_of(&request);
+                finished(&shared, Err(no_method(&shared, request)), &seat)
+            }
         })
         .fallback(move |request: Request| {
             let shared = Arc::clone(&shared);
-            async move { finished(&shared, Err(no_path(&shared, request))) }
+            async move {
+                let seat = seat_of(&request);
+                finished(&shared, Err(no_path(&shared, request)), &seat)
+            }
         })
+}
+
+/// The seat of the connection that a request came on.
+fn seat_of(request: &Request) -> Arc<Seat> {
+    let seat = request.extensions().get::<Arc<Seat>>();
+    Arc::clone(seat.expect("the accept loop gives each request its connection's seat"))
 }
 
 const fn filter(method: Method) -> MethodFilter {
@@ -59,8 +77,9 @@ async fn checked(
     shared: &Arc<Shared>,
     operation: &'static Operation,
     request: Request,
+    seat: &Arc<Seat>,
 ) -> Result<Response<Body>, Problem> {
-    let work = AssertUnwindSafe(answer(shared, operation, request)).catch_unwind();
+    let work = AssertUnwindSafe(answer(shared, operation, request, seat)).catch_unwind();
     match tokio::time::timeout(operation.timeout, work).await {
         Err(_) => Err(Problem::timed_out(operation.name)),
         Ok(Err(_)) => {
@@ -80,14 +99,23 @@ async fn answer(
     shared: &Arc<Shared>,
     operation: &'static Operation,
     request: Request,
+    seat: &Arc<Seat>,
 ) -> Result<Response<Body>, Problem> {
     let (mut parts, body) = request.into_parts();
-    let entry = gate::admit(shared, operation, &parts)?;
+    let entry = gate::admit(shared, operation, &parts, seat)?;
     let query = Query::read(parts.uri.query().unwrap_or_default(), operation.query)?;
     let path = path(&mut parts).await?;
-    let _turn = shared.turn().await?;
+    let standing = seat.standing();
+    let is_stranger = standing == Standing::Stranger;
+    let must_take_turn = is_stranger && !operation.is_vital;
+    // Not held while the body comes, which may take its time, but no body is read in vain either.
+    drop(must_take_turn.then(|| shared.stranger_turn()).transpose()?);
+    // A stranger who still owes us bytes can be asked to make room; whoever is proven has a share of its own.
+    let busy = (!is_stranger).then(|| seat.busy());
     let (caller, head) = entry.into_parts();
     let payload: Payload = gate::payload(operation.input, head, &parts, body).await?;
+    let busy = busy.unwrap_or_else(|| seat.busy());
+    let _turn = must_take_turn.then(|| shared.stranger_turn()).transpose()?;
     let call = Call {
         node: shared.node.clone(),
         shared: Arc::clone(shared),
@@ -96,9 +124,11 @@ async fn answer(
         query,
         path,
         caller,
+        standing,
         payload,
     };
-    (operation.handler)(call).await
+    let response = (operation.handler)(call).await?;
+    Ok(response.map(|body| Held::body(body, busy)))
 }
 
 async fn path(parts: &mut http::request::Parts) -> Result<Vec<(String, String)>, Problem> {
@@ -114,7 +144,9 @@ async fn path(parts: &mut http::request::Parts) -> Result<Vec<(String, String)>,
 fn finished(
     shared: &Shared,
     outcome: Result<Response<Body>, Problem>,
+    seat: &Seat,
 ) -> Result<Response<Body>, Infallible> {
+    let is_stranger = seat.standing() == Standing::Stranger;
     let mut response = outcome.unwrap_or_else(|problem| {
         debug!(status = problem.status().as_u16(), "a request was refused");
         let is_unread = matches!(
@@ -122,12 +154,15 @@ fn finished(
             StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
         );
         let mut response = problem.into_response();
-        if is_unread {
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
+        // Nobody who is unknown gets to be refused at the speed of a connection that is open already.
+        if is_unread || is_stranger {
+            close(&mut response);
         }
         response
     });
+    if is_stranger && response.status().is_success() && seat.is_crowded() {
+        close(&mut response);
+    }
     let height = shared.node.state().tip().height;
     let headers = response.headers_mut();
     headers.insert(HEIGHT, HeaderValue::from(height));
@@ -136,6 +171,11 @@ fn finished(
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+fn close(response: &mut Response<Body>) {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
 }
 
 fn no_path(shared: &Shared, request: Request) -> Problem {

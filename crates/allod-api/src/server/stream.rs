@@ -81,7 +81,7 @@ impl Events {
             heights,
             stopping: call.shared.stopping.clone(),
             heartbeat: Instant::now() + HEARTBEAT_PERIOD,
-            _place: call.shared.stream_place()?,
+            _place: call.shared.stream_place(call.standing)?,
         };
         let body = stream::unfold(events, |mut events| async move {
             let bytes = events.next().await?;
@@ -134,7 +134,7 @@ impl Events {
 
 /// The lines there are, one JSON object each.
 pub(crate) fn logs(call: &Call, reader: LogReader) -> Result<Response<Body>, Problem> {
-    let place = call.shared.stream_place()?;
+    let place = call.shared.stream_place(call.standing)?;
     let body = stream::unfold((reader, place), |(reader, place)| async move {
         let (reader, lines) = read(reader).await?;
         if lines.is_empty() {
@@ -158,7 +158,7 @@ pub(crate) fn follow_logs(call: &Call, reader: LogReader) -> Result<Response<Bod
         waiting: VecDeque::new(),
         stopping: call.shared.stopping.clone(),
         heartbeat: Instant::now() + HEARTBEAT_PERIOD,
-        _place: call.shared.stream_place()?,
+        _place: call.shared.stream_place(call.standing)?,
     };
     let body = stream::unfold(follow, |follow| async move {
         let (bytes, follow) = follow.next().await?;

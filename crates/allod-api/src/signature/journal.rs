@@ -2,19 +2,23 @@
 //!
 //! Without this, a request could be sent twice around a restart: one signed in the second in which the node came up
 //! again, or one whose signer's clock runs ahead, is not older than the start. Each nonce is written, as a fixed record
-//! of mark, key and time, before its request is answered. Records go to the system's cache, not through it: they survive
+//! of mark, key, share and time, before its request is answered. Records go to the system's cache, not through it: they survive
 //! the end of the process, and a machine that lost power is down for longer than most signatures live.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 
-use allod_state::PublicKey;
+use allod_state::{AccountId, PublicKey};
 
-use super::limits::{JOURNAL_RECORDS_MAX, NONCES_MAX};
-use super::replay::{Mark, Used};
+use super::limits::JOURNAL_RECORDS_MAX;
+use super::replay::{Mark, Share, Used};
 
-const RECORD_BYTES: usize = 32 + 32 + 8;
+/// Mark, key, kind of share, its account, and when it may be forgotten.
+pub(super) const RECORD_BYTES: usize = 32 + 32 + 1 + 32 + 8;
+
+const OF_OPERATOR: u8 = 1;
+const OF_ACCOUNT: u8 = 2;
 
 /// The file of used nonces.
 #[derive(Debug)]
@@ -48,14 +52,23 @@ impl Journal {
     /// Writes one more, and begins the file anew with what still counts where it has grown long.
     pub(super) fn add(&mut self, used: &Used, all: impl Iterator<Item = Used>) -> io::Result<()> {
         if self.records < JOURNAL_RECORDS_MAX {
-            self.file.write_all(&record(used))?;
-            self.records += 1;
-            return Ok(());
+            return self.append(used);
         }
         let all: Vec<Used> = all.collect();
         self.file = write_all(&self.path, &all)?;
         self.records = all.len();
         Ok(())
+    }
+
+    fn append(&mut self, used: &Used) -> io::Result<()> {
+        let written = self.file.write_all(&record(used));
+        if written.is_ok() {
+            self.records += 1;
+        } else if let Ok(end) = u64::try_from(self.records * RECORD_BYTES) {
+            // Half a record would put all that follow it out of step.
+            self.file.set_len(end)?;
+        }
+        written
     }
 }
 
@@ -74,8 +87,8 @@ fn read(file: File) -> io::Result<Vec<Used>> {
     let mut file = BufReader::new(file);
     let mut used = Vec::new();
     let mut bytes = [0; RECORD_BYTES];
-    // No honest file holds more than the memory it comes from, and what came in since.
-    while used.len() < JOURNAL_RECORDS_MAX + NONCES_MAX {
+    // No honest file holds more than what it is begun anew after.
+    for _ in 0..JOURNAL_RECORDS_MAX {
         match file.read_exact(&mut bytes) {
             Ok(()) => used.extend(parse(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
@@ -86,22 +99,38 @@ fn read(file: File) -> io::Result<Vec<Used>> {
 }
 
 fn record(used: &Used) -> [u8; RECORD_BYTES] {
+    let (share, key) = used.signer;
+    let (kind, account) = match share {
+        Share::Operator => (OF_OPERATOR, AccountId([0; 32])),
+        Share::Account(account) => (OF_ACCOUNT, account),
+    };
     let mut bytes = [0; RECORD_BYTES];
-    let (mark, rest) = bytes.split_at_mut(32);
-    let (key, due) = rest.split_at_mut(32);
-    mark.copy_from_slice(&used.mark);
-    key.copy_from_slice(used.key.as_bytes());
-    due.copy_from_slice(&used.due_s.to_le_bytes());
+    let (mark_place, rest) = bytes.split_at_mut(32);
+    let (key_place, rest) = rest.split_at_mut(32);
+    let (kind_place, rest) = rest.split_at_mut(1);
+    let (account_place, due_place) = rest.split_at_mut(32);
+    mark_place.copy_from_slice(&used.mark);
+    key_place.copy_from_slice(key.as_bytes());
+    kind_place.copy_from_slice(&[kind]);
+    account_place.copy_from_slice(&account.0);
+    due_place.copy_from_slice(&used.due_s.to_le_bytes());
     bytes
 }
 
 fn parse(bytes: &[u8; RECORD_BYTES]) -> Option<Used> {
     let (mark, rest) = bytes.split_at(32);
-    let (key, due) = rest.split_at(32);
+    let (key, rest) = rest.split_at(32);
+    let (kind, rest) = rest.split_at(1);
+    let (account, due) = rest.split_at(32);
     let mark: Mark = mark.try_into().ok()?;
+    let share = match kind {
+        [OF_OPERATOR] => Share::Operator,
+        [OF_ACCOUNT] => Share::Account(AccountId(account.try_into().ok()?)),
+        _ => return None,
+    };
     Some(Used {
         mark,
-        key: PublicKey::Ed25519(key.try_into().ok()?),
+        signer: (share, PublicKey::Ed25519(key.try_into().ok()?)),
         due_s: u64::from_le_bytes(due.try_into().ok()?),
     })
 }

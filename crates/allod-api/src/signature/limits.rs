@@ -8,12 +8,17 @@ pub(super) const LIFETIME_S: u64 = 30;
 pub(super) const SKEW_S_MAX: u64 = 30;
 /// How long a nonce is remembered past its `expires`, in seconds: a clock set back by less replays nothing.
 pub(super) const NONCE_GRACE_S: u64 = LIFETIME_S_MAX;
-/// Nonces remembered at a time, over all keys; each costs less than 200 bytes.
-pub(super) const NONCES_MAX: usize = 131_072;
+/// Nonces remembered at a time, over all accounts but the operator's; each costs less than 150 bytes where
+/// one key sends many in a second, and less than 500 where each sends one.
+pub(super) const NONCES_MAX: usize = 262_144;
+/// Of them, those of one account: half, so that no account shuts out the others.
+pub(super) const NONCES_PER_ACCOUNT_MAX: u32 = 131_072;
+/// Nonces remembered at a time for the account that operates this node; nobody else takes their room.
+pub(super) const OPERATOR_NONCES_MAX: usize = 65_536;
 /// Nonces remembered at a time for one key.
 pub(super) const NONCES_PER_KEY_MAX: u32 = 16_384;
-/// Records of used nonces after which their file is begun anew; each has 72 bytes.
-pub(super) const JOURNAL_RECORDS_MAX: usize = 2 * NONCES_MAX;
+/// Records of used nonces after which their file is begun anew: twice what is remembered; each has 105 bytes.
+pub(super) const JOURNAL_RECORDS_MAX: usize = 2 * (NONCES_MAX + OPERATOR_NONCES_MAX);
 /// Longest nonce, in bytes.
 pub(super) const NONCE_BYTES_MAX: usize = 64;
 /// Shortest nonce, in bytes.

@@ -25,6 +25,7 @@ mod verify;
 
 pub use door::{Door, Scheme};
 pub use error::SignatureError;
+pub use replay::Share;
 pub(crate) use sign::sign_for;
 pub use sign::{SignError, sign};
 pub use verify::{Head, Verified, Verifier};

@@ -1,15 +1,16 @@
 //! A signed request is let in once, as it was signed, from where it may come; everything else is refused by name.
 
 use allod_node::identity::Identity;
-use allod_state::{PublicKey, Signature};
+use allod_state::{AccountId, PublicKey, Signature};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use proptest::prelude::*;
 
 use super::base::{component, signature_base};
+use super::journal::RECORD_BYTES;
 use super::limits::{
-    JOURNAL_RECORDS_MAX, LIFETIME_S, NONCE_GRACE_S, NONCES_MAX, NONCES_PER_KEY_MAX,
-    SIGNATURE_INPUT_BYTES_MAX, SKEW_S_MAX,
+    JOURNAL_RECORDS_MAX, LIFETIME_S, NONCE_GRACE_S, NONCES_MAX, NONCES_PER_ACCOUNT_MAX,
+    NONCES_PER_KEY_MAX, OPERATOR_NONCES_MAX, SIGNATURE_INPUT_BYTES_MAX, SKEW_S_MAX,
 };
 use super::replay::Replay;
 use super::sign::{Signer, sign_with_nonce};
@@ -710,37 +711,38 @@ fn what_was_signed_before_the_start_is_refused() {
 }
 
 #[test]
-fn one_key_cannot_fill_the_memory_and_a_full_memory_forgets_nothing() {
-    let key = |seed: u8| PublicKey::Ed25519([seed; 32]);
+fn nobody_fills_the_memory_of_others_and_a_full_memory_forgets_nothing() {
+    let account =
+        |seed: u8| Share::Account(AccountId::of_first_key(&PublicKey::Ed25519([seed; 32])));
+    let key = |share: u8, seed: u8| (account(share), PublicKey::Ed25519([seed; 32]));
     let mut replay = Replay::default();
-    for count in 0..NONCES_PER_KEY_MAX {
-        replay
-            .claim(key(1), &count.to_string(), NOW_S + 60, NOW_S)
-            .unwrap();
+    let mut claim = |signer, nonce: &str| replay.claim(signer, nonce, NOW_S + 60, NOW_S);
+    let refused = |whose| Err(SignatureError::TooMany { whose });
+    for nonce in 0..NONCES_PER_KEY_MAX {
+        claim(key(1, 0), &format!("1.{nonce}")).unwrap();
     }
-    let error = replay.claim(key(1), "more", NOW_S + 60, NOW_S).unwrap_err();
-    assert_eq!(error, SignatureError::TooMany { whose: "this key" });
-    replay.claim(key(2), "more", NOW_S + 60, NOW_S).unwrap();
-    let mut seed = 2;
-    while replay.len() < NONCES_MAX {
-        seed += 1;
-        for count in 0..NONCES_PER_KEY_MAX.min(u32::try_from(NONCES_MAX - replay.len()).unwrap()) {
-            replay
-                .claim(key(seed), &count.to_string(), NOW_S + 60, NOW_S)
-                .unwrap();
+    let (share, other) = (key(1, 0), key(1, 1));
+    assert_eq!(claim(share, "more"), refused("this key"));
+    claim(other, "more").unwrap();
+    for seed in 1..u8::try_from(NONCES_PER_ACCOUNT_MAX / NONCES_PER_KEY_MAX).unwrap() {
+        let taken = u32::from(seed == 1);
+        for nonce in taken..NONCES_PER_KEY_MAX {
+            claim(key(1, seed), &nonce.to_string()).unwrap();
         }
     }
-    let error = replay
-        .claim(key(200), "more", NOW_S + 60, NOW_S)
-        .unwrap_err();
-    assert_eq!(error, SignatureError::TooMany { whose: "all keys" });
-    assert_eq!(
-        replay.claim(key(1), "0", NOW_S + 60, NOW_S),
-        Err(SignatureError::Replayed)
-    );
+    assert_eq!(claim(key(1, 100), "more"), refused("this account"));
+    let left = u32::try_from(NONCES_MAX).unwrap() - NONCES_PER_ACCOUNT_MAX;
+    for nonce in 0..left {
+        let seed = u8::try_from(nonce / NONCES_PER_KEY_MAX).unwrap();
+        claim(key(2, 100 + seed), &nonce.to_string()).unwrap();
+    }
+    assert_eq!(claim(key(3, 50), "more"), refused("all keys"));
+    let operator = (Share::Operator, PublicKey::Ed25519([200; 32]));
+    claim(operator, "the operator's own").unwrap();
+    assert_eq!(claim(share, "1.0"), Err(SignatureError::Replayed));
     // Once the marks are past their use there is room again.
     let later_s = NOW_S + 60 + NONCE_GRACE_S + 1;
-    replay.claim(key(1), "0", later_s + 60, later_s).unwrap();
+    replay.claim(share, "1.0", later_s + 60, later_s).unwrap();
     assert_eq!(replay.len(), 1);
 }
 
@@ -1034,21 +1036,69 @@ fn the_file_of_nonces_is_begun_anew_before_it_grows_for_ever() {
     let path = dir.path().join("nonces");
     let mut replay = Replay::default();
     replay.continue_in(path.clone(), NOW_S).unwrap();
-    let key = account().public_key();
+    let first = account();
+    let signer = (Share::Account(first.account().unwrap()), first.public_key());
     // One nonce a second: after each minute or two the older ones are over.
     let turns = u64::try_from(JOURNAL_RECORDS_MAX).unwrap() + 10;
     for turn in 0..turns {
         let now_s = NOW_S + turn;
         replay
-            .claim(key, &format!("nonce-{turn:020}"), now_s + 30, now_s)
+            .claim(signer, &format!("nonce-{turn:020}"), now_s + 30, now_s)
             .unwrap();
     }
-    let records = std::fs::metadata(&path).unwrap().len() / 72;
+    let bytes = usize::try_from(std::fs::metadata(&path).unwrap().len()).unwrap();
+    let records = bytes / RECORD_BYTES;
     assert!(records < 200, "{records} records are left");
     let now_s = NOW_S + turns;
     let mut next = Replay::default();
     next.continue_in(path, now_s).unwrap();
     let last = format!("nonce-{:020}", turns - 1);
-    let refused = next.claim(key, &last, now_s + 30, now_s).unwrap_err();
+    let refused = next.claim(signer, &last, now_s + 30, now_s).unwrap_err();
     assert_eq!(refused, SignatureError::Replayed);
+}
+
+#[test]
+fn shares_of_the_memory_are_the_same_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nonces");
+    let key = |seed: u8| PublicKey::Ed25519([seed; 32]);
+    let share = |seed: u8| Share::Account(AccountId::of_first_key(&key(seed)));
+    let mut first = Replay::default();
+    first.continue_in(path.clone(), NOW_S).unwrap();
+    // Keys that did not begin the account: whose share it was is not to be guessed from the key.
+    let keys = u8::try_from(NONCES_PER_ACCOUNT_MAX / NONCES_PER_KEY_MAX).unwrap();
+    let of_operator =
+        u8::try_from(OPERATOR_NONCES_MAX / usize::try_from(NONCES_PER_KEY_MAX).unwrap());
+    let of_operator = (0..of_operator.unwrap()).map(|seed| (Share::Operator, key(100 + seed)));
+    for signer in (0..keys)
+        .map(|seed| (share(200), key(seed)))
+        .chain(of_operator)
+    {
+        for nonce in 0..NONCES_PER_KEY_MAX {
+            let nonce = nonce.to_string();
+            first.claim(signer, &nonce, NOW_S + 60, NOW_S).unwrap();
+        }
+    }
+    let (signer, operator) = ((share(200), key(50)), (Share::Operator, key(50)));
+    let mut second = Replay::default();
+    second.continue_in(path, NOW_S).unwrap();
+    for replay in [&mut first, &mut second] {
+        let mut claim = |signer, nonce: &str| replay.claim(signer, nonce, NOW_S + 60, NOW_S);
+        let refused = |whose| Err(SignatureError::TooMany { whose });
+        assert_eq!(claim(signer, "more"), refused("this account"));
+        assert_eq!(claim(operator, "more"), refused("all keys"));
+        assert_eq!(
+            claim((share(200), key(0)), "0"),
+            Err(SignatureError::Replayed)
+        );
+        // Whoever the key would belong to by itself has lost nothing.
+        claim((share(0), key(0)), "more").unwrap();
+        claim((share(201), key(50)), "more").unwrap();
+    }
+    // Both forget in the same way, too.
+    let later_s = NOW_S + 60 + NONCE_GRACE_S + 1;
+    for replay in [&mut first, &mut second] {
+        replay.claim(signer, "0", later_s + 60, later_s).unwrap();
+        assert_eq!(replay.len(), 1);
+    }
 }

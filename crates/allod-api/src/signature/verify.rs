@@ -13,7 +13,7 @@ use super::door::Door;
 use super::error::SignatureError;
 use super::limits::{COMPONENT_BYTES_MAX, LIFETIME_S_MAX, SKEW_S_MAX, TARGET_BYTES_MAX};
 use super::profile::{Claim, IF_PRESENT};
-use super::replay::Replay;
+use super::replay::{Replay, Share};
 
 /// Lets signed requests in, each once.
 #[derive(Debug)]
@@ -126,6 +126,23 @@ impl Verifier {
         now_s: u64,
         is_known: impl FnOnce(&Verified) -> bool,
     ) -> Result<Head, SignatureError> {
+        self.verify_head_of(parts, now_s, |verified| {
+            let account = verified.account;
+            let account = account.unwrap_or_else(|| AccountId::of_first_key(&verified.key));
+            is_known(verified).then_some(Share::Account(account))
+        })
+    }
+
+    /// The same where it is known whose share of the memory the nonce takes; `share_of` has none for an unknown key.
+    ///
+    /// # Errors
+    /// The first reason why it is not let in.
+    pub fn verify_head_of(
+        &self,
+        parts: &Parts,
+        now_s: u64,
+        share_of: impl FnOnce(&Verified) -> Option<Share>,
+    ) -> Result<Head, SignatureError> {
         self.door.check(parts)?;
         check_sizes(parts)?;
         let claim = Claim::read(&parts.headers)?;
@@ -134,15 +151,13 @@ impl Verifier {
             key: claim.key,
             account: claim.account,
         };
-        if !is_known(&verified) {
-            return Err(SignatureError::KeyUnknown {
-                key: claim.key.to_string(),
-            });
-        }
+        let share = share_of(&verified).ok_or_else(|| SignatureError::KeyUnknown {
+            key: claim.key.to_string(),
+        })?;
         self.check_signature(parts, &claim)?;
         let digest = digest::promised(&parts.headers)?;
         let mut replay = self.replay.lock().unwrap_or_else(PoisonError::into_inner);
-        replay.claim(claim.key, &claim.nonce, claim.expires_s, now_s)?;
+        replay.claim((share, claim.key), &claim.nonce, claim.expires_s, now_s)?;
         drop(replay);
         Ok(Head { verified, digest })
     }

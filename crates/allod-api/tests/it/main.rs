@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod authorization;
+mod load;
 mod reference;
 mod refusals;
 mod registry;

@@ -1,6 +1,6 @@
 //! A node of its own with the API on a free port, and raw HTTP to it.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use allod_api::client::Client;
@@ -172,13 +172,18 @@ impl World {
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
-        tokio::time::timeout(SOON, self.exchange(request))
+        Self::send_to(self.server.address(), request).await
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(crate) async fn send_to(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+        tokio::time::timeout(SOON, Self::exchange(address, request))
             .await
             .unwrap()
     }
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Answer {
-        let stream = TcpStream::connect(self.server.address()).await.unwrap();
+    async fn exchange(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Answer {
+        let stream = TcpStream::connect(address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();

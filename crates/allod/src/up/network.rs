@@ -10,10 +10,14 @@ use allod_node::Node;
 use allod_node::node::{Places, Settings};
 use allod_node::root::inherited_fds;
 use anyhow::{Context, Result};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long open requests may take to end when the process is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// By how much the API's threads give way to the agent's and the ledger's.
+const API_NICENESS: i32 = 5;
 
 /// Runs the network process until it is told to stop.
 pub(crate) fn run(is_new: bool) -> Result<()> {
@@ -29,6 +33,16 @@ pub(crate) fn run(is_new: bool) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
+    // The API has threads of its own, which give way: however many knock, the agent and the ledger go on.
+    let api_runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("api")
+        .on_thread_start(|| {
+            // Where that is not allowed, its threads are like all others.
+            let _ = rustix::process::nice(API_NICENESS);
+        })
+        .build()
+        .context("starting the API's async runtime")?;
     let settings = Settings {
         places: Places {
             node: PathBuf::from("."),
@@ -39,7 +53,11 @@ pub(crate) fn run(is_new: bool) -> Result<()> {
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         is_new,
     };
-    async_runtime.block_on(serve(settings, TcpListener::from(api)))
+    async_runtime.block_on(serve(
+        settings,
+        TcpListener::from(api),
+        api_runtime.handle(),
+    ))
 }
 
 /// The path of an open directory, whatever lies above it.
@@ -47,7 +65,7 @@ fn path_of(directory: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
-async fn serve(settings: Settings, api: TcpListener) -> Result<()> {
+async fn serve(settings: Settings, api: TcpListener, of_api: &Handle) -> Result<()> {
     let url = format!(
         "http://{}",
         api.local_addr().context("asking for the API's address")?
@@ -56,7 +74,10 @@ async fn serve(settings: Settings, api: TcpListener) -> Result<()> {
     // A terminal sends Ctrl-C to the whole group; the root process decides what it means.
     let mut interrupts = signal(SignalKind::interrupt()).context("listening for signals")?;
     let node = Node::start(settings).await?;
-    let server = allod_api::serve(node.clone(), api).context("starting the API")?;
+    let server = {
+        let _entered = of_api.enter();
+        allod_api::serve(node.clone(), api).context("starting the API")?
+    };
     // Where nobody reads standard output any more, nothing waits for this line.
     let _ = writeln!(std::io::stdout(), "ready {url}");
     loop {
