@@ -31,6 +31,7 @@ wanted_commands=(
     openssl=openssl
     pgrep=procps
     unshare=util-linux
+    man=man-db
     qemu-system-x86_64=qemu-system-x86
 )
 wanted_unpacked=(docker-registry linux-image-cloud-amd64 docker.io containerd runc tini)

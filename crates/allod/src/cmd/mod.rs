@@ -15,6 +15,7 @@ mod identity;
 mod keys;
 mod launch;
 mod logs;
+mod man;
 mod network;
 mod node;
 mod plan;
@@ -83,6 +84,7 @@ enum Command {
     Doctor(doctor::Args),
     Version(version::Args),
     Completions(completions::Args),
+    Man(man::Args),
     Config(config::Args),
     /// Prints docs/reference/cli.md.
     #[command(hide = true)]
@@ -121,6 +123,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         }
         Command::Completions(args) => completions::run(&args),
         Command::IdentityHolder(args) => identity::hold(&args),
+        Command::Man(args) => man::run(&args),
         command => context.finish(ask(&context, command)),
     }
 }
@@ -175,7 +178,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         | Command::NetworkProcess { .. }
         | Command::IdentityHolder(_)
         | Command::Reference
-        | Command::Completions(_) => unreachable!("these run before there is an async runtime"),
+        | Command::Completions(_)
+        | Command::Man(_) => unreachable!("these run before there is an async runtime"),
     }
     Ok(0)
 }

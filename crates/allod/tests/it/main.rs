@@ -7,4 +7,6 @@
 mod inventory;
 mod offline;
 mod reference;
+mod shell;
+mod supply;
 mod tidy;
