@@ -33,7 +33,13 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 29] = [
+const OF_THE_API: [(&str, u16, &str, &str); 31] = [
+    (
+        "account-full",
+        429,
+        "too many transactions of the account wait for a block",
+        "wait for one of its transactions before sending more",
+    ),
     (
         "ambiguous-account",
         409,
@@ -176,6 +182,12 @@ const OF_THE_API: [(&str, u16, &str, &str); 29] = [
         "busy",
         429,
         "too many requests are being answered",
+        "try again in a moment",
+    ),
+    (
+        "too-many-connections",
+        429,
+        "too many connections are being answered",
         "try again in a moment",
     ),
     (
