@@ -103,8 +103,7 @@ async fn converse(
 /// A client that sends one kind of nonsense after another, as fast as it is answered.
 pub(crate) async fn garbage(address: String, forged: Arc<Vec<u8>>, record: Record, first: usize) {
     let unsigned = format!("GET /v1/apps HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes();
-    let stranger =
-        format!("GET /v1/health HTTP/1.1\r\nhost: elsewhere.example\r\n\r\n").into_bytes();
+    let stranger = b"GET /v1/health HTTP/1.1\r\nhost: elsewhere.example\r\n\r\n".to_vec();
     let kinds = [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 no HTTP at all\r\n\r\n".to_vec(),
         unsigned,

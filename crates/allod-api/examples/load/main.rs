@@ -48,7 +48,7 @@ async fn measure() -> Result<(), Failure> {
     };
     let clients = usize::try_from(clients)?;
     let home = Home::from_environment()?;
-    let owner = Client::open(&home, None, None)?;
+    let owner = Client::open(&home, None, &home.account_keyfile(), None)?;
     let address = owner
         .url()
         .trim_start_matches("http://")

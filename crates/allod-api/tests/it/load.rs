@@ -2,21 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use allod_api::client::Client;
 use allod_api::limits::{
-    HEAD_TIMEOUT, STRANGER_REQUESTS_MAX, STRANGERS_CROWDED, STRANGERS_PER_SOURCE_MAX,
+    HEAD_TIMEOUT, MEMBERS_PER_ACCOUNT_MAX, STRANGER_REQUESTS_MAX, STRANGERS_CROWDED,
+    STRANGERS_PER_SOURCE_MAX,
 };
 use allod_node::identity::Identity;
+use allod_state::account::AddKey;
+use allod_state::account::grant::Grant;
 use allod_state::credit::Transfer;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::{Action, Credits, Transaction};
+use allod_state::{AccountId, Action, Credits, Transaction};
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::world::{Answer, SOON, World};
+use crate::world::{Answer, SOON, World, as_account};
 
 fn pay() -> Action {
     let friend = Identity::new_account().unwrap();
@@ -179,4 +183,132 @@ async fn a_crowd_of_strangers_gets_one_answer_on_a_connection() {
         .await;
     assert_eq!(known.status, 200);
     assert!(!known.headers.contains_key("connection"));
+}
+
+/// An account that the owner has opened, and two keys of it: its first, and one that does not say whose it is.
+async fn member(world: &World) -> (AccountId, Identity, Identity) {
+    let first = Identity::new_account().unwrap();
+    let to = first.account().unwrap();
+    let (amount, memo) = (Credits::from_micro(1_000), String::new());
+    let open = Transfer { to, amount, memo };
+    world.client().submit(vec![open.into()]).await.unwrap();
+    // A node's key names no account when it signs.
+    let second = Identity::new_node().unwrap();
+    let (key, grant) = (second.public_key(), Grant::full());
+    let client = Client::new(&world.url(), as_account(&first, to)).unwrap();
+    client
+        .submit(vec![AddKey { key, grant }.into()])
+        .await
+        .unwrap();
+    (to, first, second)
+}
+
+/// A connection on which a request of that key is being answered for as long as it lasts: its body never comes.
+async fn kept_waiting(world: &World, signer: &Identity) -> Option<TcpStream> {
+    let body = Some(("application/octet-stream", b"never sent".as_slice()));
+    let (parts, _) = world
+        .request(Method::POST, "/v1/plan?account=nobody", body, Some(signer))
+        .into_parts();
+    let target = parts.uri.path_and_query().unwrap();
+    let mut head =
+        format!("POST {target} HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 10\r\n");
+    for (name, value) in &parts.headers {
+        head += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    let mut connection = TcpStream::connect(world.server.address()).await.unwrap();
+    connection
+        .write_all(format!("{head}\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut status = [0; 12];
+    let read = connection.read_exact(&mut status);
+    tokio::time::timeout(SOON, read).await.unwrap().unwrap();
+    // The body is asked for once the gate has let the head in.
+    match &status {
+        b"HTTP/1.1 100" => Some(connection),
+        b"HTTP/1.1 429" => None,
+        other => panic!("{}", String::from_utf8_lossy(other)),
+    }
+}
+
+async fn shown(world: &World, signer: &Identity) -> Answer {
+    world
+        .ask(Method::GET, "/v1/account", None, Some(signer))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_account_is_shed_by_whose_its_keys_are_before_a_signature_is_checked() {
+    let world = World::start().await;
+    let (account, first, second) = member(&world).await;
+    let began = Instant::now();
+    let mut held = Vec::new();
+    while held.len() < MEMBERS_PER_ACCOUNT_MAX {
+        // A connection that opened the account may take a moment to go.
+        held.extend(kept_waiting(&world, &first).await);
+        assert!(began.elapsed() < SOON, "{} have a seat", held.len());
+    }
+    // Another key of the account, which does not name it, finds no seat either.
+    for signer in [&first, &second] {
+        let refused = shown(&world, signer).await;
+        let code = refused.code();
+        assert_eq!(
+            (refused.status.as_u16(), code.as_str()),
+            (429, "too-many-connections")
+        );
+        assert!(refused.headers.contains_key("retry-after"));
+        assert_eq!(refused.headers["connection"], "close");
+    }
+    // No signature was looked at for that; what has a seat is refused as ever.
+    let zeros = format!("allod=:{}:", data_encoding::BASE64.encode(&[0; 64]));
+    let stranger = Identity::new_account().unwrap();
+    for (signer, status, code) in [
+        (&second, 429, "too-many-connections"),
+        (&world.owner, 401, "signature_mismatch"),
+        (&stranger, 401, "key_unknown"),
+    ] {
+        let mut request = world.request(Method::GET, "/v1/account", None, Some(signer));
+        let forged = HeaderValue::from_str(&zeros).unwrap();
+        request.headers_mut().insert("signature", forged);
+        let refused = world.send(request).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code().as_str()),
+            (status, code)
+        );
+    }
+    gets_through(&world).await;
+    // Who goes makes room, for a key that names nobody too.
+    drop(held.pop());
+    loop {
+        let answer = shown(&world, &second).await;
+        if answer.status == 200 {
+            assert_eq!(answer.json()["account"], account.to_string());
+            break;
+        }
+        assert_eq!(answer.code(), "too-many-connections");
+        assert!(began.elapsed() < SOON, "no seat came back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_several_accounts_gets_no_seat_until_one_is_named() {
+    let world = World::start().await;
+    let (account, _, second) = member(&world).await;
+    let (key, grant) = (second.public_key(), Grant::full());
+    let also = AddKey { key, grant }.into();
+    world.client().submit(vec![also]).await.unwrap();
+    let refused = shown(&world, &second).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code().as_str()),
+        (409, "ambiguous-account")
+    );
+    assert_eq!(
+        refused.headers["connection"], "close",
+        "it is a stranger's still"
+    );
+    let owner = world.owner.account().unwrap();
+    for named in [account, owner] {
+        let answer = shown(&world, &as_account(&second, named)).await;
+        assert_eq!(answer.json()["account"], named.to_string());
+    }
 }
