@@ -82,10 +82,10 @@ huge_file() {
     refused 2 'too many|more than' allod deploy "$work/huge.yaml" --yes
 }
 budget() {
-    "$ALLOD" keys add --new-home "$work/limited" --verbs deploy,read --budget 0.000001/day \
+    "$ALLOD" keys add --out "$work/limited" --verbs deploy,read --budget 0.000001/day \
         </dev/null >/dev/null
     books | grep -v '^ed25519' >"$work/books"
-    fails_with 5 env ALLOD_HOME="$work/limited" "$ALLOD" --api "$(api_url)" \
+    fails_with 5 "$ALLOD" --identity "$work/limited" \
         run "$REGISTRY/busybox:1" --name never --yes -- sleep 1000
     grep -q 'budget' "$work/said"
     books | grep -v '^ed25519' | diff "$work/books" -
