@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::diagnostic::{Report, Source};
+use super::diagnostic::Report;
 use super::file;
-use super::interpolate::{Variables, interpolate};
-use super::limits::{EXTENDS_DEPTH_MAX, FILE_BYTES_MAX, FILES_MAX};
+use super::interpolate::Variables;
+use super::limits::{EXTENDS_DEPTH_MAX, FILES_MAX};
 use super::node::{At, Entry, Node, Value};
-use super::yaml;
 
 /// The documents that take part, by their index in the report.
 #[derive(Debug)]
@@ -132,16 +131,8 @@ impl<'a> Library<'a> {
             return None;
         }
         self.loaded.insert(key.clone(), None);
-        let (path, text) = file::text(at, name, FILE_BYTES_MAX, report)?;
-        let folder = path.parent().map(std::path::Path::to_path_buf);
-        report.sources.push(Source {
-            name: name.to_string(),
-            folder,
-            text,
-        });
-        let index = report.sources.len().saturating_sub(1);
-        let mut document = yaml::parse(index, report)?;
-        interpolate(&mut document, self.variables, report);
+        let (_, document) = file::document(at, name, self.variables, report)?;
+        let index = document.span.file;
         self.documents.insert(index, document);
         self.loaded.insert(key, Some(index));
         Some(index)

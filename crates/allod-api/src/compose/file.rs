@@ -2,10 +2,13 @@
 
 use std::fs::{File, metadata};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::diagnostic::Report;
-use super::node::At;
+use super::diagnostic::{Report, Source};
+use super::interpolate::{Variables, interpolate};
+use super::limits::FILE_BYTES_MAX;
+use super::node::{At, Node};
+use super::yaml;
 
 /// Is there a file of that name? A name that may not be looked up counts as there, so that reading
 /// it says why not.
@@ -32,6 +35,25 @@ pub(crate) fn text(
             None
         }
     }
+}
+
+/// Reads another deploy file, with its variables filled in; the report knows it as a source from here on.
+pub(crate) fn document(
+    at: &At<'_>,
+    name: &str,
+    variables: &Variables,
+    report: &mut Report,
+) -> Option<(PathBuf, Node)> {
+    let (path, text) = text(at, name, FILE_BYTES_MAX, report)?;
+    report.sources.push(Source {
+        name: name.to_string(),
+        folder: path.parent().map(Path::to_path_buf),
+        text,
+    });
+    let index = report.sources.len().saturating_sub(1);
+    let mut document = yaml::parse(index, report)?;
+    interpolate(&mut document, variables, report);
+    Some((path, document))
 }
 
 /// Reads a file. Devices and pipes are refused, since they might never end.
@@ -62,7 +84,7 @@ pub(crate) fn bytes(
 }
 
 /// Reads a regular file of at most that many bytes. The error is the reason alone.
-pub(crate) fn read(path: &std::path::Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let about = metadata(path).map_err(|error| error.to_string())?;
     if !about.is_file() {
         return Err("it is not a regular file".into());

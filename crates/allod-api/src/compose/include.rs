@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::diagnostic::{Report, Source};
+use super::diagnostic::Report;
 use super::file;
-use super::interpolate::{Variables, interpolate};
-use super::limits::{EXTENDS_DEPTH_MAX, FILE_BYTES_MAX, FILES_MAX};
+use super::interpolate::Variables;
+use super::limits::{EXTENDS_DEPTH_MAX, FILES_MAX};
 use super::node::{At, Entry, Node, Value};
-use super::yaml;
 
 /// What an included file brings along.
 const SECTIONS: [&str; 5] = ["services", "volumes", "secrets", "configs", "networks"];
@@ -73,22 +72,13 @@ impl Chain<'_> {
             );
             return None;
         }
-        let (path, text) = file::text(at, name, FILE_BYTES_MAX, report)?;
-        let folder = path.parent().map(std::path::Path::to_path_buf);
+        let (path, mut document) = file::document(at, name, self.variables, report)?;
         let path = path.canonicalize().unwrap_or(path);
         if self.open.contains(&path) || self.open.len() >= EXTENDS_DEPTH_MAX {
             let message = format!("`{name}` includes itself, by way of others or directly");
             report.push(at.error(message).help("take one of these `include` out"));
             return None;
         }
-        report.sources.push(Source {
-            name: name.to_string(),
-            folder,
-            text,
-        });
-        let index = report.sources.len().saturating_sub(1);
-        let mut document = yaml::parse(index, report)?;
-        interpolate(&mut document, self.variables, report);
         self.open.push(path);
         self.bring_into(&mut document, report);
         self.open.pop();

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::pace::Pace;
 use super::seats::{Seat, Seats};
-use super::stall::Watched;
+use super::stall::watched;
 use super::stream::told;
 use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
 
@@ -76,7 +76,7 @@ async fn converse(
         .max_headers(HEADERS_MAX)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(HEAD_BYTES_MAX * 2)
-        .serve_connection(TokioIo::new(Watched::new(stream)), service);
+        .serve_connection(TokioIo::new(watched(stream)), service);
     let mut connection = std::pin::pin!(connection.with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -17,48 +17,40 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio_io_timeout::TimeoutStream;
 
 use crate::limits::CHUNK_LINE_BYTES_MAX;
 
 /// A client's connection: its requests are read strictly, and it must take what it is sent.
 #[derive(Debug)]
 pub(crate) struct Guarded<S> {
-    stream: S,
+    stream: Pin<Box<TimeoutStream<S>>>,
     framing: Framing,
     is_poisoned: bool,
     is_tunnel: Arc<AtomicBool>,
-    stall: WriteStall,
 }
 
-#[derive(Debug)]
-struct WriteStall {
-    allowed: Duration,
-    running: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Guarded<S> {
-    /// Guards a connection. Once `is_tunnel` is set, its protocol has changed and anything goes.
+impl<S: AsyncRead + AsyncWrite> Guarded<S> {
+    /// Guards a connection; a write without progress for `write_stall` is an error. Once
+    /// `is_tunnel` is set, its protocol has changed and anything goes.
     pub(crate) fn new(
         stream: S,
         head_bytes_max: usize,
         write_stall: Duration,
         is_tunnel: Arc<AtomicBool>,
     ) -> Self {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(write_stall));
         Self {
-            stream,
+            stream: Box::pin(stream),
             framing: Framing::new(head_bytes_max),
             is_poisoned: false,
             is_tunnel,
-            stall: WriteStall {
-                allowed: write_stall,
-                running: None,
-            },
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncRead for Guarded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -68,7 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = self.stream.as_mut().poll_read(cx, buf);
         if !matches!(read, Poll::Ready(Ok(()))) || self.is_tunnel.load(Ordering::Acquire) {
             return read;
         }
@@ -82,36 +74,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl WriteStall {
-    /// Turns a write that has waited too long into an error.
-    fn watch<T>(
-        &mut self,
-        written: Poll<io::Result<T>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.running = None;
-            return written;
-        }
-        let allowed = self.allowed;
-        let stall = self
-            .running
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + allowed)));
-        match stall.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for Guarded<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.stall.watch(written, cx)
+        self.stream.as_mut().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -119,8 +88,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.stall.watch(written, cx)
+        self.stream.as_mut().poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -128,11 +96,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream.as_mut().poll_shutdown(cx)
     }
 }
 
