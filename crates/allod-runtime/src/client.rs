@@ -11,8 +11,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::image::{Budget, Freed};
 use crate::limits;
-use crate::request::{Answer, ExecEnd, ExecSpec, HostObject, Identity, Refusal, Request};
+use crate::request::{Answer, ExecEnd, ExecSpec, HostObject, Identity, LayerUse, Refusal, Request};
 use crate::root::SOCKET_NAME;
 use crate::wire;
 use crate::workload::{LayerId, Resources, Status, Usage, VolumeName, WorkloadId, WorkloadSpec};
@@ -237,6 +238,26 @@ impl Client {
     pub fn remove_layer(&self, layer: LayerId) -> Result<(), ClientError> {
         let wait = Duration::from_millis(limits::REMOVE_TIMEOUT_MS);
         expect_done(self.ask_within(&Request::RemoveLayer { layer }, &[], wait)?)
+    }
+
+    /// The layers that are unpacked, with their sizes and when they were used.
+    pub fn layer_uses(&self) -> Result<Vec<LayerUse>, ClientError> {
+        match self.ask(&Request::ListLayerUses)? {
+            Answer::LayerUses { layers } => Ok(layers),
+            _ => Err(ClientError::Unexpected),
+        }
+    }
+
+    /// Removes layers as far as the budget says so, the longest unused first. Those of any workload that is here, ended
+    /// or not, stay, and so do those in `keep`: of images that are about to be started. Refused as busy while a layer
+    /// is unpacked or a workload made.
+    pub fn collect_layers(&self, keep: &[LayerId], budget: Budget) -> Result<Freed, ClientError> {
+        let wait = Duration::from_millis(limits::REMOVE_TIMEOUT_MS);
+        let keep = keep.to_vec();
+        match self.ask_within(&Request::CollectLayers { keep, budget }, &[], wait)? {
+            Answer::Collected { freed } => Ok(freed),
+            _ => Err(ClientError::Unexpected),
+        }
     }
 
     /// Makes a volume unless it is there already.

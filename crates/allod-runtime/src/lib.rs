@@ -30,7 +30,7 @@ mod workload;
 pub use client::{Client, ClientError, Exec, ExecStdio, ExecWait, ResolverSockets, Watch};
 pub use container::capability::CAPABILITIES_ADDABLE;
 pub use request::{
-    CgroupVersion, ExecEnd, ExecSpec, HostObject, HostObjectKind, Identity, Refusal,
+    CgroupVersion, ExecEnd, ExecSpec, HostObject, HostObjectKind, Identity, LayerUse, Refusal,
 };
 pub use workload::{
     EndCause, EnvVar, FileMount, Image, InstallationId, InvalidId, InvalidSpec, LayerId, LogLimits,

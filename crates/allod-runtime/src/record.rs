@@ -133,7 +133,9 @@ impl Place {
             }
             std::os::unix::fs::chown(&path, Some(0), Some(group))?;
         }
-        Ok(())
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(self.lock_path()).map(drop)
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -217,14 +219,13 @@ impl Place {
         }
     }
 
+    /// Never makes the file: in a directory that is being removed, it would keep that from going.
     fn open_lock(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.directory.join("lock"))
+        OpenOptions::new().write(true).open(self.lock_path())
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.directory.join("lock")
     }
 
     /// Takes the lock that says somebody makes or watches this workload; `None` if somebody does.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::{Budget, Freed};
 use crate::workload::{
     EndCause, InstallationId, LayerId, Resources, Status, Usage, VolumeName, WorkloadId,
     WorkloadSpec,
@@ -54,8 +55,12 @@ pub(crate) enum Request {
     UnpackLayer { layer: LayerId, media_type: String },
     /// Which layers are unpacked.
     ListLayers,
+    /// Which layers are unpacked, how large they are and when they were used.
+    ListLayerUses,
     /// Remove a layer that no workload uses.
     RemoveLayer { layer: LayerId },
+    /// Remove the layers that neither a workload nor `keep` needs, as far as the budget says so.
+    CollectLayers { keep: Vec<LayerId>, budget: Budget },
     /// Make a volume unless it is there.
     EnsureVolume { name: VolumeName },
     /// Which volumes there are.
@@ -121,6 +126,12 @@ pub(crate) enum Answer {
     },
     Layers {
         layers: Vec<LayerId>,
+    },
+    LayerUses {
+        layers: Vec<LayerUse>,
+    },
+    Collected {
+        freed: Freed,
     },
     Volumes {
         volumes: Vec<VolumeName>,
@@ -192,6 +203,19 @@ impl ExecEnd {
     }
 }
 
+/// An unpacked layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerUse {
+    /// Which.
+    pub layer: LayerId,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// When a workload last mounted it, or it was unpacked; in milliseconds since 1970.
+    pub used_ms: u64,
+    /// Whether a workload that is here uses it.
+    pub is_in_use: bool,
+}
+
 /// Something on the host that carries the identity of an installation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HostObject {
@@ -221,6 +245,8 @@ pub enum HostObjectKind {
     Mount,
     /// A network namespace, interface, bridge or address.
     Network,
+    /// Half of an unpacked layer: one that is being unpacked or removed, or was when somebody died.
+    Layer,
     /// Intended work in the journal that was not finished.
     Intent,
 }

@@ -36,5 +36,5 @@ pub use limits::Limits;
 pub use pull::{Credentials, Progress, PullError, Puller};
 pub use record::{ImageConfig, ImageRecord, LayerRecord, RecordError};
 pub use reference::{Reference, ReferenceError};
-pub use store::{BlobStore, Freed, LayerStore, StoreError};
+pub use store::{BlobStore, Budget, Freed, LayerStore, StoreError};
 pub use unpack::{LayerStats, UnpackError};

@@ -9,8 +9,10 @@
 //!   lock                        shared while a pull runs, exclusive while collecting
 //! <layers root>/layers/         root's own, mode 0700
 //!   <diff id hex>/fs/           the unpacked tree: an overlayfs lower directory
-//!   <diff id hex>/layer.json    what unpacking counted; its presence says the tree is whole
+//!   <diff id hex>/layer.json    what unpacking counted; its presence says the tree is whole;
+//!                               mtime is when it was last used
 //!   staging-<pid>-<n>/          an unpacking in progress, or one that died
+//!   removed-<pid>-<n>/          a removal in progress, or one that died
 //!   lock
 //! ```
 //!
@@ -31,7 +33,7 @@ use super::record::{ImageRecord, RecordError};
 
 mod collect;
 
-pub use collect::Freed;
+pub use collect::{Budget, Freed};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -289,16 +291,7 @@ impl BlobStore {
         if !record.blobs().all(|blob| self.has_blob(blob)) {
             return Ok(None);
         }
-        let now = rustix::fs::Timespec {
-            tv_sec: 0,
-            tv_nsec: rustix::fs::UTIME_NOW,
-        };
-        let times = rustix::fs::Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty())
-            .map_err(|errno| io_error("touch", &path)(errno.into()))?;
+        touch(&path)?;
         Ok(Some(record))
     }
 
@@ -311,6 +304,20 @@ impl BlobStore {
             .map_err(io_error("write", path))?;
         temporary.keep_as(path)
     }
+}
+
+/// Notes that what this file stands for is used now.
+fn touch(path: &Path) -> Result<(), StoreError> {
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty())
+        .map_err(|errno| io_error("touch", path)(errno.into()))
 }
 
 /// The record in this file, or none when it is absent or not a record.

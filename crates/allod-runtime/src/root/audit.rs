@@ -2,6 +2,7 @@
 
 use super::host::{Host, refuse};
 use crate::container::user;
+use crate::image::LayerStore;
 use crate::journal;
 use crate::layout::Layout;
 use crate::network::Object;
@@ -43,6 +44,10 @@ pub(super) fn audit(host: &Host) -> Result<Vec<HostObject>, Refusal> {
     let claims = user::claims(host.layout.installation).map_err(refuse("list user ranges"))?;
     for (slot, holder) in claims {
         add(HostObjectKind::UserRange, slot.base().to_string(), holder);
+    }
+    let layers = LayerStore::open(host.layout.directory()).map_err(refuse("open the layers"))?;
+    for path in layers.leftovers().map_err(refuse("list the layers"))? {
+        add(HostObjectKind::Layer, path.display().to_string(), None);
     }
     let intents =
         journal::unfinished(&host.layout.journal()).map_err(refuse("read the journal"))?;

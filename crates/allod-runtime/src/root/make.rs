@@ -12,6 +12,7 @@ use libcontainer::syscall::syscall::SyscallType;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::host::{Host, chain, refuse};
+use super::layer;
 use super::output::Outputs;
 use super::remove;
 use super::shim::{self, Shim};
@@ -270,6 +271,7 @@ fn prepare(
         LayerStore::open(host.layout.directory()).map_err(host_fault("open the layers"))?;
     let _in_use = layers.in_use().map_err(host_fault("hold the layers"))?;
     let rootfs = Rootfs::mount(&host.layout, place, spec, slot)?;
+    layer::mark_used(&layers, &spec.image.layers);
     reach(Point::CreateRootMounted);
     let wanted = spec.user.as_deref().unwrap_or(&spec.image.user);
     let user = user::resolve(rootfs.root(), wanted)

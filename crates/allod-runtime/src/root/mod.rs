@@ -15,6 +15,7 @@ mod audit;
 mod exec;
 mod host;
 mod keep;
+mod layer;
 mod make;
 mod output;
 mod remove;

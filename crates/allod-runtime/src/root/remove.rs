@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::adopt::settle;
 use super::host::{Host, absent_is_none, not_found, refuse};
+use super::layer;
 use super::shim::poll_readable;
 use crate::container::{seed, user};
 use crate::fault::{Point, reach};
@@ -291,6 +292,7 @@ pub(crate) fn recover(host: &Host) -> Result<(), Refusal> {
     }
     reach(Point::RecoverIntentsDone);
     seed::sweep(&host.layout.volumes()).map_err(refuse("sweep the volumes"))?;
+    layer::sweep(host)?;
     list(host)?;
     reach(Point::RecoverSettled);
     sweep(host)

@@ -1,24 +1,23 @@
 //! What a worker does for its one request.
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 
 use super::audit;
 use super::exec;
-use super::host::{Host, absent_is_none, chain, not_found, refuse};
+use super::host::{Host, absent_is_none, not_found, refuse};
+use super::layer;
 use super::make;
 use super::remove;
-use crate::image::unpack::{self, UnpackError};
-use crate::image::{Digest, Hasher, LayerRecord, LayerStore, Limits};
 use crate::meter;
 use crate::network::AppTag;
 use crate::record;
 use crate::request::{Answer, Refusal, Request};
 use crate::wire;
-use crate::workload::{LayerId, StorageUsage, Usage, VolumeName, WorkloadId};
+use crate::workload::{StorageUsage, Usage, VolumeName, WorkloadId};
 
 /// A request, as far as the root process has done it already.
 pub(super) enum Job {
@@ -85,12 +84,18 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         Request::UnpackLayer { layer, media_type } => {
             let blob = fds.into_iter().next().map(File::from);
             let blob = blob.ok_or_else(|| invalid("no blob came with the request"))?;
-            unpack_layer(host, layer, &media_type, blob).map(done)
+            layer::unpack(host, layer, &media_type, blob).map(done)
         }
         Request::ListLayers => Ok(Answer::Layers {
-            layers: layers(host)?,
+            layers: layer::list(host)?,
         }),
-        Request::RemoveLayer { layer } => remove_layer(host, layer).map(done),
+        Request::ListLayerUses => Ok(Answer::LayerUses {
+            layers: layer::uses(host)?,
+        }),
+        Request::RemoveLayer { layer } => layer::remove(host, layer).map(done),
+        Request::CollectLayers { keep, budget } => Ok(Answer::Collected {
+            freed: layer::collect(host, &keep, &budget)?,
+        }),
         Request::EnsureVolume { name } => ensure_volume(host, &name).map(done),
         Request::ListVolumes => Ok(Answer::Volumes {
             volumes: volumes(host)?,
@@ -164,48 +169,6 @@ fn resolver_sockets(host: &Host, app: [u8; 32], stream: &UnixStream) -> Result<(
     .map_err(refuse("answer"))
 }
 
-fn layers(host: &Host) -> Result<Vec<LayerId>, Refusal> {
-    let entries = std::fs::read_dir(host.layout.layers()).map_err(refuse("list the layers"))?;
-    let mut found: Vec<LayerId> = entries
-        .flatten()
-        .filter_map(|entry| {
-            format!("sha256:{}", entry.file_name().to_str()?)
-                .parse()
-                .ok()
-        })
-        .filter(|layer| host.layout.is_unpacked(layer))
-        .collect();
-    found.sort_unstable();
-    Ok(found)
-}
-
-/// A layer that a record names is in use: mounted views of a removed one would go stale.
-fn remove_layer(host: &Host, layer: LayerId) -> Result<(), Refusal> {
-    let path = host.layout.layer(&layer);
-    if !path.exists() {
-        return Err(not_found(layer));
-    }
-    // Makers and unpackers hold it shared; a maker has its record written before it lets go.
-    let lock =
-        File::create(host.layout.layers().join("lock")).map_err(refuse("lock the layers"))?;
-    let exclusive = rustix::fs::FlockOperation::LockExclusive;
-    rustix::fs::flock(&lock, exclusive).map_err(refuse("lock the layers"))?;
-    if let Some(id) = find_user(host, |record| record.layers.contains(&layer))? {
-        return Err(Refusal::Busy {
-            what: layer.to_string(),
-            why: format!("workload {id} uses it"),
-        });
-    }
-    // First what says that it is whole, so that half of a layer never counts as one.
-    match std::fs::remove_file(path.join("layer.json")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(refuse("remove the layer")(error));
-        }
-        _ => {}
-    }
-    std::fs::remove_dir_all(path).map_err(refuse("remove the layer"))
-}
-
 fn ensure_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
     match std::fs::DirBuilder::new()
         .mode(0o755)
@@ -255,46 +218,4 @@ fn find_user(
         }
     }
     Ok(None)
-}
-
-fn unpack_layer(host: &Host, layer: LayerId, media_type: &str, blob: File) -> Result<(), Refusal> {
-    let store = LayerStore::open(host.layout.directory()).map_err(refuse("open the layers"))?;
-    let diff_id = layer
-        .to_string()
-        .parse()
-        .map_err(refuse("name the layer"))?;
-    let (digest, size) = hash(&blob).map_err(refuse("read the blob"))?;
-    let record = LayerRecord {
-        digest,
-        diff_id,
-        media_type: media_type.to_owned(),
-        size,
-    };
-    match unpack::layer(blob, &record, &store, &Limits::default()) {
-        Ok(_) => Ok(()),
-        Err(error @ (UnpackError::Io { .. } | UnpackError::Store(_))) => {
-            Err(refuse("unpack the layer")(error))
-        }
-        Err(error) => Err(Refusal::BadLayer {
-            what: chain(&error),
-        }),
-    }
-}
-
-/// The digest of the blob names it in errors. What decides is the digest of what is in it.
-fn hash(mut blob: &File) -> io::Result<(Digest, u64)> {
-    blob.rewind()?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0u8; 128 * 1024];
-    loop {
-        match blob.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => hasher.update(&buffer[..read]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    blob.rewind()?;
-    let size = hasher.bytes();
-    Ok((hasher.finish(), size))
 }

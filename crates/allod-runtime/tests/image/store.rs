@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use allod_runtime::image::{Digest, Freed, ImageRecord, Limits, StoreError, unpack};
+use allod_runtime::image::{Budget, Digest, Freed, ImageRecord, Limits, StoreError, unpack};
 
 use crate::fixture::{Layer, Stores, documents, host_architecture};
 use crate::tar::Tar;
@@ -36,6 +36,11 @@ fn add(stores: &Stores, layers: &[Layer], hours_ago: u64) -> ImageRecord {
     record
 }
 
+fn collect_layers(stores: &Stores, keep: &[Digest], bytes_max: u64) -> Result<Freed, StoreError> {
+    let keep = || Ok(keep.iter().copied().collect());
+    stores.layers.collect(keep, &Budget::bytes(bytes_max))
+}
+
 fn layer(name: &str) -> Layer {
     Layer::plain(Tar::default().file(name, &[1; 10_000]).end())
 }
@@ -49,16 +54,22 @@ fn the_longest_unused_goes_first_and_shared_blobs_stay() {
     let has = |record: &ImageRecord| stores.blobs.verified_record(record.manifest_digest).is_ok();
 
     // Everything fits: nothing goes.
-    let freed = stores.blobs.collect(&BTreeSet::new(), u64::MAX).unwrap();
+    let freed = stores
+        .blobs
+        .collect(&BTreeSet::new(), &Budget::bytes(u64::MAX))
+        .unwrap();
     assert_eq!(freed, Freed::default());
     // Room for two layers less: the oldest image goes, the base it shares does not.
-    let freed = stores.blobs.collect(&BTreeSet::new(), 40_000).unwrap();
+    let freed = stores
+        .blobs
+        .collect(&BTreeSet::new(), &Budget::bytes(40_000))
+        .unwrap();
     assert_eq!((freed.images, freed.blobs), (1, 3), "{freed:?}");
     assert!(!has(&older) && has(&old) && has(&new));
     assert!(stores.blobs.has_blob(older.layers[0].digest));
     // No room at all: what is in use stays.
     let keep = BTreeSet::from([old.manifest_digest]);
-    let freed = stores.blobs.collect(&keep, 0).unwrap();
+    let freed = stores.blobs.collect(&keep, &Budget::bytes(0)).unwrap();
     assert_eq!(freed.images, 1, "{freed:?}");
     assert!(has(&old) && !has(&new));
     assert!(
@@ -66,7 +77,10 @@ fn the_longest_unused_goes_first_and_shared_blobs_stay() {
             .iter()
             .all(|layer| stores.blobs.has_blob(layer.digest))
     );
-    let freed = stores.blobs.collect(&BTreeSet::new(), 0).unwrap();
+    let freed = stores
+        .blobs
+        .collect(&BTreeSet::new(), &Budget::bytes(0))
+        .unwrap();
     assert_eq!((freed.images, freed.blobs), (1, 4), "{freed:?}");
     let blobs = stores.directory.path().join("image/blobs/sha256");
     assert_eq!(fs::read_dir(blobs).unwrap().count(), 0);
@@ -81,7 +95,10 @@ fn use_makes_an_image_young() {
         stores.blobs.record(first.manifest_digest).unwrap().as_ref(),
         Some(&first)
     );
-    stores.blobs.collect(&BTreeSet::new(), 15_000).unwrap();
+    stores
+        .blobs
+        .collect(&BTreeSet::new(), &Budget::bytes(15_000))
+        .unwrap();
     assert!(
         stores
             .blobs
@@ -110,7 +127,7 @@ fn layers_in_use_stay_and_dead_unpackings_go() {
     fs::create_dir_all(directory.join(broken.hex()).join("fs")).unwrap();
     assert!(!stores.layers.has(broken));
 
-    let freed = stores.layers.collect(&BTreeSet::from([a]), 0).unwrap();
+    let freed = collect_layers(&stores, &[a], 0).unwrap();
     assert_eq!(
         (freed.layers, freed.leftovers, freed.bytes),
         (1, 2, 10_000),
@@ -119,6 +136,44 @@ fn layers_in_use_stay_and_dead_unpackings_go() {
     assert!(stores.layers.has(a) && !stores.layers.has(b));
     assert_eq!(stores.layer_names(), [a.hex()]);
     assert_eq!(stores.layers.stats(a).unwrap().bytes, 10_000);
+}
+
+#[test]
+fn age_decides_where_room_does_not() {
+    let stores = Stores::new();
+    let old = add(&stores, &[layer("old")], 30);
+    let middle = add(&stores, &[layer("middle")], 5);
+    let new = add(&stores, &[layer("new")], 0);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let has = |record: &ImageRecord| stores.blobs.verified_record(record.manifest_digest).is_ok();
+    // All of them fit, and the oldest is too old.
+    let aged = Budget {
+        idle_max: hours(24),
+        ..Budget::bytes(u64::MAX)
+    };
+    stores.blobs.collect(&BTreeSet::new(), &aged).unwrap();
+    assert!(!has(&old) && has(&middle) && has(&new));
+    // None fits, and the youngest is too young.
+    let young = Budget {
+        idle_min: hours(1),
+        ..Budget::bytes(0)
+    };
+    stores.blobs.collect(&BTreeSet::new(), &young).unwrap();
+    assert!(!has(&middle) && has(&new));
+    // The same for layers, which were all unpacked just now.
+    let nothing = || Ok::<_, StoreError>(BTreeSet::new());
+    assert_eq!(stores.layers.collect(nothing, &young).unwrap().layers, 0);
+    assert_eq!(stores.layers.collect(nothing, &aged).unwrap().layers, 0);
+    let forgotten = &old.layers[0].diff_id;
+    let marker = stores.layers.tree(*forgotten).with_file_name("layer.json");
+    let marker = fs::File::options().write(true).open(marker).unwrap();
+    marker.set_modified(SystemTime::now() - hours(30)).unwrap();
+    assert_eq!(stores.layers.collect(nothing, &aged).unwrap().layers, 1);
+    assert!(!stores.layers.has(*forgotten));
+    stores.layers.mark_used(middle.layers[0].diff_id).unwrap();
+    let uses = stores.layers.uses().unwrap();
+    let by_age: Vec<bool> = uses.iter().map(|layer| layer.bytes == 10_000).collect();
+    assert_eq!(by_age, [true, true]);
 }
 
 #[test]
@@ -141,19 +196,22 @@ fn nothing_is_collected_under_a_pull_or_an_unpacking() {
     let stores = Stores::new();
     let blobs = stores.blobs.in_use().unwrap();
     let layers = stores.layers.in_use().unwrap();
-    let refused = stores.blobs.collect(&BTreeSet::new(), 0);
+    let refused = stores.blobs.collect(&BTreeSet::new(), &Budget::bytes(0));
     assert!(
         matches!(refused, Err(StoreError::Busy { .. })),
         "{refused:?}"
     );
-    let refused = stores.layers.collect(&BTreeSet::new(), 0);
+    let refused = collect_layers(&stores, &[], 0);
     assert!(
         matches!(refused, Err(StoreError::Busy { .. })),
         "{refused:?}"
     );
     drop((blobs, layers));
-    stores.blobs.collect(&BTreeSet::new(), 0).unwrap();
-    stores.layers.collect(&BTreeSet::new(), 0).unwrap();
+    stores
+        .blobs
+        .collect(&BTreeSet::new(), &Budget::bytes(0))
+        .unwrap();
+    collect_layers(&stores, &[], 0).unwrap();
 }
 
 #[test]
@@ -169,7 +227,10 @@ fn a_note_without_its_blobs_is_no_image() {
     );
     let images = stores.directory.path().join("image/images");
     fs::write(images.join("nonsense.json"), b"{").unwrap();
-    let freed = stores.blobs.collect(&BTreeSet::new(), u64::MAX).unwrap();
+    let freed = stores
+        .blobs
+        .collect(&BTreeSet::new(), &Budget::bytes(u64::MAX))
+        .unwrap();
     assert_eq!(freed.leftovers, 1);
 }
 

@@ -104,7 +104,11 @@ impl House {
         let root = self.layer_path(number);
         std::fs::create_dir_all(&root).unwrap();
         fill(&root);
-        std::fs::write(root.parent().unwrap().join("layer.json"), "{}").unwrap();
+        std::fs::write(
+            root.parent().unwrap().join("layer.json"),
+            r#"{"bytes":4096}"#,
+        )
+        .unwrap();
     }
 
     /// The files of the layer with that number.
@@ -317,5 +321,5 @@ fn lay_layer(layer: &Path) {
     std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777)).unwrap();
     std::fs::write(root.join("home/app/welcome"), "from the image").unwrap();
     std::os::unix::fs::chown(root.join("home/app/welcome"), Some(1000), Some(1000)).unwrap();
-    std::fs::write(layer.join("layer.json"), "{}").unwrap();
+    std::fs::write(layer.join("layer.json"), r#"{"bytes":4096}"#).unwrap();
 }

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
-use allod_runtime::image::Digest;
-use allod_runtime::{ClientError, EndCause, LayerId, Refusal};
+use allod_runtime::image::{Budget, Digest};
+use allod_runtime::{ClientError, EndCause, HostObjectKind, LayerId, Refusal};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::house::House;
+use crate::house::{House, until};
 
 /// A tar archive with one file.
 fn archive(name: &str, contents: &[u8]) -> Vec<u8> {
@@ -93,4 +94,102 @@ fn a_layer_that_is_not_what_it_is_called_is_refused_and_leaves_nothing() {
         panic!("{missing:?}");
     };
     assert_eq!(cause, EndCause::ImageMissing { layer });
+}
+
+/// Every process that has something of a layer mounted.
+fn views(layer: LayerId) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mounted = processes.filter(|process| {
+        let mounts = std::fs::read_to_string(process.path().join("mountinfo"));
+        mounts.is_ok_and(|mounts| mounts.contains(&layer.hex()))
+    });
+    mounted
+        .map(|process| process.path().display().to_string())
+        .collect()
+}
+
+#[test]
+fn collection_takes_what_nobody_mounts_and_nothing_else() {
+    let mut house = House::new();
+    let (mine, yours, nobodys) = (House::layer(1), House::layer(2), House::layer(3));
+    for number in 1..=3 {
+        house.lay(number, |root| {
+            std::fs::write(root.join("file"), "x\n").unwrap()
+        });
+    }
+    let mut runs = house.spec(1, "while cat /file && sleep 0.05; do :; done");
+    runs.image.layers.push(mine);
+    let runs_id = runs.id;
+    let mut ended = house.spec(2, "cat /file");
+    ended.image.layers.push(yours);
+    let ended_id = ended.id;
+    house.client.create(runs).unwrap();
+    house.run(ended);
+    // What somebody is about to start stays as well, and what was just used.
+    let (all, none) = (Budget::bytes(0), Budget::bytes(u64::MAX));
+    let young = Budget {
+        idle_min: std::time::Duration::from_secs(3600),
+        ..all
+    };
+    for (keep, budget) in [(&[nobodys][..], all), (&[], none), (&[], young)] {
+        assert_eq!(house.client.collect_layers(keep, budget).unwrap().layers, 0);
+    }
+    assert_eq!(house.client.collect_layers(&[], all).unwrap().layers, 1);
+    let left = house.client.layer_uses().unwrap();
+    assert!(left.iter().all(|layer| layer.is_in_use), "{left:?}");
+    assert!(!left.iter().any(|layer| layer.layer == nobodys));
+
+    // Neither another shim nor another root process changes what it mounts.
+    let shim = house.shim(runs_id).unwrap();
+    kill_process(Pid::from_raw(shim).unwrap(), Signal::KILL).unwrap();
+    until("a new shim takes over", || {
+        house.shim(runs_id).is_some_and(|new| new != shim)
+    });
+    house.kill_root();
+    house.start_root();
+    assert_eq!(house.client.collect_layers(&[], all).unwrap().layers, 0);
+    let lines = house.output(runs_id).len();
+    until("it still reads its layer", || {
+        house.output(runs_id).len() > lines + 8
+    });
+    assert!(!house.output(runs_id).contains("No such file"));
+
+    for id in [runs_id, ended_id] {
+        house.client.delete(id).unwrap();
+    }
+    assert_eq!(views(mine), Vec::<String>::new());
+    // The layer that they had in common goes with them.
+    assert_eq!(house.client.collect_layers(&[], all).unwrap().layers, 3);
+    assert_eq!(house.client.layer_uses().unwrap(), []);
+    assert_eq!(house.left_for_good(), []);
+}
+
+#[test]
+fn interrupted_removals_and_unpackings_are_finished_by_the_next_start() {
+    let mut house = House::new();
+    let layers = house.path().join("layers");
+    house.kill_root();
+    house.lay(4, |root| std::fs::write(root.join("file"), "x\n").unwrap());
+    let half = layers.join(House::layer(4).hex());
+    std::fs::remove_file(half.join("layer.json")).unwrap();
+    for name in ["removed-1-0-0", "staging-1-0-0"] {
+        std::fs::create_dir_all(layers.join(name).join("fs/deep")).unwrap();
+    }
+    // Somebody who unpacks keeps the sweep away: it must not take what he is making.
+    let lock = std::fs::File::create(layers.join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+    house.start_root();
+    let halves = house.leftovers();
+    assert_eq!(halves.len(), 3, "{halves:?}");
+    assert!(halves.iter().all(|it| it.kind == HostObjectKind::Layer));
+    let busy = house.client.collect_layers(&[], Budget::bytes(0));
+    assert!(
+        matches!(busy, Err(ClientError::Refused(Refusal::Busy { .. }))),
+        "{busy:?}"
+    );
+    drop(lock);
+    house.kill_root();
+    house.start_root();
+    assert_eq!(house.leftovers(), []);
+    assert!(!half.exists());
 }

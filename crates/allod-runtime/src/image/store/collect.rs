@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
 
-use super::{BlobStore, LayerStore, StoreError, io_error, lock, read_record};
+use super::{BlobStore, LayerStore, StoreError, io_error, lock, read_record, touch, unique_name};
 use crate::image::digest::Digest;
 use crate::image::record::ImageRecord;
 use crate::image::unpack::LayerStats;
@@ -15,8 +17,39 @@ use crate::image::unpack::LayerStats;
 /// How long an unfinished download may wait to be resumed.
 const PARTIAL_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// How much may stay that nobody is known to need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// The longest unused goes until what is left fits in so many bytes.
+    pub bytes_max: u64,
+    /// What was unused for as long goes, also where all would fit.
+    pub idle_max: Duration,
+    /// What was used as recently stays, also where it does not fit: somebody may be about to use it.
+    pub idle_min: Duration,
+}
+
+impl Budget {
+    /// Room for so many bytes, whatever their age.
+    #[must_use]
+    pub fn bytes(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            idle_max: Duration::MAX,
+            idle_min: Duration::ZERO,
+        }
+    }
+
+    /// Whether something is to go that was last used then, while there are so many bytes in all.
+    fn lets_go(&self, used: SystemTime, total: u64) -> bool {
+        // A clock that was set back makes everything young.
+        let idle = SystemTime::now().duration_since(used).unwrap_or_default();
+        idle >= self.idle_min && (total > self.bytes_max || idle > self.idle_max)
+    }
+}
+
 /// What one collection removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freed {
     /// Images forgotten.
     pub images: u64,
@@ -58,11 +91,11 @@ fn remove_file(path: &Path) -> Result<(), StoreError> {
 }
 
 impl BlobStore {
-    /// Forgets images until the blobs fit in `bytes_max`, the longest unused first.
+    /// Forgets images until the blobs fit in the budget, the longest unused first.
     ///
     /// Images whose manifest digest is in `keep` stay whatever the budget says. Blobs of no
     /// image go always. A blob shared by two images stays as long as one of them does.
-    pub fn collect(&self, keep: &BTreeSet<Digest>, bytes_max: u64) -> Result<Freed, StoreError> {
+    pub fn collect(&self, keep: &BTreeSet<Digest>, budget: &Budget) -> Result<Freed, StoreError> {
         let _alone = lock(&self.root, FlockOperation::NonBlockingLockExclusive)?;
         let mut freed = Freed::default();
         let mut images = self.images(&mut freed)?;
@@ -80,7 +113,7 @@ impl BlobStore {
         }
         let mut total: u64 = users.keys().map(size_of).sum();
         for (note, record) in &images {
-            if total <= bytes_max || keep.contains(&record.manifest_digest) {
+            if keep.contains(&record.manifest_digest) || !budget.lets_go(note.used, total) {
                 continue;
             }
             remove_file(&note.path)?;
@@ -102,7 +135,7 @@ impl BlobStore {
             freed.blobs += 1;
             freed.bytes += blob.bytes;
         }
-        self.sweep_partial(total >= bytes_max, &mut freed)?;
+        self.sweep_partial(total >= budget.bytes_max, &mut freed)?;
         Ok(freed)
     }
 
@@ -139,43 +172,120 @@ impl BlobStore {
     }
 }
 
+/// A layer that is here, whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerUse {
+    /// Which.
+    pub diff_id: Digest,
+    /// The bytes of its files.
+    pub bytes: u64,
+    /// When it was last used, or unpacked.
+    pub used: SystemTime,
+}
+
 impl LayerStore {
-    /// Removes unpacked layers until they fit in `bytes_max`, the oldest first.
+    /// Removes unpacked layers until they fit in the budget, the longest unused first.
     ///
-    /// Layers whose diff id is in `keep` stay whatever the budget says; dead unpackings go
-    /// always. Every mounted view of a layer must be gone before: pass what is mounted in `keep`.
-    pub fn collect(&self, keep: &BTreeSet<Digest>, bytes_max: u64) -> Result<Freed, StoreError> {
-        let _alone = lock(&self.directory, FlockOperation::NonBlockingLockExclusive)?;
-        let mut freed = Freed::default();
-        let mut layers = Vec::new();
-        for entry in list(&self.directory)?
-            .into_iter()
-            .filter(|entry| entry.name != "lock")
-        {
-            let diff_id = Digest::from_hex(&entry.name).ok();
-            match (diff_id, self.stats_at(&entry.path)) {
-                (Some(diff_id), Some(stats)) => layers.push((entry, diff_id, stats.bytes)),
-                // A staging tree, or a layer whose marker is gone: nobody may use either.
-                _ => {
-                    remove_tree(&entry.path)?;
-                    freed.leftovers += 1;
-                }
-            }
-        }
-        layers.sort_by_key(|(entry, ..)| entry.used);
-        let mut total: u64 = layers.iter().map(|(_, _, bytes)| bytes).sum();
-        for (entry, diff_id, bytes) in layers {
-            if total <= bytes_max || keep.contains(&diff_id) {
-                continue;
-            }
-            // The marker first: a removal that is cut short leaves no half layer behind.
-            remove_file(&entry.path.join("layer.json"))?;
-            remove_tree(&entry.path)?;
-            freed.layers += 1;
-            freed.bytes += bytes;
-            total = total.saturating_sub(bytes);
+    /// Layers whose diff id is in `keep` stay whatever the budget says; dead unpackings and removals
+    /// that were cut short go always. Every mounted view of a layer must be gone before: `keep` is
+    /// asked under the lock that makers of workloads hold, and has to name what is mounted.
+    pub fn collect<E: From<StoreError>>(
+        &self,
+        keep: impl FnOnce() -> Result<BTreeSet<Digest>, E>,
+        budget: &Budget,
+    ) -> Result<Freed, E> {
+        let (freed, gone) = {
+            let _alone = lock(&self.directory, FlockOperation::NonBlockingLockExclusive)?;
+            self.take_out(&keep()?, budget)?
+        };
+        // Nobody can find these any more, so nobody has to wait for their removal.
+        for path in gone {
+            remove_tree(&path)?;
         }
         Ok(freed)
+    }
+
+    /// Takes from the layers what is to go, and says where it lies now.
+    fn take_out(
+        &self,
+        keep: &BTreeSet<Digest>,
+        budget: &Budget,
+    ) -> Result<(Freed, Vec<PathBuf>), StoreError> {
+        let mut freed = Freed::default();
+        let (mut layers, mut gone) = self.entries()?;
+        freed.leftovers = gone.len() as u64;
+        layers.sort_by_key(|layer| layer.used);
+        let mut total: u64 = layers.iter().map(|layer| layer.bytes).sum();
+        for layer in layers {
+            if keep.contains(&layer.diff_id) || !budget.lets_go(layer.used, total) {
+                continue;
+            }
+            gone.push(self.set_aside(layer.diff_id)?);
+            freed.layers += 1;
+            freed.bytes += layer.bytes;
+            total = total.saturating_sub(layer.bytes);
+        }
+        Ok((freed, gone))
+    }
+
+    /// Removes one layer, if it is here; `is_used` is asked under the lock that makers of workloads
+    /// hold. Waits for them.
+    pub fn remove<E: From<StoreError>>(
+        &self,
+        diff_id: Digest,
+        is_used: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let gone = {
+            let _alone = lock(&self.directory, FlockOperation::LockExclusive)?;
+            is_used()?;
+            self.set_aside(diff_id)?
+        };
+        Ok(remove_tree(&gone)?)
+    }
+
+    /// Gives a layer a name under which nobody looks for one: half of it never counts as one.
+    fn set_aside(&self, diff_id: Digest) -> Result<PathBuf, StoreError> {
+        let (from, to) = (
+            self.layer(diff_id),
+            self.directory.join(unique_name("removed")),
+        );
+        fs::rename(&from, &to).map_err(io_error("set aside", &from))?;
+        Ok(to)
+    }
+
+    /// The layers that are here, whole.
+    pub fn uses(&self) -> Result<Vec<LayerUse>, StoreError> {
+        let mut layers = self.entries()?.0;
+        layers.sort_by_key(|layer| layer.diff_id);
+        Ok(layers)
+    }
+
+    /// What is neither a layer nor part of the store: unpackings and removals, under way or dead.
+    pub fn leftovers(&self) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(self.entries()?.1)
+    }
+
+    fn entries(&self) -> Result<(Vec<LayerUse>, Vec<PathBuf>), StoreError> {
+        let (mut layers, mut others) = (Vec::new(), Vec::new());
+        let entries = list(&self.directory)?;
+        for entry in entries.into_iter().filter(|entry| entry.name != "lock") {
+            let used = fs::metadata(entry.path.join(MARKER)).and_then(|marker| marker.modified());
+            match (Digest::from_hex(&entry.name), used) {
+                (Ok(diff_id), Ok(used)) => layers.push(LayerUse {
+                    diff_id,
+                    bytes: self.stats_at(&entry.path).unwrap_or_default().bytes,
+                    used,
+                }),
+                // Nobody may use a layer whose marker is gone.
+                _ => others.push(entry.path),
+            }
+        }
+        Ok((layers, others))
+    }
+
+    /// Notes that a layer is used now.
+    pub fn mark_used(&self, diff_id: Digest) -> Result<(), StoreError> {
+        touch(&self.layer(diff_id).join(MARKER))
     }
 
     /// What unpacking counted in this layer, if it is here, whole.
@@ -185,10 +295,19 @@ impl LayerStore {
     }
 
     fn stats_at(&self, layer: &Path) -> Option<LayerStats> {
-        serde_json::from_slice(&fs::read(layer.join("layer.json")).ok()?).ok()
+        serde_json::from_slice(&fs::read(layer.join(MARKER)).ok()?).ok()
     }
 }
 
+/// Says what unpacking counted, and by being there that the layer is whole.
+const MARKER: &str = "layer.json";
+
+/// Another collection may remove the same leftovers.
 fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    fs::remove_dir_all(path).map_err(io_error("remove", path))
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(io_error("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }

@@ -38,6 +38,7 @@ use tree::{Placed, Tree, TreeError};
 
 /// What a layer turned out to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LayerStats {
     /// Entries of the archive, all kinds together.
     pub entries: u64,
