@@ -89,6 +89,8 @@ const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Agent {
     inner: Arc<Inner>,
     entries: BTreeMap<WorkloadId, Entry>,
+    /// Whether the runtime has said everything that is here.
+    has_looked: bool,
     tasks: JoinSet<()>,
     events: mpsc::Sender<Event>,
     tables: Tables,
@@ -110,6 +112,7 @@ impl Agent {
         let mut agent = Self {
             inner,
             entries: BTreeMap::new(),
+            has_looked: false,
             tasks: JoinSet::new(),
             events,
             tables,
@@ -171,6 +174,7 @@ impl Agent {
             self.learn_one(status);
         }
         if is_whole {
+            self.has_looked = true;
             for (id, entry) in &mut self.entries {
                 let is_gone = entry.local.stage == Stage::Running && !present.contains(id);
                 if is_gone && !entry.local.is_busy {
@@ -249,6 +253,10 @@ impl Agent {
                 self.evidence_in_flight = false;
                 return;
             }
+            Done::Retry(detail) if !self.has_looked => {
+                tracing::warn!(%detail, "the runtime has not said yet what is here");
+                return self.look_at_all();
+            }
             other => other,
         };
         let Some(entry) = self.entries.get_mut(&id) else {
@@ -304,16 +312,17 @@ impl Agent {
         self.watch_over(&leases);
         let wanted = self.wanted(&leases);
         let ended = self.ended(&state);
-        let locals: BTreeMap<WorkloadId, Local> = self
-            .entries
-            .iter()
-            .map(|(id, entry)| (*id, entry.local.clone()))
-            .collect();
+        let locals = self.has_looked.then(|| {
+            let entries = self.entries.iter();
+            entries
+                .map(|(id, entry)| (*id, entry.local.clone()))
+                .collect::<BTreeMap<WorkloadId, Local>>()
+        });
         let sight = self.sight(&state, &leases);
         self.tables.publish(&sight);
         self.resolve_all(&sight);
         self.seen.send_replace(Arc::new(sight));
-        for (id, step) in plan::plan(&wanted, &locals, &ended) {
+        for (id, step) in plan::plan(&wanted, locals.as_ref(), &ended) {
             self.begin(id, step, &leases);
         }
         self.drop_volumes(&state);

@@ -7,6 +7,8 @@
 //! 3. A workload is removed only when the law says in so many words that its lease has ended. A lease that is not in
 //!    sight is left alone: absence of data never means delete.
 //! 4. A replica with a volume starts only when no earlier epoch of it is left on this machine: one writer at a time.
+//! 5. Nothing is planned before the runtime has said what is here: an agent that was started anew would take what it has
+//!    not seen yet for absent, such as the earlier writer of a volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,12 +84,16 @@ pub(crate) enum Step {
     Report(Report),
 }
 
-/// The next steps. `ended` are workloads whose lease the law has ended.
+/// The next steps. `locals` is nothing until the runtime has said everything that is here; `ended` are workloads whose
+/// lease the law has ended.
 pub(crate) fn plan(
     wanted: &BTreeMap<WorkloadId, Wanted>,
-    locals: &BTreeMap<WorkloadId, Local>,
+    locals: Option<&BTreeMap<WorkloadId, Local>>,
     ended: &BTreeSet<WorkloadId>,
 ) -> Vec<(WorkloadId, Step)> {
+    let Some(locals) = locals else {
+        return Vec::new();
+    };
     let nothing = Local::default();
     let wanted_steps = wanted.iter().filter_map(|(id, wanted)| {
         let local = locals.get(id).unwrap_or(&nothing);

@@ -37,7 +37,7 @@ fn steps(wanted: &[(u8, Wanted)], locals: &[(u8, Local)], ended: &[u8]) -> Vec<(
     let wanted = wanted.iter().map(|(n, w)| (id(*n), w.clone())).collect();
     let locals = locals.iter().map(|(n, l)| (id(*n), l.clone())).collect();
     let ended = ended.iter().map(|n| id(*n)).collect();
-    plan(&wanted, &locals, &ended)
+    plan(&wanted, Some(&locals), &ended)
         .into_iter()
         .map(|(id, step)| (id.lease[0], step))
         .collect()
@@ -162,5 +162,16 @@ fn dependencies_hold_back_the_start_but_not_the_preparation() {
     assert_eq!(
         steps(&[(1, blocked)], &[(1, local(Stage::Prepared))], &[]),
         []
+    );
+}
+
+#[test]
+fn nothing_is_planned_before_the_runtime_has_said_what_is_here() {
+    let wanted = BTreeMap::from([(id(2), wanted())]);
+    let ended = BTreeSet::from([id(1)]);
+    assert_eq!(plan(&wanted, None, &ended), []);
+    assert_eq!(
+        plan(&wanted, Some(&BTreeMap::new()), &ended),
+        [(id(2), Step::Prepare)]
     );
 }
