@@ -124,6 +124,16 @@ impl Node {
             node: self.inner.node,
             ingress: ingress.map(ToString::to_string).unwrap_or_default(),
             notice,
+            disk: self.disk(),
+        }
+    }
+
+    /// The disk that the ledger lies on.
+    fn disk(&self) -> view::Disk {
+        let room = rustix::fs::statvfs(&self.inner.dir);
+        view::Disk {
+            free_bytes: room.map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize)),
+            is_full: self.inner.ledger.view().is_read_only,
         }
     }
 

@@ -30,6 +30,17 @@ pub struct Network {
     pub ingress: String,
     /// What is said about the network's resilience.
     pub notice: Option<String>,
+    /// This node's disk.
+    pub disk: Disk,
+}
+
+/// The disk of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// What is free of it.
+    pub free_bytes: u64,
+    /// Whether so little is free that the node takes no transactions until there is more.
+    pub is_full: bool,
 }
 
 /// An account.

@@ -193,7 +193,8 @@ fn preface(parts: &Parts, key: &str, account: AccountId, nonce: u64) -> Option<A
     match parts.uri.path() {
         "/v1/network" => Some(answer(
             200,
-            &json!({ "network": network, "height": 1, "time_ms": 5, "validators": 1, "node": node, "ingress": "", "notice": null }),
+            &json!({ "network": network, "height": 1, "time_ms": 5, "validators": 1, "node": node, "ingress": "", "notice": null,
+                "disk": { "free_bytes": 1, "is_full": false } }),
         )),
         path if path.starts_with("/v1/accounts/") => Some(answer(
             200,

@@ -142,6 +142,10 @@ fn accounts_and_machines_fit() {
             node: NODE_ID,
             ingress: "127.0.0.1:1".into(),
             notice: None,
+            disk: view::Disk {
+                free_bytes: 1,
+                is_full: false,
+            },
         },
     );
     assert_fits(

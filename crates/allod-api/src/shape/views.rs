@@ -504,6 +504,21 @@ pub static NETWORK: View = View {
             Shape::Maybe(&Shape::Text),
             "What is said about the network's resilience.",
         ),
+        field("disk", Shape::View(&DISK), "This node's disk."),
+    ],
+};
+
+/// The disk of a node.
+static DISK: View = View {
+    name: "Disk",
+    summary: "The disk of a node.",
+    fields: &[
+        field("free_bytes", Shape::Count, "What is free of it."),
+        field(
+            "is_full",
+            Shape::Flag,
+            "Whether so little is free that the node takes no transactions until there is more.",
+        ),
     ],
 };
 

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::context::Context;
 use crate::render::table::pairs;
-use crate::render::text::utc;
+use crate::render::text::{bytes, utc};
 
 /// Show the network.
 #[derive(Debug, clap::Args)]
@@ -43,6 +43,13 @@ fn show(network: &Network, url: &str) -> String {
         ("api", url.to_owned()),
         ("ingress", network.ingress.clone()),
     ];
+    let state = if network.disk.is_full {
+        ", too little: nothing can be changed until there is more"
+    } else {
+        ""
+    };
+    let free = bytes(network.disk.free_bytes);
+    rows.push(("disk", format!("{free} free{state}")));
     rows.extend(network.notice.clone().map(|notice| ("notice", notice)));
     pairs(&rows)
 }

@@ -13,10 +13,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
-    let apps = context.client()?.apps().await?;
+    let client = context.client()?;
+    let apps = client.apps().await?;
     match &args.app {
         None => context.show(&apps, |apps| views::apps(apps)),
         Some(target) => context.show(app_of(&apps, target)?.app, views::app),
+    }
+    let disk = client.network().await?.disk;
+    if disk.is_full {
+        context.tell(&views::full_disk(&disk));
     }
     Ok(())
 }

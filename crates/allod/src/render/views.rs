@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use allod_node::view::{App, Happening, LogLine, Plan, Replica, Service, Verdict};
+use allod_node::view::{App, Disk, Happening, LogLine, Plan, Replica, Service, Verdict};
 use allod_state::Label;
 
 use super::table::{pairs, table};
-use super::text::utc;
+use super::text::{bytes, utc};
 
 /// All apps, a line for each service.
 pub(crate) fn apps(apps: &[App]) -> String {
@@ -29,6 +29,15 @@ pub(crate) fn apps(apps: &[App]) -> String {
     table(
         ["APP", "SERVICE", "READY>", "STATE", "IMAGE", "URL"],
         rows.collect(),
+    )
+}
+
+/// That a node's disk is full, and what to do.
+pub(crate) fn full_disk(disk: &Disk) -> String {
+    format!(
+        "warning: this node's disk is full ({} free): apps run on, but nothing can be changed\n\
+         help: free some space (`allod config path` says where the node keeps things); it goes on by itself",
+        bytes(disk.free_bytes)
     )
 }
 
