@@ -14,6 +14,7 @@ SEEDS ?= 20000
 FUZZ_SECONDS ?= 600
 KILLS ?= 200
 POWER_CUTS ?= 40
+RESTARTS ?= 100
 FAULTS := kill=$(KILLS),power_cut=$(POWER_CUTS),birth=$(POWER_CUTS),failed_sync=20,full_disk=10,no_inodes=10,damage=400
 ARGS ?=
 
@@ -44,13 +45,15 @@ test: needs_root images ## run every test (as root; about 20 minutes from nothin
 	echo "make test: everything passed"
 
 .PHONY: soak
-soak: needs_root ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledger, counted in docs/trust.md
+soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledger, RESTARTS of an agent: docs/trust.md
 	@cargo build --release --locked -p allod-sim
 	cargo build --release --locked -p allod-ledger --example endure
 	cargo build --locked -p allod-ledger --example endure
 	endure="$(target)/release/examples/endure"
 	tests/durability/run.py "$$endure" --only $(FAULTS) --record docs/trust.md
 	tests/durability/run.py "$$endure" --agree "$(target)/debug/examples/endure" --record docs/trust.md
+	cargo build --locked -p allod
+	ALLOD="$(target)/debug/allod" RESTARTS=$(RESTARTS) tests/e2e/restarts.sh --record docs/trust.md
 	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
 
 .PHONY: bench

@@ -1,0 +1,37 @@
+#!/usr/bin/env python3
+"""Asks one URL all the time, on a connection of its own each time, and writes down what came of it.
+
+    asker.py URL FILE STOP      a line for each request: seconds, then the status or what went wrong
+
+Ends when the file STOP is there.
+"""
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+
+
+def ask(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            answer.read()
+            return str(answer.status)
+    except urllib.error.HTTPError as error:
+        return str(error.code)
+    except OSError as error:
+        return "failed: %s" % error
+
+
+def main():
+    url, file, stop = sys.argv[1:]
+    with open(file, "w", buffering=1) as lines:
+        while not os.path.exists(stop):
+            asked = time.time()
+            lines.write("%.3f %s\n" % (asked, ask(url)))
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
