@@ -90,6 +90,42 @@ class Docker:
 
         return self.thread.submit(act).result()
 
+    def crowd(self, image, count):
+        """Seconds of `docker run -d` of each of so many, and what memory their shims take."""
+
+        def act():
+            seconds, names = [], []
+            for _ in range(count):
+                began = time.monotonic()
+                names.append(self._docker("run", "-d", image, "sleep", "100000").stdout.strip())
+                seconds.append(time.monotonic() - began)
+            shims = [pid for pid in self._shims() if any(name in _cmdline(pid) for name in names)]
+            kib = [_pss_kib(pid) for pid in shims]
+            if len(kib) != count:
+                raise RuntimeError("%d shims of %d containers" % (len(kib), count))
+            self._docker("rm", "-f", *names)
+            return {"seconds": seconds, "shim_pss_kib": kib}
+
+        return self.thread.submit(act).result()
+
+    def _shims(self):
+        pids = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+        return [pid for pid in pids if "containerd-shim" in _cmdline(pid).split("\0")[0]]
+
+    def say(self, image, mib):
+        """Seconds from the start of a container that says so much to its end."""
+
+        def act():
+            script = "yes %s | head -c %d" % ("x" * 127, mib << 20)
+            began = time.monotonic()
+            name = self._docker("run", "-d", image, "sh", "-c", script).stdout.strip()
+            self._docker("wait", name)
+            took = time.monotonic() - began
+            self._docker("rm", name)
+            return took
+
+        return self.thread.submit(act).result()
+
     def stop(self):
         if self.daemon and self.daemon.poll() is None:
             self.daemon.send_signal(signal.SIGTERM)
@@ -105,6 +141,19 @@ class Docker:
             "/sys/fs/cgroup/*/" + self.name
         ):
             os.rmdir(group)
+
+
+def _cmdline(pid):
+    try:
+        with open("/proc/%s/cmdline" % pid) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _pss_kib(pid):
+    with open("/proc/%s/smaps_rollup" % pid) as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
 
 
 def wait_for_200(url, timeout):

@@ -127,9 +127,15 @@ class Starts:
 
 def commits(command):
     """One run of the program that commits transfers."""
+    return json_of(command)
+
+
+def json_of(command):
+    """The object on the last line of what a program says."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError("committing transfers: " + done.stderr.strip()[-1000:])
+        name = os.path.basename(command[0])
+        raise RuntimeError("%s: %s" % (name, done.stderr.strip()[-1000:]))
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

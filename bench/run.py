@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Allod beside dockerd and etcd, in one run, interleaved; prints Markdown.
 
-    bench/run.py [--n 30] [--only start,http,commit,idle,law] [--programs target/release]
+    bench/run.py [--n 30] [--only start,http,commit,idle,law,density,meter,logs] [--programs target/release]
 
 Needs root, `tests/setup.sh bench`, `tests/images/build.sh` and release builds:
 
@@ -36,6 +36,8 @@ COMMIT_ROUNDS = 3
 ETCD_SECONDS = 3
 ETCD_OUTSTANDING = 256
 IDLE_SECONDS = 60
+CROWD, CROWD_OF_DOCKER = 500, 50
+LOG_MIB, LOG_ROUNDS = 256, 3
 
 
 def archive(folder, image):
@@ -146,6 +148,61 @@ def law(program):
     return figures.facts("The law on one core", rows)
 
 
+def density(docker, crowd, count, peers):
+    """Both make sleeping containers, one after the other."""
+    theirs = docker.crowd("busybox:1", peers) if docker else None
+    rows = []
+    if theirs:
+        rows.append(("docker run -d", theirs["seconds"]))
+    rows.append(("allod, from the agent", crowd["seconds"]))
+    shown = figures.compare("Sleeping containers, each from its making to its running", rows)
+    last = crowd["seconds"][-100:]
+    root = [kib / 1024 for kib in crowd["root_pss_kib"]]
+    own = sum(crowd["shim_pss_kib"]) + crowd["root_pss_kib"][1] - crowd["root_pss_kib"][0]
+    facts = [
+        ("containers", count),
+        ("the last %d of them, p50" % len(last), "%s ms" % figures.milliseconds(figures.quantile(last, 0.5))),
+        ("shim, PSS p50", "%d KiB" % figures.quantile(crowd["shim_pss_kib"], 0.5)),
+        ("root process, PSS before and with them", "%.1f MiB, %.1f MiB" % tuple(root)),
+        ("own memory of each, shim and share of the root process", "%.0f KiB" % (own / count)),
+        ("less memory available on the machine, each", "%.0f KiB" % (crowd["available_kib_less"] / count)),
+        ("removal of each", "%s ms" % figures.milliseconds(crowd["removal_seconds"])),
+    ]  # fmt: skip
+    if theirs:
+        kib = figures.quantile(theirs["shim_pss_kib"], 0.5)
+        facts.append(("docker: containerd-shim, PSS p50 (%d containers)" % peers, "%d KiB" % kib))
+    return shown + "\n" + figures.facts("Memory beside %d containers" % count, facts)
+
+
+def meter(crowd, count):
+    """No peer: docker's own statistics are a stream for each container."""
+    wall, cpu = crowd["meter_seconds"], crowd["meter_cpu_seconds"]
+    rows = [
+        ("one round, all %d" % count, "%s ms" % figures.milliseconds(wall)),
+        ("of a core for one round", "%s ms" % figures.milliseconds(cpu)),
+        ("of a core for one sample", "%.0f us" % (cpu / count * 1e6)),
+        ("of a core, a round every 30 s", "%.3f %%" % (cpu / 30 * 100)),
+        ("of a core between rounds (guard, repair of the network)",
+         "%.2f %%" % (crowd["idle_cpu_per_second"] * 100)),
+    ]  # fmt: skip
+    return figures.facts("Metering %d containers" % count, rows)
+
+
+def said(docker, program, layout):
+    """One container that says a lot; both keep all of it."""
+    mine, theirs = [], []
+    for _ in range(LOG_ROUNDS):
+        seen = ours.json_of([program, "logs", layout, str(LOG_MIB)])
+        mine.append(seen["bytes"] / 1e6 / seen["seconds"])
+        if docker:
+            theirs.append((LOG_MIB << 20) / 1e6 / docker.say("busybox:1", LOG_MIB))
+    rows = [("allod", figures.rates(mine))]
+    if theirs:
+        rows.append(("docker, json-file", figures.rates(theirs)))
+    title = "Log of one container, MB/s, lines of 128 bytes, %d MiB, its start and end included"
+    return figures.facts(title % LOG_MIB, rows)
+
+
 def idle(allod, program):
     seen = allod.idle(IDLE_SECONDS)
     rows = [
@@ -165,6 +222,7 @@ def main():
     parser.add_argument("--n", type=int, default=int(os.environ.get("N", "30")))
     parser.add_argument("--only", default="start,http,commit,idle,law")
     parser.add_argument("--programs", default=TARGET + "/release", help="where the builds lie")
+    parser.add_argument("--crowd", type=int, default=CROWD, help="containers at once")
     args = parser.parse_args()
     wanted = args.only.split(",")
 
@@ -187,7 +245,7 @@ def main():
         speed = built("examples/law") if "law" in wanted else None
         if speed:
             print(law(speed), flush=True)
-        if {"start", "http"} & set(wanted):
+        if {"start", "http", "density", "logs"} & set(wanted):
             os.mkdir(folder + "/docker")
             archives = [archive(folder, "busybox:1"), archive(folder, "nginx:alpine")]
             docker = Docker(TOOLS, folder + "/docker", archives)
@@ -195,6 +253,17 @@ def main():
         if "start" in wanted:
             layout = FIXTURES + "/images/oci/busybox_1"
             print(container_starts(docker, built("examples/start"), layout, args.n), flush=True)
+        crowds = {"density", "meter", "logs"} & set(wanted)
+        many = built("examples/start") if crowds else None
+        layout = FIXTURES + "/images/oci/busybox_1"
+        if many and {"density", "meter"} & set(wanted):
+            crowd = ours.json_of([many, "crowd", layout, str(args.crowd)])
+            if "density" in wanted:
+                print(density(docker, crowd, args.crowd, min(CROWD_OF_DOCKER, args.crowd)), flush=True)
+            if "meter" in wanted:
+                print(meter(crowd, args.crowd), flush=True)
+        if many and "logs" in wanted:
+            print(said(docker, many, layout), flush=True)
         if "http" in wanted:
             address = stack.enter_context(registry(folder + "/registry"))
             print(first_answers(docker, allod, address, args.n), flush=True)

@@ -100,6 +100,7 @@ impl House {
                 memory_bytes: 64 << 20,
                 pids: 64,
             },
+            storage_bytes_max: None,
             volumes: Vec::new(),
             files: Vec::new(),
             tmpfs: Vec::new(),

@@ -13,6 +13,7 @@
 //! later, while the next turns are measured; that nothing is left five seconds after the last turn is
 //! checked.
 
+mod crowd;
 mod house;
 mod layout;
 
@@ -36,6 +37,15 @@ fn main() -> ExitCode {
     let ended = match first.to_str() {
         Some("root") => house::serve(words.next().map(PathBuf::from).unwrap_or_default()),
         Some("once") => once(&words.next().map(PathBuf::from).unwrap_or_default()),
+        Some(what @ ("crowd" | "logs")) => {
+            let layout = words.next().map(PathBuf::from).unwrap_or_default();
+            let count = words.next().and_then(|count| count.to_str()?.parse().ok());
+            match (what, count) {
+                (_, None) => Err(format!("usage: start {what} <OCI layout> <count>").into()),
+                ("crowd", Some(count)) => crowd::crowd(&layout, count),
+                (_, Some(mib)) => crowd::logs(&layout, mib),
+            }
+        }
         Some("--paced") => {
             let layout = words.next().map(PathBuf::from).unwrap_or_default();
             measure(
