@@ -515,6 +515,10 @@ fn cause_of(cause: &RuntimeEnd) -> EndCause {
         RuntimeEnd::Exited { code } => EndCause::Exited { code: *code },
         RuntimeEnd::Signaled { signal } => EndCause::Signaled { signal: *signal },
         RuntimeEnd::OutOfMemory => EndCause::OutOfMemory,
+        RuntimeEnd::StorageExceeded { .. } | RuntimeEnd::FilesExceeded { .. } => {
+            EndCause::OutOfStorage
+        }
+        RuntimeEnd::DiskFull { .. } => EndCause::DiskFull,
         RuntimeEnd::ImageMissing { .. } => EndCause::ImageNotFound,
         RuntimeEnd::BadDigest { .. } => EndCause::BadDigest,
         RuntimeEnd::StartFailed { .. } => EndCause::StartFailed,

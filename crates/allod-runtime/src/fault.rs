@@ -54,6 +54,8 @@ points! {
     EndReaped,
     EndGroupKilled,
     EndWritten,
+    VerdictWritten,
+    VerdictCarriedOut,
     StopMarked,
     StopSignalled,
     StopKilled,

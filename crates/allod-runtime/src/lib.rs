@@ -22,6 +22,7 @@ mod record;
 mod request;
 pub mod root;
 mod signal;
+mod storage;
 mod sys;
 mod walk;
 mod wire;
@@ -34,6 +35,6 @@ pub use request::{
 };
 pub use workload::{
     EndCause, EnvVar, FileMount, Image, InstallationId, InvalidId, InvalidSpec, LayerId, LogLimits,
-    Phase, Resources, Secret, StartFault, Status, StorageUsage, TmpfsMount, Usage, VolumeMount,
-    VolumeName, WorkloadId, WorkloadSpec,
+    Phase, Resources, Secret, StartFault, Status, StoragePlace, StorageUsage, TmpfsMount, Usage,
+    VolumeMount, VolumeName, WorkloadId, WorkloadSpec,
 };

@@ -25,6 +25,11 @@ pub const UNPACK_TIMEOUT_MS: u64 = 30 * 60_000;
 /// with what others left meanwhile.
 pub const SWEEP_DELAY_MS: u64 = 1_000;
 
+/// How often the private network is looked at while workloads run.
+pub const TEND_PERIOD_MS: u64 = 3_000;
+/// How often, where a look means writing all rules: beside the older packet filters.
+pub const TEND_PERIOD_COSTLY_MS: u64 = 60_000;
+
 /// Workloads that one installation keeps at most.
 pub const WORKLOADS_MAX: usize = 1_000;
 /// Layers of one image: overlayfs takes its list in one page of mount options.
@@ -52,6 +57,31 @@ pub const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
 pub const SEED_ENTRIES_MAX: u64 = 200_000;
 /// Bytes that a new volume takes over from an image.
 pub const SEED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The longest pause between two looks at how full the disk is.
+pub const GUARD_PAUSE_MS_MAX: u64 = 1_000;
+/// The shortest one, where the disk is nearly full: it costs a thousandth of a core.
+pub const GUARD_PAUSE_MS_MIN: u64 = 50;
+/// How long a workload is not measured while the disk as a whole does not grow.
+pub const GUARD_IDLE_MS: u64 = 30_000;
+/// A workload rests so many times as long as measuring it took: that bounds what it costs.
+pub const GUARD_REST_FACTOR: u32 = 20;
+/// Bytes a second that nobody is thought to write faster than.
+pub const WRITE_SPEED_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Files a second that nobody is thought to make faster than.
+pub const FILE_SPEED_MAX: u64 = 200_000;
+/// What is left of the disk for the machine itself: twice what the ledger needs to go on.
+pub const DISK_RESERVE_BYTES: u64 = 128 * 1024 * 1024;
+/// Files that may still be made when only the machine itself shall make any.
+pub const DISK_RESERVE_FILES: u64 = 4_096;
+/// Growth between two looks that does not make anybody the one who fills the disk.
+pub const GROWTH_BYTES_MIN: u64 = 1024 * 1024;
+/// What every workload may write beside its volumes: directories that the runtime makes for it count, too.
+pub const SCRATCH_BYTES_MIN: u64 = 1024 * 1024;
+/// Files that the smallest workload may make.
+pub const FILES_SHARE_MIN: u64 = 16_384;
+/// Files with several names that one walk remembers, to count each once.
+pub const LINKED_FILES_MAX: usize = 100_000;
 
 /// Smallest memory limit: below it the init process of a container cannot even start.
 pub const MEMORY_BYTES_MIN: u64 = 4 * 1024 * 1024;

@@ -5,13 +5,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-
-use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use crate::container::cgroup::Group;
 use crate::request::CgroupVersion;
-use crate::walk::Directory;
 use crate::workload::{Usage, WorkloadId};
 
 /// Open files of the workloads that are measured again and again.
@@ -160,44 +156,6 @@ fn block_v2(text: &str) -> (u64, u64) {
     (sum("rbytes="), sum("wbytes="))
 }
 
-/// Bytes that a directory takes on disk. Symbolic links are counted and not followed, other file
-/// systems are not entered, and what vanishes or changes meanwhile is not an error.
-pub(crate) fn disk_bytes(directory: &Path) -> u64 {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(top) = rustix::fs::open(directory, flags, Mode::empty()) else {
-        return 0;
-    };
-    let Ok(root) = rustix::fs::fstat(&top) else {
-        return 0;
-    };
-    let mut total = blocks(&root);
-    let mut todo = vec![Directory::top(top)];
-    while let Some(next) = todo.pop() {
-        let Ok(opened) = next.open() else {
-            continue;
-        };
-        for name in opened.names().unwrap_or_default() {
-            let Ok(stat) = opened.stat_entry(&name) else {
-                continue;
-            };
-            if stat.st_dev != root.st_dev {
-                continue;
-            }
-            total = total.saturating_add(blocks(&stat));
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                todo.push(opened.directory(&name));
-            }
-        }
-    }
-    total
-}
-
-fn blocks(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(512)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,22 +167,5 @@ mod tests {
         assert_eq!(block_v1(v1), (101, 7));
         let v2 = "8:0 rbytes=100 wbytes=7 rios=1\n8:16 rbytes=1 wbytes=0\n";
         assert_eq!(block_v2(v2), (101, 7));
-    }
-
-    #[test]
-    fn disk_use_counts_files_below() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("below")).unwrap();
-        std::fs::write(dir.path().join("below/file"), vec![1u8; 100_000]).unwrap();
-        assert!(disk_bytes(dir.path()) >= 100_000);
-        assert_eq!(disk_bytes(&dir.path().join("absent")), 0);
-    }
-
-    #[test]
-    fn a_tree_that_changes_meanwhile_is_not_left() {
-        let swapped = crate::walk::tests::Swapped::new();
-        let outside = swapped.directory.path().join("outside/inner/large");
-        std::fs::write(outside, vec![1u8; 1 << 20]).unwrap();
-        swapped.during(2_000, || assert!(disk_bytes(&swapped.tree()) < 1 << 20));
     }
 }

@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::spec::ProcessPlan;
 use crate::layout::Layout;
-use crate::workload::{LayerId, LogLimits, Phase, VolumeName, WorkloadId};
+use crate::limits;
+use crate::workload::{EndCause, LayerId, LogLimits, Phase, VolumeName, WorkloadId, WorkloadSpec};
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +96,45 @@ pub(crate) struct Record {
     pub(crate) stop_signal: i32,
     pub(crate) stop_grace_ms: u64,
     pub(crate) logs: LogLimits,
+    #[serde(default)]
+    pub(crate) allowance: Allowance,
     pub(crate) shim: ProcessId,
+}
+
+/// What a workload may write.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Allowance {
+    /// Beside its volumes.
+    pub(crate) scratch_bytes_max: Option<u64>,
+    /// To those of its volumes that it may write to and that have a limit.
+    pub(crate) volumes: Vec<VolumeAllowance>,
+}
+
+/// What a workload may write to one of its volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VolumeAllowance {
+    pub(crate) name: VolumeName,
+    /// Where the workload sees it.
+    pub(crate) target: String,
+    pub(crate) bytes_max: u64,
+}
+
+impl Allowance {
+    pub(crate) fn of(spec: &WorkloadSpec) -> Self {
+        let writable = spec.volumes.iter().filter(|volume| !volume.read_only);
+        let volumes = writable.filter_map(|volume| {
+            Some(VolumeAllowance {
+                name: volume.name.clone(),
+                target: volume.target.clone(),
+                bytes_max: volume.bytes_max?,
+            })
+        });
+        let scratch = spec.storage_bytes_max;
+        Self {
+            scratch_bytes_max: scratch.map(|bytes| bytes.max(limits::SCRATCH_BYTES_MIN)),
+            volumes: volumes.collect(),
+        }
+    }
 }
 
 /// How a workload is doing.
@@ -205,6 +244,15 @@ impl Place {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.directory.join("stopping").exists()
+    }
+
+    /// Why it is being ended, where the machine ends it.
+    pub(crate) fn verdict(&self) -> Option<EndCause> {
+        read(&self.directory.join("verdict.json")).ok()
+    }
+
+    pub(crate) fn write_verdict(&self, cause: &EndCause) -> io::Result<()> {
+        replace(&self.directory, "verdict.json", cause)
     }
 
     /// Takes the lock that says somebody makes or watches this workload, when nobody does any more.

@@ -318,6 +318,8 @@ pub struct VolumeMount {
     pub target: String,
     /// Whether writing is refused.
     pub read_only: bool,
+    /// What the volume may hold before its workload is ended; absent: no limit.
+    pub bytes_max: Option<u64>,
 }
 
 /// A secret or configuration file. It lives in memory only, and is read-only inside.
@@ -401,6 +403,8 @@ pub struct WorkloadSpec {
     pub working_dir: Option<String>,
     /// Limits.
     pub resources: Resources,
+    /// What it may write beside its volumes before it is ended; absent: no limit.
+    pub storage_bytes_max: Option<u64>,
     /// Volumes.
     pub volumes: Vec<VolumeMount>,
     /// Secret and configuration files.
@@ -493,6 +497,43 @@ pub enum EndCause {
     /// It used more memory than its limit.
     #[error("ended for want of memory: raise its memory limit")]
     OutOfMemory,
+    /// It wrote more than it may.
+    #[error(
+        "ended for want of storage: {place} took {} KiB of {} KiB: {}",
+        used_bytes.div_ceil(1024),
+        limit_bytes / 1024,
+        place.next_step()
+    )]
+    StorageExceeded {
+        /// Where.
+        place: StoragePlace,
+        /// How much it took when that was noticed, or what of it was counted.
+        used_bytes: u64,
+        /// How much it may take.
+        limit_bytes: u64,
+    },
+    /// It made more files than its part of the disk has room for.
+    #[error(
+        "ended for want of storage: {place} held {used_files} files of {limit_files}: {}, or keep fewer files",
+        place.next_step()
+    )]
+    FilesExceeded {
+        /// Where.
+        place: StoragePlace,
+        /// How many it had when that was noticed, or how many of them were counted.
+        used_files: u64,
+        /// How many it may have.
+        limit_files: u64,
+    },
+    /// The disk of this machine was nearly full, and it was who wrote most.
+    #[error(
+        "ended because the machine's disk is nearly full ({} MiB left): its operator has to make room",
+        free_bytes >> 20
+    )]
+    DiskFull {
+        /// What was left.
+        free_bytes: u64,
+    },
     /// A layer of its image is not unpacked here.
     #[error("layer {layer} is not on this machine: pull the image again")]
     ImageMissing {
@@ -517,6 +558,35 @@ pub enum EndCause {
     /// Its shim and the root process died before it: how it ended is not known.
     #[error("lost: the machine or the process that watched it went away")]
     Lost,
+}
+
+/// A place that a workload writes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "place", rename_all = "snake_case")]
+pub enum StoragePlace {
+    /// Its own files.
+    #[error("what it wrote beside its volumes")]
+    Scratch,
+    /// A volume.
+    #[error("its volume at {target}")]
+    Volume {
+        /// Where the volume is seen.
+        target: String,
+    },
+    /// All of it, with files that it has deleted and still holds open.
+    #[error("what it wrote, with deleted files that it holds open,")]
+    Deleted,
+}
+
+impl StoragePlace {
+    /// What to try next.
+    fn next_step(&self) -> &'static str {
+        match self {
+            Self::Scratch => "raise the service's `storage` (x-allod), or write less",
+            Self::Volume { .. } => "raise the volume's `size` (x-allod), or write less to it",
+            Self::Deleted => "close what is deleted, or raise the service's `storage` (x-allod)",
+        }
+    }
 }
 
 /// What kept a workload from starting.

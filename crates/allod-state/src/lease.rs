@@ -142,6 +142,10 @@ pub enum EndCause {
     ManifestUnreadable = 16,
     /// A volume could not be mounted.
     VolumeFailed = 17,
+    /// The replica wrote more than its storage.
+    OutOfStorage = 18,
+    /// The node's disk was nearly full, and the replica was who wrote most.
+    DiskFull = 19,
 }
 
 /// What an end means.
@@ -193,6 +197,8 @@ impl std::fmt::Display for EndCause {
             Self::Lost => f.write_str("gone when the node looked"),
             Self::ManifestUnreadable => f.write_str("the sealed manifest could not be opened"),
             Self::VolumeFailed => f.write_str("a volume could not be mounted"),
+            Self::OutOfStorage => f.write_str("out of storage"),
+            Self::DiskFull => f.write_str("the machine's disk was nearly full"),
         }
     }
 }

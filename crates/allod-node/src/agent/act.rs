@@ -114,7 +114,10 @@ impl Agent {
             }
             return;
         };
-        let spec = spec::workload(id, lease, name, service, image);
+        let revision = (lease.app, lease.revision);
+        let revision = self.inner.ledger.state().revision(&revision);
+        let demand = revision.and_then(|mut revision| revision.services.remove(&lease.service));
+        let spec = spec::workload(id, lease, name, service, image, demand.as_ref());
         let inner = Arc::clone(&self.inner);
         let (app, runtime) = (lease.app, inner.runtime.clone());
         let scope = resolver_scope(&self.seen.borrow(), app);

@@ -6,6 +6,7 @@ use allod_runtime::{
     EnvVar, FileMount, Image, LogLimits, Resources, Secret, TmpfsMount, VolumeMount, VolumeName,
     WorkloadId, WorkloadSpec,
 };
+use allod_state::app::Demand;
 use allod_state::lease::Lease;
 use allod_state::{AccountId, Label};
 use data_encoding::BASE32_NOPAD;
@@ -38,23 +39,24 @@ pub fn service_label(app: &Label, name: &str) -> Label {
     Label::of(app.as_bytes(), name)
 }
 
-/// The specification of one lease's workload.
+/// The specification of one lease's workload. Its `demand` says what it may write.
 pub(crate) fn workload(
     id: WorkloadId,
     lease: &Lease,
     name: &str,
     service: &Service,
     image: Image,
+    demand: Option<&Demand>,
 ) -> WorkloadSpec {
     let footprint = lease.footprint;
-    let volumes = service.mounts.iter().map(|mount| VolumeMount {
-        name: volume_name(
-            &lease.payer,
-            &lease.app_label,
-            &volume_label(&lease.app_label, &mount.volume),
-        ),
-        target: mount.target.clone(),
-        read_only: mount.read_only,
+    let volumes = service.mounts.iter().map(|mount| {
+        let label = volume_label(&lease.app_label, &mount.volume);
+        VolumeMount {
+            name: volume_name(&lease.payer, &lease.app_label, &label),
+            target: mount.target.clone(),
+            read_only: mount.read_only,
+            bytes_max: demand.and_then(|demand| demand.volumes.get(&label).copied()),
+        }
     });
     let files = service.files.iter().map(|file| FileMount {
         target: file.target.clone(),
@@ -88,6 +90,7 @@ pub(crate) fn workload(
             memory_bytes: footprint.memory_bytes,
             pids: service.pids_max.unwrap_or(PIDS_DEFAULT),
         },
+        storage_bytes_max: demand.map(|demand| demand.resources.storage_bytes),
         volumes: volumes.collect(),
         files: files.collect(),
         tmpfs: tmpfs.collect(),

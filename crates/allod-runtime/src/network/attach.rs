@@ -39,7 +39,6 @@ impl Network {
         let container = self.container(container_pid)?;
         let lock = &self.lock()?;
         let block = self.durable()?.block;
-        let router = self.router()?;
         let mut allocations = self.allocations()?;
         let place = match allocations.place(block, app, workload) {
             Err(NetworkError::AppsExhausted { .. } | NetworkError::AddressesExhausted { .. }) => {
@@ -52,8 +51,7 @@ impl Network {
             place => place?,
         };
         allocations.save(&self.allocations_path())?;
-        inside(&router, "the router", || self.connect(&place, &container))?;
-        inside(&container, "the container", || configure(&place))?;
+        self.plug_in(&place, &container)?;
         Ok(Attachment {
             address: place.address,
             prefix_length: SUBNET_PREFIX_LENGTH,
@@ -125,9 +123,11 @@ impl Network {
             .collect::<Vec<_>>();
         self.inside_router(|| {
             for some in elements.chunks(ELEMENTS_PER_TRANSACTION_MAX) {
-                element::remove(router::TABLE, some).map_err(NetworkError::kernel(
-                    "take workloads out of the router's rules",
-                ))?;
+                self.change_router_rules(|| {
+                    element::remove(router::TABLE, some).map_err(NetworkError::kernel(
+                        "take workloads out of the router's rules",
+                    ))
+                })?;
             }
             // Nearly all went with their containers.
             places.iter().try_for_each(|place| {
@@ -176,7 +176,7 @@ impl Network {
     }
 
     /// The namespace of a container: one that exists and is neither the host's nor the router's.
-    fn container(&self, pid: u32) -> Result<Namespace, NetworkError> {
+    pub(super) fn container(&self, pid: u32) -> Result<Namespace, NetworkError> {
         let failed = || NetworkError::kernel(format!("open the namespace of process {pid}"));
         let container = match Namespace::of_process(pid) {
             Ok(container) => container,
@@ -193,20 +193,33 @@ impl Network {
         Ok(container)
     }
 
+    /// Makes or finishes everything that connects a container at its place.
+    pub(super) fn plug_in(&self, place: &Place, container: &Namespace) -> Result<(), NetworkError> {
+        inside(&self.router()?, "the router", || {
+            self.connect(place, container)
+        })?;
+        inside(container, "the container", || configure(place))
+    }
+
     /// The router's part: the app's bridge, the rules' knowledge of the workload, the veth.
     /// The rules come first: no packet may flow before they know it.
     fn connect(&self, place: &Place, container: &Namespace) -> Result<(), NetworkError> {
         let bridge = router::ensure_bridge(&place.app, place.subnet)?;
         let mut elements = vec![router::workload_element(self.installation, place)];
         elements.extend(router::app_elements(&place.app, place.subnet));
-        element::add(router::TABLE, &elements).map_err(NetworkError::kernel(
-            "make the router's rules know a workload",
-        ))?;
+        self.change_router_rules(|| {
+            element::add(router::TABLE, &elements).map_err(NetworkError::kernel(
+                "make the router's rules know a workload",
+            ))
+        })?;
         let veth = router::veth_name(self.installation, &place.workload);
         let failed = || NetworkError::kernel(format!("make the veth pair of `{veth}`"));
-        if index_of(&veth).map_err(failed())?.is_some() {
+        if let Some(index) = index_of(&veth).map_err(failed())? {
             if inside(container, "the container", || has_inner_link(place))? {
-                return Ok(());
+                // Its bridge may be another one than the one that it was on.
+                return Links::open()
+                    .and_then(|mut links| links.enslave(index, bridge))
+                    .map_err(failed());
             }
             // Its other end is in a namespace of the past that the kernel is still clearing away.
             delete_link(&veth)?;

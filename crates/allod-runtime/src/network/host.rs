@@ -36,7 +36,7 @@ impl Network {
     /// The caller must be in the host's mount namespace, where the router is pinned.
     pub fn ensure(&self) -> Result<Vec<Obstacle>, NetworkError> {
         let lock = &self.lock()?;
-        if self.is_as_left(&self.neighbours()?)? {
+        if self.is_as_left(&self.neighbours()?)? && self.is_router_as_left()? {
             return Ok(Vec::new());
         }
         self.write_all(lock)
@@ -70,7 +70,9 @@ impl Network {
             elements: &elements,
         };
         let router = router::ensure_namespace(&self.router_path())?;
+        let before = self.router_generation(&router)?;
         router::ensure_rules(lock, &router, &facts)?;
+        self.note_router(&router, before)?;
         let generation = seal::generation()?;
         let ruleset = facts.host_ruleset(&rules::host_table(self.installation));
         Tool::Nft.run(lock, "write the host's rules", &["-f", "-"], &ruleset)?;

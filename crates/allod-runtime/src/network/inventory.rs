@@ -173,6 +173,7 @@ impl Network {
     pub fn destroy(&self) -> Result<(), NetworkError> {
         let lock = &self.lock()?;
         self.forget_seal()?;
+        self.forget_router()?;
         delete_link(&self.host_link())?;
         if let Ok(router) = self.router() {
             // Somebody's private mounts may keep the namespace alive; it shall be empty at least.

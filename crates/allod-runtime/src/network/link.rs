@@ -13,6 +13,7 @@ const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
+const NEW_RULE: u16 = 32;
 const GET_ROUTE: u16 = 26;
 
 const LINK_ADDRESS: u16 = 1;
@@ -32,6 +33,12 @@ const ROUTE_GATEWAY: u16 = 5;
 const ROUTE_TABLE: u16 = 15;
 
 const TABLE_MAIN: u8 = 254;
+const RULE_DESTINATION: u16 = 1;
+const RULE_SOURCE: u16 = 2;
+const RULE_LINK: u16 = 3;
+const RULE_PRIORITY: u16 = 6;
+const RULE_TO_TABLE: u8 = 1;
+const RULE_PROHIBIT: u8 = 8;
 const TABLE_LOCAL: u32 = 255;
 const PROTOCOL_BOOT: u8 = 3;
 const SCOPE_UNIVERSE: u8 = 0;
@@ -51,6 +58,8 @@ pub(super) struct Link {
     pub(super) name: String,
     /// Its hardware address; empty for links that have none.
     pub(super) mac: Vec<u8>,
+    /// The bridge that it is a port of.
+    pub(super) master: Option<u32>,
 }
 
 /// A route as the kernel describes it.
@@ -145,6 +154,14 @@ impl Links {
         self.0.transact(vec![request])
     }
 
+    /// Makes a link a port of a bridge; one that is stays so.
+    pub(super) fn enslave(&mut self, index: u32, bridge: u32) -> io::Result<()> {
+        let request = Message::request(NEW_LINK, 0)
+            .raw(&link_header(index, true))
+            .attribute(LINK_MASTER, &bridge.to_ne_bytes());
+        self.0.transact(vec![request])
+    }
+
     /// Removes a link; one that is not there is no error.
     pub(super) fn delete(&mut self, name: &str) -> io::Result<()> {
         let Some(index) = index_of(name)? else {
@@ -196,6 +213,15 @@ impl Links {
             address_message(index, address),
             route_message(destination, gateway, index),
         ])
+    }
+
+    /// Adds a rule of where packets may go; one that is there stays.
+    pub(super) fn ensure_rule(&mut self, rule: &Rule<'_>) -> io::Result<()> {
+        let message = rule.message();
+        match self.0.transact(vec![message]) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            result => result,
+        }
     }
 
     /// The IPv4 addresses of all links, each with the length of its network.
@@ -256,6 +282,60 @@ fn address_message(index: u32, prefix: Prefix) -> Message {
         .attribute(ADDRESS_ADDRESS, &prefix.address.octets())
 }
 
+/// A rule of where packets may go, before the routes are asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule<'a> {
+    /// Lower ones are asked first.
+    pub(super) priority: u32,
+    /// The link that they came in by.
+    pub(super) from_link: Option<&'a str>,
+    pub(super) source: Option<Prefix>,
+    pub(super) destination: Option<Prefix>,
+    /// Whether they may go where the routes say.
+    pub(super) is_open: bool,
+}
+
+impl Rule<'_> {
+    fn message(&self) -> Message {
+        let length = |prefix: Option<Prefix>| prefix.map_or(0, |prefix| prefix.length);
+        let action = if self.is_open {
+            RULE_TO_TABLE
+        } else {
+            RULE_PROHIBIT
+        };
+        let table = if self.is_open { TABLE_MAIN } else { 0 };
+        let header = [
+            FAMILY_INET,
+            length(self.destination),
+            length(self.source),
+            0,
+            table,
+            0,
+            0,
+            action,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let mut message = Message::request(NEW_RULE, CREATE | EXCLUSIVE)
+            .raw(&header)
+            .attribute(RULE_PRIORITY, &self.priority.to_ne_bytes());
+        if let Some(link) = self.from_link {
+            message = message.text(RULE_LINK, link);
+        }
+        for (kind, prefix) in [
+            (RULE_SOURCE, self.source),
+            (RULE_DESTINATION, self.destination),
+        ] {
+            if let Some(prefix) = prefix {
+                message = message.attribute(kind, &prefix.network().address.octets());
+            }
+        }
+        message
+    }
+}
+
 fn route_message(destination: Prefix, gateway: Ipv4Addr, link: u32) -> Message {
     let header = [
         FAMILY_INET,
@@ -286,6 +366,7 @@ fn parse_link(object: &[u8]) -> Option<Link> {
         index,
         name: String::new(),
         mac: Vec::new(),
+        master: None,
     };
     for (kind, value) in attributes(object, 16) {
         match kind {
@@ -294,6 +375,7 @@ fn parse_link(object: &[u8]) -> Option<Link> {
                 link.name = String::from_utf8_lossy(text).into_owned();
             }
             LINK_ADDRESS => link.mac = value.to_vec(),
+            LINK_MASTER => link.master = value.try_into().ok().map(u32::from_ne_bytes),
             _ => {}
         }
     }

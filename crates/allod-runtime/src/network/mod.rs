@@ -49,6 +49,7 @@ mod router;
 mod rules;
 mod seal;
 mod sysctl;
+mod tend;
 mod tool;
 
 use std::fmt;
@@ -72,6 +73,7 @@ pub use self::error::NetworkError;
 pub use self::forward::Obstacle;
 pub use self::inventory::Object;
 pub use self::resolver::ResolverSockets;
+pub use self::tend::Tended;
 
 /// What tells apps apart: workloads with the same tag share one private network.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use super::allocation::{Lock, Place};
 use super::block::{LINK_PREFIX_LENGTH, Prefix, SUBNET_PREFIX_LENGTH, Subnet, mac};
 use super::element::Element;
 use super::error::NetworkError;
-use super::link::{End, Link, Links};
+use super::link::{End, Link, Links, Rule};
 use super::namespace::Namespace;
 use super::rules::{Facts, ROUTER_REMOVAL, ROUTER_TABLE, UPLINK, VETH_PREFIX};
 use super::tool::Tool;
@@ -52,6 +52,11 @@ pub(super) fn ensure_rules(
         for (name, value) in SETTINGS {
             sysctl::write(name, value)?;
         }
+        for rule in apart(facts) {
+            Links::open()
+                .and_then(|mut links| links.ensure_rule(&rule))
+                .map_err(NetworkError::kernel("keep apps apart in the router"))?;
+        }
         let (step, ruleset) = ("write the router's rules", facts.router_ruleset());
         if Tool::Nft.run(lock, step, &["-f", "-"], &ruleset).is_err() {
             // A version of Allod before this one may have declared a set or a chain otherwise.
@@ -60,6 +65,36 @@ pub(super) fn ensure_rules(
         }
         Ok(())
     })
+}
+
+/// What keeps apps apart also while the packet filter is flushed: between two addresses of the block nothing is routed,
+/// but what the router says itself, what comes from the host, and what goes to it. Neighbours on one bridge need no
+/// route.
+fn apart<'a>(facts: &Facts<'_>) -> [Rule<'a>; 4] {
+    let block = Some(facts.block.prefix());
+    let link = Prefix {
+        address: facts.block.host(),
+        length: LINK_PREFIX_LENGTH,
+    };
+    let open = |priority, from_link, destination| Rule {
+        priority,
+        from_link,
+        source: None,
+        destination,
+        is_open: true,
+    };
+    [
+        open(100, Some("lo"), None),
+        open(101, Some(UPLINK), None),
+        open(102, None, Some(link)),
+        Rule {
+            priority: 103,
+            from_link: None,
+            source: block,
+            destination: block,
+            is_open: false,
+        },
+    ]
 }
 
 /// Connects router and host by a veth pair; one that is whole stays.

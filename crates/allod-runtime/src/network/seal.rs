@@ -3,8 +3,9 @@
 //! Writing all rules takes the kernel tens of milliseconds, and a workload should start in that
 //! time. So what was written is sealed: a hash over everything on the host that could make it
 //! wrong, the generation of the host's nf_tables among it, which moves with every change that
-//! anybody makes. While the hash is the same, nothing need be written. The router's own rules are
-//! not in it: nobody else has business there.
+//! anybody makes. While the hash is the same, nothing need be written. The router's own rules change
+//! with every workload; the generation that each change of ours leads to is noted, so that any
+//! other change is seen.
 
 use std::fs;
 use std::io;
@@ -15,9 +16,10 @@ use data_encoding::HEXLOWER;
 use super::allocation::Durable;
 use super::error::NetworkError;
 use super::host::{FORWARDING, Neighbours};
+use super::namespace::Namespace;
 use super::netlink::{Message, Socket, attributes};
 use super::rules::{self, Facts};
-use super::{Network, forward, sysctl};
+use super::{Network, forward, inside, sysctl};
 
 const GET_GENERATION: u16 = (10 << 8) | 16;
 const GENERATION_ID: u16 = 1;
@@ -70,15 +72,79 @@ impl Network {
         fs::write(&path, hash).map_err(|source| NetworkError::StateFile { path, source })
     }
 
+    /// Whether the next look will be cheap.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.seal_path().exists()
+    }
+
+    fn router_note_path(&self) -> PathBuf {
+        self.directories.run.join("router-seal")
+    }
+
+    /// Whether the router's rules were changed by nobody but us.
+    pub(super) fn is_router_as_left(&self) -> Result<bool, NetworkError> {
+        let router = match self.router() {
+            Err(NetworkError::RouterMissing) => return Ok(false),
+            other => other?,
+        };
+        let now = note(&router, self.router_generation(&router)?)?;
+        Ok(self.router_note()? == Some(now))
+    }
+
+    fn router_note(&self) -> Result<Option<String>, NetworkError> {
+        let path = self.router_note_path();
+        match fs::read_to_string(&path) {
+            Ok(noted) => Ok(Some(noted)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(NetworkError::StateFile { path, source }),
+        }
+    }
+
+    /// The generation of the router's rules.
+    pub(super) fn router_generation(&self, router: &Namespace) -> Result<u32, NetworkError> {
+        inside(router, "the router", generation)
+    }
+
+    /// Notes the generation of rules that were just written as a whole, unless somebody else wrote meanwhile.
+    pub(super) fn note_router(&self, router: &Namespace, before: u32) -> Result<(), NetworkError> {
+        let now = self.router_generation(router)?;
+        if now == before.wrapping_add(1) {
+            self.write_router_note(&note(router, now)?)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the router's rules by one transaction. Called inside the router. What somebody else has changed before
+    /// or meanwhile stays to be seen.
+    pub(super) fn change_router_rules(
+        &self,
+        change: impl FnOnce() -> Result<(), NetworkError>,
+    ) -> Result<(), NetworkError> {
+        let router = self.router()?;
+        let before = generation()?;
+        let noted = self.router_note()?;
+        change()?;
+        let now = generation()?;
+        let is_ours = now == before || now == before.wrapping_add(1);
+        if is_ours && noted == Some(note(&router, before)?) {
+            self.write_router_note(&note(&router, now)?)?;
+        }
+        Ok(())
+    }
+
+    fn write_router_note(&self, text: &str) -> Result<(), NetworkError> {
+        let path = self.router_note_path();
+        fs::write(&path, text).map_err(|source| NetworkError::StateFile { path, source })
+    }
+
+    /// Nothing is known of the router's rules any more.
+    pub(super) fn forget_router(&self) -> Result<(), NetworkError> {
+        forget(self.router_note_path())
+    }
+
     /// Nothing is sealed from here on.
     pub(super) fn forget_seal(&self) -> Result<(), NetworkError> {
-        let path = self.seal_path();
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(NetworkError::StateFile { path, source })
-            }
-            _ => Ok(()),
-        }
+        forget(self.seal_path())
     }
 
     /// What the rules were written for and depend on; `None` where that cannot be told.
@@ -122,5 +188,21 @@ impl Network {
             hasher.update(part.as_bytes());
         }
         Ok(Some(HEXLOWER.encode(hasher.finalize().as_bytes())))
+    }
+}
+
+fn note(router: &Namespace, generation: u32) -> Result<String, NetworkError> {
+    let identity = router
+        .identity()
+        .map_err(NetworkError::kernel("identify the router"))?;
+    Ok(format!("{identity:?} {generation}"))
+}
+
+fn forget(path: PathBuf) -> Result<(), NetworkError> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(NetworkError::StateFile { path, source })
+        }
+        _ => Ok(()),
     }
 }

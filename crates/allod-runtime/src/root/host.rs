@@ -37,11 +37,16 @@ impl Host {
         self.hierarchy.holding_group(&self.layout.shim_cgroup(id))
     }
 
+    /// What the private networks remember until the machine is restarted.
+    pub(crate) fn network_run_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/run/allod/network-{}", self.layout.installation))
+    }
+
     /// The installation's private networks.
     pub(crate) fn network(&self) -> Result<Network, Refusal> {
         let directories = Directories {
             state: self.layout.network(),
-            run: PathBuf::from(format!("/run/allod/network-{}", self.layout.installation)),
+            run: self.network_run_dir(),
         };
         Network::open(self.layout.installation, directories)
             .map_err(refuse("open the private network"))

@@ -43,6 +43,11 @@ impl Keep {
         }
     }
 
+    /// Whether nothing runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Lets go of a workload that has ended.
     pub(super) fn remove(&mut self, id: &WorkloadId) {
         self.0.remove(id);

@@ -24,7 +24,7 @@ use crate::fault::{Point, reach};
 use crate::image::LayerStore;
 use crate::journal::{self, Intent};
 use crate::network::{AppTag, ResolverSockets};
-use crate::record::{Place, ProcessId, Record, State, now_ms};
+use crate::record::{Allowance, Place, ProcessId, Record, State, now_ms};
 use crate::request::{Answer, Refusal};
 use crate::workload::{EndCause, Phase, StartFault, Status, WorkloadSpec};
 use crate::{limits, signal, wire};
@@ -255,6 +255,7 @@ fn record(spec: &WorkloadSpec, slot: Slot) -> io::Result<Record> {
         stop_signal: stop_signal.unwrap_or(libc::SIGTERM),
         stop_grace_ms: spec.stop_grace_ms,
         logs: spec.logs,
+        allowance: Allowance::of(spec),
         shim: ProcessId::of(std::process::id().cast_signed())?,
     })
 }

@@ -6,13 +6,14 @@
 //!
 //! The workloads do not depend on it: it may end, by will or by accident, and a new one finds
 //! them again. Nor do they depend on their shims: when one dies, the root process sends another
-//! (see `adopt`). Each shim moves to a control group of its own. Where a service manager starts the
+//! (see `adopt`). Another child guards the disk against what workloads write (see `guard`). Each shim moves to a control group of its own. Where a service manager starts the
 //! root process, it still has to be told to end only that one (systemd: `KillMode=process`),
 //! because on hosts of the first version it keeps a hierarchy of its own.
 
 mod adopt;
 mod audit;
 mod exec;
+mod guard;
 mod host;
 mod keep;
 mod layer;
@@ -22,6 +23,7 @@ mod remove;
 mod serve;
 mod shim;
 mod supervise;
+mod tend;
 mod work;
 
 use std::io;

@@ -372,5 +372,9 @@ fn vacate(host: &Host) -> Result<(), Refusal> {
         .map_err(refuse("remove the control groups"))?;
     host.network()?
         .destroy()
-        .map_err(refuse("remove the private network"))
+        .map_err(refuse("remove the private network"))?;
+    let directory = host.network_run_dir();
+    absent_is_none(std::fs::remove_dir(directory))
+        .map(drop)
+        .map_err(refuse("remove the private network's directory"))
 }

@@ -18,7 +18,7 @@ use super::host::Host;
 use super::keep::Keep;
 use super::supervise::Supervised;
 use super::work::{self, Job};
-use super::{Config, Ended, Process, RootError, SOCKET_NAME, adopt, remove};
+use super::{Config, Ended, Process, RootError, SOCKET_NAME, adopt, guard, remove, tend};
 use crate::container::cgroup::Hierarchy;
 use crate::container::seccomp::Filters;
 use crate::layout::{Layout, SHIM_MOUNT_DIR, USER_CLAIMS_DIR};
@@ -53,6 +53,10 @@ pub struct Root {
     meter: Meter,
     /// When what ended workloads left in the private network is to be removed.
     sweep_at: Option<Instant>,
+    /// When the private network is looked at again, so that what others do to it is put right.
+    tend_at: Instant,
+    /// When the next guard of the disk is to be sent, where there is none.
+    guard_at: Option<Instant>,
 }
 
 /// A connection whose request has not arrived yet.
@@ -72,6 +76,10 @@ enum Work {
     Settle { id: WorkloadId },
     /// Removes what ended workloads have left in the private network.
     Sweep,
+    /// Puts right what others have done to the private network.
+    Tend,
+    /// Ends workloads that write more than they may.
+    Guard,
     /// Stops all workloads, and then the root process ends.
     StopAll,
 }
@@ -136,6 +144,8 @@ impl Root {
             watchers: Vec::new(),
             meter: Meter::default(),
             sweep_at: None,
+            tend_at: Instant::now(),
+            guard_at: Some(Instant::now()),
         };
         root.adopt().map_err(step("find its workloads"))?;
         Ok(root)
@@ -154,6 +164,8 @@ impl Root {
             }
             self.settle_due();
             self.sweep();
+            self.tend();
+            self.guard();
             let ready = self.wait().map_err(step("wait for events"))?;
             if ready.signals
                 && let Some(ended) = self.take_signals().map_err(step("read a signal"))?
@@ -248,7 +260,9 @@ impl Root {
         let wakes = self.supervised.iter().filter_map(Supervised::wake_at);
         let wakes = wakes.chain(self.pending.iter().map(|it| it.deadline));
         let wakes = wakes.chain(self.unsettled.iter().map(|(_, at)| *at));
-        let wake = wakes.chain(self.sweep_at).min();
+        let wakes = wakes.chain(self.sweep_at).chain(self.guard_at);
+        let tends = (!self.keep.is_empty()).then_some(self.tend_at);
+        let wake = wakes.chain(tends).min();
         let wait = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
         // Rounded up, or the last part of a millisecond would be spent in a busy loop.
         let wait = wait.and_then(|wait| Timespec::try_from(wait + Duration::from_millis(1)).ok());
@@ -271,7 +285,7 @@ impl Root {
     fn requests_running(&self) -> usize {
         self.workers
             .values()
-            .filter(|work| !matches!(work, Work::Shim { .. } | Work::Settle { .. }))
+            .filter(|work| !matches!(work, Work::Shim { .. } | Work::Settle { .. } | Work::Guard))
             .count()
     }
 
@@ -311,6 +325,17 @@ impl Root {
                 }
                 Some(Work::StopAll) => is_over = status.exit_status() == Some(0),
                 Some(Work::Sweep) if status.exit_status() != Some(0) => self.sweep_soon(),
+                Some(Work::Guard) => {
+                    let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
+                    self.guard_at = Some(Instant::now() + pause);
+                }
+                Some(Work::Tend) => {
+                    let pause = match status.exit_status() {
+                        Some(0) => limits::TEND_PERIOD_MS,
+                        _ => limits::TEND_PERIOD_COSTLY_MS,
+                    };
+                    self.tend_at = Instant::now() + Duration::from_millis(pause);
+                }
                 Some(Work::Request { changed: None } | Work::Sweep) => {}
                 None => self.keep.reaped(pid, status.as_raw()),
             }
@@ -515,7 +540,7 @@ impl Root {
 
     /// Sweeps the private network when it is time, in a child: it enters namespaces.
     fn sweep(&mut self) {
-        if self.sweep_at.is_none_or(|at| Instant::now() < at) {
+        if self.sweep_at.is_none_or(|at| Instant::now() < at) || self.is_closing() {
             return;
         }
         self.sweep_at = None;
@@ -528,6 +553,48 @@ impl Root {
                 }
             }
         });
+    }
+
+    /// Whether everything is being stopped, and the network with it: nobody makes it anew.
+    fn is_closing(&self) -> bool {
+        let mut works = self.workers.values();
+        works.any(|work| matches!(work, Work::StopAll))
+    }
+
+    /// Looks at the private network when it is time, in a child: it enters namespaces.
+    fn tend(&mut self) {
+        if self.keep.is_empty() || Instant::now() < self.tend_at || self.is_closing() {
+            return;
+        }
+        // Until it has ended, and said how often to look.
+        self.tend_at = Instant::now() + Duration::from_millis(limits::TEND_PERIOD_COSTLY_MS);
+        self.fork(Work::Tend, Vec::new(), |host, _| match tend::tend(host) {
+            Ok(true) => 0,
+            Ok(false) => 1,
+            Err(refusal) => {
+                tracing::warn!(%refusal, "private network not looked at");
+                1
+            }
+        });
+    }
+
+    /// Sends a guard of the disk, where there is none.
+    fn guard(&mut self) {
+        if self.guard_at.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        let root = std::process::id().cast_signed();
+        let is_sent = self.fork(Work::Guard, Vec::new(), |host, _| {
+            match guard::guard(host, root) {
+                Ok(()) => 0,
+                Err(error) => {
+                    tracing::error!(%error, "the disk is not guarded");
+                    1
+                }
+            }
+        });
+        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
+        self.guard_at = (!is_sent).then(|| Instant::now() + pause);
     }
 
     fn spawn(&mut self, work: Work, stream: UnixStream, fds: Vec<OwnedFd>, job: Job) {

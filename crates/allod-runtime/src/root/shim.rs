@@ -209,6 +209,13 @@ impl Shim {
             return EndCause::Stopped;
         }
         let is_killed = signal == Some(libc::SIGKILL) || code == Some(128 + libc::SIGKILL);
+        // One that ended by itself between the verdict and the kill did that.
+        let is_unknown = (code, signal) == (None, None);
+        if (is_killed || is_unknown)
+            && let Some(verdict) = self.place.verdict()
+        {
+            return verdict;
+        }
         if is_killed && self.group.memory_events().kills > 0 {
             return EndCause::OutOfMemory;
         }

@@ -12,10 +12,10 @@ use super::host::{Host, absent_is_none, not_found, refuse};
 use super::layer;
 use super::make;
 use super::remove;
-use crate::meter;
 use crate::network::AppTag;
 use crate::record;
 use crate::request::{Answer, Refusal, Request};
+use crate::storage;
 use crate::wire;
 use crate::workload::{StorageUsage, Usage, VolumeName, WorkloadId};
 
@@ -141,9 +141,9 @@ fn measure(
             let volumes = record.map(|record| record.volumes).unwrap_or_default();
             let volume_bytes = volumes
                 .iter()
-                .map(|name| meter::disk_bytes(&host.layout.volume(name)))
+                .map(|name| storage::disk_bytes(&host.layout.volume(name)))
                 .sum();
-            let upper_bytes = meter::disk_bytes(&place.upper());
+            let upper_bytes = storage::disk_bytes(&place.upper());
             usage.storage = Some(StorageUsage {
                 upper_bytes,
                 volume_bytes,

@@ -27,6 +27,7 @@ fn spec() -> WorkloadSpec {
             memory_bytes: 64 << 20,
             pids: 64,
         },
+        storage_bytes_max: None,
         volumes: Vec::new(),
         files: Vec::new(),
         tmpfs: Vec::new(),

@@ -33,6 +33,7 @@ fn waiting(house: &House, number: u8, script: &str) -> (WorkloadSpec, PathBuf) {
         name,
         target: "/v".into(),
         read_only: false,
+        bytes_max: None,
     }];
     (spec, go)
 }

@@ -30,26 +30,29 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new() -> Self {
-        Self::build(None, None)
+        Self::build(&std::env::temp_dir(), None, None)
     }
 
     /// A house in a world of its own, where the root process looks at a plan of who is to be killed where.
     pub(crate) fn in_a_world() -> Self {
-        Self::build(None, Some(World::new()))
+        Self::build(&std::env::temp_dir(), None, Some(World::new()))
     }
 
     /// A house whose root process keeps a script running.
     pub(crate) fn supervising(working_directory: &Path, script: &str) -> Self {
-        Self::build(
-            Some((working_directory.to_owned(), script.to_owned())),
-            None,
-        )
+        let supervised = (working_directory.to_owned(), script.to_owned());
+        Self::build(&std::env::temp_dir(), Some(supervised), None)
     }
 
-    fn build(supervised: Option<(PathBuf, String)>, world: Option<World>) -> Self {
+    /// A house on a disk of its own.
+    pub(crate) fn on(disk: &Path) -> Self {
+        Self::build(disk, None, None)
+    }
+
+    fn build(ground: &Path, supervised: Option<(PathBuf, String)>, world: Option<World>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("allod-house-")
-            .tempdir()
+            .tempdir_in(ground)
             .unwrap();
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).unwrap();
@@ -85,7 +88,7 @@ impl House {
         self.root.as_mut().is_none_or(is_gone)
     }
 
-    fn installation(&self) -> InstallationId {
+    pub(crate) fn installation(&self) -> InstallationId {
         InstallationId::derive(self.path().as_os_str().as_encoded_bytes())
     }
 
@@ -149,6 +152,33 @@ impl House {
         });
     }
 
+    /// What a restart of the machine leaves: files on disk, and no process, mount, namespace, control group or `/run`.
+    pub(crate) fn restart_machine(&mut self) {
+        drop(self.world.take());
+        if let Some(mut root) = self.root.take() {
+            root.wait().unwrap();
+        }
+        let name = self.name();
+        until("nothing of the last boot is left", || {
+            // Groups go when all that was in them has died.
+            let groups = "find /sys/fs/cgroup -depth -type d -path \"*/$0*\" -exec rmdir {} +";
+            let mut remove = Command::new("sh");
+            remove.args(["-c", groups, &name]).stderr(Stdio::null());
+            remove.status().unwrap().success()
+        });
+        self.world = Some(World::new());
+        // The kernel gives itself another name each time; here, what was written down under it gets one.
+        let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let before = "01234567-89ab-4cde-8f01-23456789abcd";
+        for workload in std::fs::read_dir(self.path().join("workloads")).unwrap() {
+            for name in ["record.json", "status.json"] {
+                let path = workload.as_ref().unwrap().path().join(name);
+                let text = std::fs::read_to_string(&path).unwrap();
+                std::fs::write(path, text.replace(now.trim(), before)).unwrap();
+            }
+        }
+    }
+
     /// As the kernel would end it: without a word.
     pub(crate) fn kill_root(&mut self) {
         let mut root = self.root.take().unwrap();
@@ -186,6 +216,7 @@ impl House {
                 memory_bytes: 64 << 20,
                 pids: 64,
             },
+            storage_bytes_max: None,
             volumes: Vec::new(),
             files: Vec::new(),
             tmpfs: Vec::new(),
@@ -271,7 +302,10 @@ impl Drop for House {
         if let Some(mut root) = self.root.take() {
             let _ = root.wait();
         }
-        let _ = std::fs::remove_dir_all(format!("/run/allod/network-{}", self.installation()));
+        let left = format!("/run/allod/network-{}", self.installation());
+        if !std::thread::panicking() {
+            assert!(!Path::new(&left).exists(), "{left}");
+        }
     }
 }
 

@@ -57,6 +57,14 @@ fn provoke(house: &mut House, point: &str, id: WorkloadId, victim: &str) -> bool
         plan(house, words);
         return house.client.create(spec).is_ok();
     }
+    if point.starts_with("Verdict") {
+        plan(house, words);
+        let script = "i=0; while true; do i=$((i+1)); dd if=/dev/zero of=/f$i bs=1M count=1; done";
+        let mut spec = house.spec(id.lease[0], script);
+        spec.storage_bytes_max = Some(8 << 20);
+        house.client.create(spec).unwrap();
+        return false;
+    }
     house.client.create(spec).unwrap();
     if point.starts_with("Recover") {
         // Something to recover from: a deletion that was interrupted, with the root process.
@@ -137,7 +145,7 @@ fn kill_everywhere(victim: &str) {
 }
 
 /// The audit when nothing is under way any more: twice the same.
-fn settled(house: &House) -> Vec<String> {
+pub(crate) fn settled(house: &House) -> Vec<String> {
     let audit = || house.world().audit(house.path(), &house.name());
     let mut last = audit();
     until("nothing moves any more", || {
@@ -157,6 +165,11 @@ fn shims_and_workers_killed_at_every_point_leave_nothing_slow() {
 #[test]
 fn root_process_killed_at_every_point_leaves_nothing_slow() {
     kill_everywhere("root");
+}
+
+#[test]
+fn both_killed_at_every_point_leave_nothing_slow() {
+    kill_everywhere("both");
 }
 
 /// Of each kind of leak: what it is called in the audit, where it is made, how, and how it is mended.

@@ -214,6 +214,7 @@ fn volumes_outlive_workloads_and_stay_until_removed() {
         name: name.clone(),
         target: "/home/app".into(),
         read_only: false,
+        bytes_max: None,
     };
     let mut first = house.spec(
         1,
@@ -239,6 +240,7 @@ fn volumes_outlive_workloads_and_stay_until_removed() {
     second.volumes = vec![VolumeMount {
         target: "/v".into(),
         read_only: true,
+        bytes_max: None,
         ..mount
     }];
     second.tmpfs = vec![TmpfsMount {

@@ -17,5 +17,8 @@ mod interruption;
 mod kill_points;
 mod layer;
 mod life;
+mod restart;
 mod rules;
+mod storage;
 mod supervise;
+mod tend;

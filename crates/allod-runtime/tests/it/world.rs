@@ -55,6 +55,13 @@ impl World {
         command
     }
 
+    /// Runs a program in the namespace of the installation's router.
+    pub(crate) fn router_command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(self.router().unwrap()).arg("--");
+        command
+    }
+
     /// Everything that somebody may have left in this world or in `home`, one thing a line. What has the same name
     /// twice is there twice.
     pub(crate) fn audit(&self, home: &Path, group: &str) -> Vec<String> {

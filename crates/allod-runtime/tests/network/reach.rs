@@ -57,7 +57,14 @@ fn workloads_of_different_apps_do_not_reach_each_other() {
         );
         let listener = theirs.listen();
         assert_eq!(ours.connect(&listener), Outcome::Prohibited);
+        // Each layer holds alone: the packet filter, and what the router routes at all.
+        let route_all = || in_router(&network, || ip("rule del pref 103"));
+        route_all();
+        assert_eq!(ours.connect(&listener), Outcome::Prohibited);
+        network.repair().unwrap();
         open_router(&network);
+        assert_eq!(ours.connect(&listener), Outcome::Prohibited);
+        route_all();
         assert!(ours.connect(&listener).is_connected());
     });
 }

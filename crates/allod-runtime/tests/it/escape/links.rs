@@ -138,6 +138,7 @@ fn nothing_is_mounted_over_the_whole_root() {
         name,
         target: "/all".into(),
         read_only: true,
+        bytes_max: None,
     }];
     let refused = fault(prison.house.client.create(spec));
     assert!(
@@ -247,6 +248,7 @@ fn a_volume_that_changes_meanwhile_leads_nowhere_outside_slow() {
         name: name.clone(),
         target: target.into(),
         read_only: false,
+        bytes_max: None,
     };
     let swap = format!(
         "mkdir -p /data/x/inner; ln -s {} /data/link; exec /probe swap /data/x /data/link",

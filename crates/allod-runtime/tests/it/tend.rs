@@ -1,0 +1,79 @@
+//! What somebody else does to the network while workloads run heals within seconds, and opens nothing meanwhile.
+
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+
+use allod_runtime::{Phase, WorkloadId};
+
+use crate::house::{House, until};
+use crate::kill_points::settled;
+
+/// Starts a workload in an app of its own, and says where it is.
+fn start(house: &House, number: u8, script: &str) -> (WorkloadId, Ipv4Addr) {
+    let spec = house.spec(number, script);
+    let id = spec.id;
+    let status = house.client.create(spec).unwrap();
+    let Phase::Running { address, .. } = status.phase else {
+        panic!("{status:?}");
+    };
+    (id, address)
+}
+
+fn is_done(mut command: Command, script: &str) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.args(["sh", "-c", script]).status().unwrap().success()
+}
+
+#[test]
+fn what_others_break_heals_by_itself_and_opens_nothing_meanwhile_slow() {
+    let house = House::in_a_world();
+    let world = house.world();
+    let (_, address) = start(&house, 1, "exec sleep 1000");
+    let peek = format!("while true; do ping -c1 -W1 {address} && echo reached; echo tried; done");
+    let (stranger, _) = start(&house, 2, &peek);
+    let before = settled(&house);
+    let link = format!("allod-{}", house.installation());
+    let of_kind = |prefix: &str| {
+        let found = before.iter().find_map(|line| {
+            let name = line.strip_prefix("link router ")?;
+            name.starts_with(prefix).then(|| name.to_owned())
+        });
+        found.unwrap()
+    };
+    let (host, router) = (|| world.command(&["-n"]), || world.router_command());
+    let breaks: [(&str, Command, String); 7] = [
+        ("the host's rules", host(), "nft flush ruleset".into()),
+        ("the router's rules", router(), "nft flush ruleset".into()),
+        (
+            "a chain of the router",
+            router(),
+            "nft flush chain inet allod forward".into(),
+        ),
+        ("the host's link", host(), format!("ip link del {link}")),
+        ("the router's link", router(), "ip link del uplink".into()),
+        (
+            "a workload's link",
+            router(),
+            format!("ip link del {}", of_kind("w-")),
+        ),
+        (
+            "an app's bridge",
+            router(),
+            format!("ip link del {}", of_kind("b-")),
+        ),
+    ];
+    let answers = |address| {
+        let ping = format!("busybox ping -c1 -W1 {address}");
+        is_done(world.command(&["-n"]), &ping)
+    };
+    assert!(answers(address));
+    for (what, command, script) in breaks {
+        assert!(is_done(command, &script), "{script}");
+        let audit = || world.audit(house.path(), &house.name());
+        assert_ne!(audit(), before, "{what}: nothing was broken");
+        until(what, || audit() == before && answers(address));
+    }
+    let tried = house.output(stranger);
+    assert!(tried.contains("tried"), "{tried}");
+    assert!(!tried.contains("reached"), "{tried}");
+}
