@@ -72,8 +72,8 @@ fuzz: ## FUZZ_SECONDS for each fuzz target of the law, counted in docs/trust.md
 	@fuzz/run.sh $(FUZZ_SECONDS)
 
 .PHONY: mutants
-mutants: ## plant each bug of tests/mutants in the law and see its test fail; writes docs/trust.md
-	@tests/mutants/run.sh
+mutants: ## plant each bug of tests/mutants (ONLY=crate) and see its test fail; writes docs/trust.md
+	@tests/mutants/run.sh $(ONLY)
 
 .PHONY: load
 load: needs_root images ## measure the API under ten times its load; prints what docs/benchmarks.md says of it

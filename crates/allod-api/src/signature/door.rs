@@ -158,7 +158,7 @@ pub(super) fn authority_of(parts: &Parts, scheme: Scheme) -> Result<String, Sign
 }
 
 fn normal(text: &str, scheme: Scheme) -> Option<String> {
-    if text.is_empty() || text.len() > AUTHORITY_BYTES_MAX || text.contains('@') {
+    if text.len() > AUTHORITY_BYTES_MAX {
         return None;
     }
     let authority: Authority = text.parse().ok()?;
@@ -166,6 +166,7 @@ fn normal(text: &str, scheme: Scheme) -> Option<String> {
     let rest = text.get(host.len()..)?;
     let port = match rest.strip_prefix(':') {
         None if rest.is_empty() => None,
+        // There is a user's name before the host.
         None => return None,
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(digits.parse::<u16>().ok()?)

@@ -5,12 +5,14 @@ use allod_state::{AccountId, PublicKey, Signature};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::base::{component, signature_base};
 use super::journal::RECORD_BYTES;
 use super::limits::{
-    JOURNAL_RECORDS_MAX, LIFETIME_S, NONCE_GRACE_S, NONCES_MAX, NONCES_PER_ACCOUNT_MAX,
-    NONCES_PER_KEY_MAX, OPERATOR_NONCES_MAX, SIGNATURE_INPUT_BYTES_MAX, SKEW_S_MAX,
+    AUTHORITY_BYTES_MAX, JOURNAL_RECORDS_MAX, LIFETIME_S, NONCE_GRACE_S, NONCES_MAX,
+    NONCES_PER_ACCOUNT_MAX, NONCES_PER_KEY_MAX, OPERATOR_NONCES_MAX, SIGNATURE_INPUT_BYTES_MAX,
+    SKEW_S_MAX,
 };
 use super::replay::Replay;
 use super::sign::{Signer, sign_with_nonce};
@@ -187,13 +189,47 @@ fn a_signed_body_is_let_in_and_can_be_asked_for_late() {
     let identity = account();
     let parts = signed("POST", URL, BODY, &identity);
     let head = verifier().verify_head(&parts, NOW_S, |_| true).unwrap();
-    assert!(head.expects_body());
     head.with_body(BODY).unwrap();
     let head = verifier().verify_head(&parts, NOW_S, |_| true).unwrap();
     assert_eq!(
         head.with_body(b"other"),
         Err(SignatureError::DigestMismatch)
     );
+}
+
+#[test]
+fn a_body_in_a_file_is_held_against_its_digest() {
+    let identity = account();
+    let hash = |body: &[u8]| <[u8; 32]>::from(Sha256::digest(body));
+    let head = |body: &[u8]| {
+        let parts = signed("POST", URL, body, &identity);
+        verifier().verify_head(&parts, NOW_S, |_| true).unwrap()
+    };
+    head(BODY).with_sha256(hash(BODY)).unwrap();
+    let other = head(BODY).with_sha256(hash(b"other"));
+    assert_eq!(other, Err(SignatureError::DigestMismatch));
+    let unsigned = head(b"").with_sha256(hash(BODY));
+    assert_eq!(unsigned, Err(SignatureError::DigestMissing));
+}
+
+#[test]
+fn a_digest_that_says_nothing_of_the_body_is_refused() {
+    let short = "sha-256=:AAAA:";
+    let words = "sha-256=\"a word\"";
+    for (digest, code) in [
+        ("sha-512=:AAAA:", "content_digest_missing"),
+        (short, "signature_malformed"),
+        (words, "signature_malformed"),
+    ] {
+        let identity = account();
+        let mut parts = signed("POST", URL, BODY, &identity);
+        let digest = HeaderValue::from_static(digest);
+        parts.headers.insert("content-digest", digest);
+        resigned(&mut parts, &identity, |input| input);
+        for body in [BODY, b""] {
+            assert_eq!(refused(&parts, body), code, "{code}");
+        }
+    }
 }
 
 #[test]
@@ -410,7 +446,7 @@ fn headers_added_in_transit_are_refused_where_they_would_count() {
 
 #[test]
 fn each_required_component_is_required() {
-    for name in profile::ALWAYS {
+    for name in ["@method", "@authority", "@path", "@query"] {
         let identity = account();
         let mut parts = signed("GET", URL, b"", &identity);
         resigned(&mut parts, &identity, |input| {
@@ -588,6 +624,17 @@ fn an_unknown_key_is_refused_and_takes_no_memory() {
     assert_eq!(error.code(), "key_unknown");
     // The same nonce is still unused.
     verifier.verify(&parts, b"", NOW_S, |_| true).unwrap();
+}
+
+#[test]
+fn a_forged_request_uses_no_nonce_up() {
+    let verifier = verifier();
+    let honest = signed("GET", URL, b"", &account());
+    let mut forged = honest.clone();
+    forged.method = Method::DELETE;
+    let error = verifier.verify(&forged, b"", NOW_S, |_| true).unwrap_err();
+    assert_eq!(error, SignatureError::Mismatch);
+    verifier.verify(&honest, b"", NOW_S, |_| true).unwrap();
 }
 
 // --- Time and replay ---
@@ -775,6 +822,8 @@ fn strange_hosts_are_malformed() {
         "127.0.0.1:+7400",
         "127.0.0.1:99999",
         "x/y",
+        ":7400",
+        &"x".repeat(AUTHORITY_BYTES_MAX + 1),
     ] {
         let mut parts = parts("GET", "/v1");
         parts
@@ -840,6 +889,16 @@ fn only_our_own_pages_may_call() {
         ]),
         refused
     );
+    let by_script = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")];
+    assert_eq!(with(&[by_script[0], by_script[1], link[1]]), refused);
+    // A form of theirs that is sent to us is no click on a link.
+    let mut form = parts("POST", "/v1");
+    form.headers.insert("host", HeaderValue::from_static(HOST));
+    for (name, value) in [("sec-fetch-site", "cross-site"), link[0], link[1]] {
+        form.headers.insert(name, HeaderValue::from_static(value));
+    }
+    let refused = door().check(&form).unwrap_err();
+    assert_eq!(refused.code(), "origin_not_allowed");
     let wider = door().with_origin("https://Console.Example/");
     let mut console = parts("GET", "/v1");
     console

@@ -66,12 +66,6 @@ impl Head {
             Some(_) => Err(SignatureError::DigestMismatch),
         }
     }
-
-    /// Whether a body was signed: where not, any body will be refused, so that none need be read.
-    #[must_use]
-    pub const fn expects_body(&self) -> bool {
-        self.digest.is_some()
-    }
 }
 
 impl Verifier {

@@ -65,6 +65,20 @@ async fn a_page_of_somebody_else_and_a_name_of_somebody_else_are_refused_everywh
     assert_eq!(world.send(local).await.status, 200);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_acts_for_no_account_but_those_that_list_it() {
+    let world = World::start().await;
+    let other = Identity::new_account().unwrap();
+    let (to, memo) = (other.account().unwrap(), String::new());
+    let amount = Credits::from_micro(1_000);
+    let opening = Transfer { to, amount, memo };
+    world.client().submit(vec![opening.into()]).await.unwrap();
+    let client = |identity| Client::new(&world.url(), as_account(identity, to)).unwrap();
+    client(&other).own_account().await.unwrap();
+    let refused = client(&world.owner).own_account().await.unwrap_err();
+    assert_eq!(code(refused), "key_unknown");
+}
+
 fn code(error: Error) -> String {
     match error {
         Error::Problem(problem) => problem.code,

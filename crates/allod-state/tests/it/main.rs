@@ -15,7 +15,6 @@ mod envelope;
 mod evidence;
 mod golden;
 mod hostile;
-mod mutants;
 mod others;
 mod property;
 mod restored;

@@ -5,6 +5,7 @@
 )]
 
 mod inventory;
+mod mutants;
 mod offline;
 mod reference;
 mod shell;
