@@ -7,8 +7,15 @@ use std::time::Duration;
 /// What the ingress may hold and how long it waits.
 #[derive(Debug, Clone)]
 pub struct IngressLimits {
-    /// Client connections open at once, over all listeners; for a further one the longest idle goes.
+    /// Client connections open at once, over all listeners; for a further one an idle one goes.
     pub connections_max: usize,
+    /// Of them, those of one address (of one /64 network of IPv6): fewer than one replica answers at once, so that no
+    /// address alone takes a replica from others. Still hundreds, because a proxy in front of this
+    /// machine is one address, and so is everybody on it: loopback.
+    pub connections_per_source_max: usize,
+    /// Of one address's connections, those that wait for their client: half open, slow, or kept
+    /// for a next request. For a further one the longest idle of that address goes.
+    pub idle_per_source_max: usize,
     /// Bytes of a request head (request line and headers); more is answered 431.
     pub head_bytes_max: usize,
     /// Header lines of one request or response.
@@ -46,6 +53,8 @@ impl Default for IngressLimits {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            connections_per_source_max: 768,
+            idle_per_source_max: 512,
             head_bytes_max: 32 * 1024,
             headers_max: 100,
             head_timeout: Duration::from_secs(15),

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::ingress::guard::Guarded;
-use crate::ingress::places::{Place, Places};
+use crate::ingress::places::{Full, Place, Places};
 use crate::ingress::proxy::{Client, Proxy};
 use crate::limits::{ACCEPT_PAUSE, BUFFER_BYTES, TURNED_AWAY_BYTES};
 
@@ -22,6 +22,12 @@ const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\
     content-type: application/problem+json\r\ncontent-length: 134\r\n\r\n\
     {\"type\":\"urn:allod:problem:ingress_full\",\"status\":503,\"detail\":\"too many requests are being answered\",\
     \"next_step\":\"Try again in 2 s.\"}";
+const ADDRESS_TURNED_AWAY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 2\r\nconnection: close\r\n\
+    content-type: application/problem+json\r\ncontent-length: 184\r\n\r\n\
+    {\"type\":\"urn:allod:problem:address_full\",\"status\":429,\
+    \"detail\":\"too many requests of your address are being answered\",\
+    \"next_step\":\"Try again in 2 s, with fewer connections at a time.\"}";
 
 /// Accepts and serves until `draining` turns true, then returns once the last connection ended.
 pub(crate) async fn serve(
@@ -34,12 +40,12 @@ pub(crate) async fn serve(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match places.enter() {
-                    Some(place) => {
+                Ok((stream, peer)) => match places.enter(peer.ip()) {
+                    Ok(place) => {
                         let proxy = Arc::clone(&proxy);
                         connections.spawn(converse(stream, peer, proxy, place, draining.clone()));
                     }
-                    None => turn_away(&stream),
+                    Err(full) => turn_away(&stream, full),
                 },
                 Err(error) => {
                     warn!(%error, "could not accept a connection");
@@ -54,11 +60,14 @@ pub(crate) async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-/// Says that every connection is being answered, as far as that can be said without waiting.
-fn turn_away(stream: &TcpStream) {
+/// Says why there is no place, as far as that can be said without waiting.
+fn turn_away(stream: &TcpStream, full: Full) {
     // What has come already is read, or the kernel would answer it with a reset instead.
     let _ = stream.try_read(&mut [0; TURNED_AWAY_BYTES]);
-    let _ = stream.try_write(TURNED_AWAY);
+    let _ = stream.try_write(match full {
+        Full::Everywhere => TURNED_AWAY,
+        Full::Source => ADDRESS_TURNED_AWAY,
+    });
 }
 
 async fn converse(

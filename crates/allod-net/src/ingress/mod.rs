@@ -5,8 +5,9 @@
 //!   route without a ready replica is answered 503 with the cause, never dropped.
 //! - A backend that leaves the table gets no new request; those it has are finished.
 //! - A request goes to one backend, and to a second only when the first cannot have acted on it.
-//! - Connections are bounded, and so is the part of them that one service may keep busy: a flood of
-//!   one app, or of clients that say nothing, leaves room for the others.
+//! - Connections are bounded, and so is the part of them that one service may keep busy, and that
+//!   one address may have: a flood of one app, from one address, or of clients that say nothing,
+//!   leaves room for the others.
 //! - Bodies stream; nothing is held in memory but a few buffers per connection.
 //! - Only the ingress says where a request came from.
 
@@ -74,7 +75,7 @@ impl Ingress {
             held: Semaphore::new(limits.held_max),
             limits: Arc::clone(&limits),
         });
-        let places = Places::new(limits.connections_max);
+        let places = Places::new(Arc::clone(&limits));
         let (draining, is_draining) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut addresses = Vec::new();

@@ -1,31 +1,54 @@
-//! Places: every client connection has one. Where none is left, the connection that has been idle the
-//! longest makes room, so that those that are half open or slow only ever push out one another; one
-//! whose request a replica is answering stays.
+//! Places: every client connection has one, and no address takes those of the others.
+//!
+//! Where no place is left, one is taken from the address that has most of them: its connection that has been idle the
+//! longest, be it half open, slow, or kept open for a next request. So those that say nothing only ever push out one
+//! another, and a flood from one address pushes out its own. One whose request a replica is answering stays; an address
+//! that has as many places as one may have, all of them so, is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::limits::IngressLimits;
+
 /// All places.
 #[derive(Debug)]
 pub(crate) struct Places {
-    most: usize,
+    limits: Arc<IngressLimits>,
     table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
+    open: usize,
+    sources: HashMap<IpAddr, Held>,
+}
+
+/// What one address has.
+#[derive(Debug, Default)]
+struct Held {
+    open: usize,
     /// Those that wait for their client, in the order in which they began to.
     idle: BTreeMap<u64, Arc<Notify>>,
-    open: usize,
+}
+
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Every other is being answered.
+    Everywhere,
+    /// The client's own address has as many as one may have, and each is being answered.
+    Source,
 }
 
 /// The place of one connection. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
+    source: IpAddr,
     leave: Arc<Notify>,
     state: Mutex<State>,
 }
@@ -39,30 +62,53 @@ enum State {
 }
 
 impl Places {
-    pub(crate) fn new(most: usize) -> Arc<Self> {
+    pub(crate) fn new(limits: Arc<IngressLimits>) -> Arc<Self> {
         Arc::new(Self {
-            most,
+            limits,
             table: Mutex::default(),
         })
     }
 
-    /// A place for a new connection; nothing where every other is being answered.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Arc<Place>> {
-        let leave = Arc::new(Notify::new());
+    /// A place for a new connection.
+    pub(crate) fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Arc<Place>, Full> {
+        let (source, leave) = (network_of(client), Arc::new(Notify::new()));
         let mut table = self.lock();
-        if table.open >= self.most {
-            let (_, longest_idle) = table.idle.pop_first()?;
-            longest_idle.notify_one();
-            table.open -= 1;
+        let own = table.sources.get(&source).map_or(0, |held| held.open);
+        if own >= self.limits.connections_per_source_max {
+            table.make_room(&source).ok_or(Full::Source)?;
+        } else if table.open >= self.limits.connections_max {
+            let largest = table.largest().ok_or(Full::Everywhere)?;
+            if table
+                .sources
+                .get(&largest)
+                .is_some_and(|held| held.open < own)
+            {
+                return Err(Full::Source);
+            }
+            table.make_room(&largest);
         }
         table.open += 1;
-        let number = table.wait(&leave);
+        table.sources.entry(source).or_default().open += 1;
+        let number = self.wait(&mut table, &source, &leave);
         drop(table);
-        Some(Arc::new(Place {
+        Ok(Arc::new(Place {
             places: Arc::clone(self),
+            source,
             leave,
             state: Mutex::new(State::Idle(number)),
         }))
+    }
+
+    /// Makes a connection one that waits for its client; where its address has too many such, the longest idle goes.
+    fn wait(&self, table: &mut Table, source: &IpAddr, leave: &Arc<Notify>) -> u64 {
+        let number = table.next;
+        table.next += 1;
+        let held = table.sources.entry(*source).or_default();
+        held.idle.insert(number, Arc::clone(leave));
+        if held.idle.len() > self.limits.idle_per_source_max {
+            table.make_room(source);
+        }
+        number
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -71,11 +117,38 @@ impl Places {
 }
 
 impl Table {
-    fn wait(&mut self, leave: &Arc<Notify>) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.idle.insert(number, Arc::clone(leave));
-        number
+    /// The address with most places among those that can give one up.
+    fn largest(&self) -> Option<IpAddr> {
+        let can_give = self
+            .sources
+            .iter()
+            .filter(|(_, held)| !held.idle.is_empty());
+        let largest = can_give.max_by_key(|(_, held)| held.open);
+        largest.map(|(source, _)| *source)
+    }
+
+    /// Takes the place that has been idle the longest away from an address.
+    fn make_room(&mut self, source: &IpAddr) -> Option<()> {
+        let (_, longest_idle) = self.sources.get_mut(source)?.idle.pop_first()?;
+        longest_idle.notify_one();
+        self.give_back(source);
+        Some(())
+    }
+
+    fn give_back(&mut self, source: &IpAddr) {
+        self.open -= 1;
+        if let Some(held) = self.sources.get_mut(source) {
+            held.open -= 1;
+            if held.open == 0 {
+                self.sources.remove(source);
+            }
+        }
+    }
+
+    /// Whether it was still waiting; it waits no more.
+    fn end_wait(&mut self, source: &IpAddr, number: u64) -> bool {
+        let held = self.sources.get_mut(source);
+        held.is_some_and(|held| held.idle.remove(&number).is_some())
     }
 }
 
@@ -84,7 +157,7 @@ impl Place {
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
         let (mut state, mut table) = (self.state(), self.places.lock());
         *state = match *state {
-            State::Idle(number) if table.idle.remove(&number).is_some() => State::Busy,
+            State::Idle(number) if table.end_wait(&self.source, number) => State::Busy,
             State::Idle(_) | State::Left => State::Left,
             State::Busy => State::Busy,
         };
@@ -105,12 +178,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         let (state, mut table) = (self.state(), self.places.lock());
         let is_ours = match *state {
-            State::Idle(number) => table.idle.remove(&number).is_some(),
+            State::Idle(number) => table.end_wait(&self.source, number),
             State::Busy => true,
             State::Left => false,
         };
         if is_ours {
-            table.open -= 1;
+            table.give_back(&self.source);
         }
     }
 }
@@ -121,45 +194,26 @@ pub(crate) struct Busy(Arc<Place>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        let Place {
+            places,
+            source,
+            leave,
+            ..
+        } = &*self.0;
         let mut state = self.0.state();
         if matches!(*state, State::Busy) {
-            *state = State::Idle(self.0.places.lock().wait(&self.0.leave));
+            *state = State::Idle(places.wait(&mut places.lock(), source, leave));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    async fn is_told(place: &Place) -> bool {
-        let told = tokio::time::timeout(Duration::from_millis(1), place.told_to_leave());
-        told.await.is_ok()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_makes_room_and_whoever_is_answered_stays() {
-        let places = Places::new(3);
-        let [first, second, third] = [(); 3].map(|()| places.enter().unwrap());
-        let answering = first.busy();
-        let fourth = places.enter().unwrap();
-        assert!(is_told(&second).await && !is_told(&first).await);
-        // What comes after it was told changes nothing.
-        drop(second.busy());
-        drop(second);
-        drop(answering);
-        // The first began to wait again last.
-        let fifth = places.enter().unwrap();
-        assert!(is_told(&third).await && !is_told(&first).await);
-        let all = [first, fourth, fifth];
-        let answering = all.each_ref().map(|place| place.busy());
-        assert!(places.enter().is_none());
-        drop(answering);
-        assert_eq!(places.lock().open, 3);
-        drop((all, third));
-        assert_eq!(places.lock().open, 0);
-        assert!(places.lock().idle.is_empty());
+/// What counts as one address: whoever has an IPv6 address has 2^64 of them.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::stage::{HOST, PATIENCE, Replica, Stage, body, route, status, until};
+use crate::stage::{
+    HOST, PATIENCE, Replica, Stage, body, connect_from, heard, route, status, until,
+};
 
 #[tokio::test]
 async fn a_head_that_trickles_is_closed_and_others_are_served() {
@@ -232,5 +234,72 @@ async fn where_every_connection_is_answered_the_next_is_told_when_to_come_again(
     assert!(
         head.contains(&format!("content-length: {}", body.len())),
         "{second}"
+    );
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: web.shop.localhost\r\nConnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_flood_from_one_address_pushes_out_its_own_connections_only() {
+    let stage = Stage::new(IngressLimits {
+        connections_max: 8,
+        connections_per_source_max: 6,
+        idle_per_source_max: 6,
+        ..Default::default()
+    });
+    let replica = Replica::saying("x").await;
+    stage.route(route(vec![replica.ready("web-0")]));
+    // Whoever keeps a connection open from another address has waited longer than all of the flood.
+    let mut kept = connect_from("127.0.0.3", stage.address).await;
+    let mut flood = Vec::new();
+    for number in 0..24 {
+        let mut silent = connect_from("127.0.0.2", stage.address).await;
+        let begun: &[u8] = if number % 2 == 0 { b"GET / HT" } else { b"" };
+        silent.write_all(begun).await.unwrap();
+        flood.push(silent);
+        let other = connect_from("127.0.0.4", stage.address).await;
+        assert_eq!(status(&heard(other, GET).await), 200, "after {number}");
+    }
+    kept.write_all(GET).await.unwrap();
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, kept.read_to_end(&mut answer)).await;
+    read.expect("it is answered").unwrap();
+    assert_eq!(status(&String::from_utf8_lossy(&answer)), 200);
+}
+
+#[tokio::test]
+async fn an_address_whose_share_is_answered_is_told_so_and_others_are_served() {
+    let stage = Stage::new(IngressLimits {
+        connections_max: 8,
+        connections_per_source_max: 2,
+        ..Default::default()
+    });
+    let (slow, release) = holding().await;
+    let backend = slow.ready("web-0");
+    stage.route(route(vec![backend.clone()]));
+    let one = async |source: &str| heard(connect_from(source, stage.address).await, GET).await;
+    let (first, second, other) = (one("127.0.0.2"), one("127.0.0.2"), one("127.0.0.3"));
+    let meanwhile = async {
+        let open = || stage.ingress.open_requests(&backend.id) == 3;
+        until("all three are open", open).await;
+        let refused = one("127.0.0.2").await;
+        release.send_replace(true);
+        refused
+    };
+    let (first, second, other, refused) = tokio::join!(first, second, other, meanwhile);
+    assert_eq!(
+        [&first, &second, &other].map(|answer| status(answer)),
+        [200; 3]
+    );
+    assert_eq!(status(&refused), 429, "{refused}");
+    let (head, body) = refused.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("retry-after: 2"), "{refused}");
+    assert!(
+        body.contains("of your address") && body.contains("next_step"),
+        "{refused}"
+    );
+    assert!(
+        head.contains(&format!("content-length: {}", body.len())),
+        "{refused}"
     );
 }
