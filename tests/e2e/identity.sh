@@ -150,6 +150,38 @@ hardened() {
 }
 is_of() { [ "$(stat -c %u "/proc/$1/mem")" = "$2" ]; }
 
+protection() {
+    cp -r "$work/closed" "$work/changing"
+    local here=$work/changing/identity.age
+    printf 'another horse battery' >"$work/second"
+    # Without the passphrase nothing is changed, and one way has to be named.
+    fails_with 4 at changing identity protect --machine
+    fails_with 2 at changing identity protect
+    fails_with 2 at changing identity protect --machine --passphrase-file "$work/second"
+    ALLOD_PASSPHRASE_FILE=$work/passphrase at changing identity protect --passphrase-file "$work/second"
+    is_private "$here"
+    ALLOD_PASSPHRASE_FILE=$work/passphrase fails_with 4 at changing account show
+    ALLOD_PASSPHRASE_FILE=$work/second says 'balance' at changing account show
+    # What is held open is asked for no passphrase, and is held no longer after the change.
+    ALLOD_PASSPHRASE_FILE=$work/second at changing identity unlock --for 10m
+    at changing identity protect --machine
+    says 'this machine' at changing identity show
+    ! grep -q unlocked "$work/said" || { echo "still held open"; return 1; }
+    says 'balance' at changing account show
+    [ "$(key_of at changing)" = "$(key_of at closed)" ]
+    # Killed at any moment, the file opens, the old way or the new.
+    local turn way other
+    for turn in 1 2 3 4 5 6 7 8; do
+        way=--machine other=passphrase
+        [ $((turn % 2)) = 0 ] || way="--passphrase-file $work/passphrase" other=machine
+        # shellcheck disable=SC2086  # an option and its value
+        ALLOD_PASSPHRASE_FILE=$work/passphrase timeout -s KILL "0.$turn" env ALLOD_HOME="$work/changing" \
+            "$ALLOD" identity protect $way </dev/null >/dev/null 2>&1 || true
+        ALLOD_PASSPHRASE_FILE=$work/passphrase says 'balance' at changing account show
+    done
+    evidence "opened after 8 kills; the last left it to $(grep -ao 'opens with .*' "$here")"
+}
+
 exported() {
     allod identity export --out "$work/export.age" --passphrase-file "$work/passphrase"
     is_private "$work/export.age"
@@ -285,6 +317,7 @@ step "wrong phrases are refused" wrong_phrases
 step "a passphrase closes the identity" passphrase
 step "unlocking holds it open for a while" unlocking
 step "who holds it open cannot be looked into" hardened
+step "what opens the identity is changed" protection
 step "an export opens on another machine" exported
 step "two apps" apps
 step "a key for an agent: deploy and scale shop, 5 credits a day, 30 days" agent_key

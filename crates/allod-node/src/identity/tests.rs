@@ -194,6 +194,35 @@ fn replacing_changes_the_protection_and_keeps_the_key() {
 }
 
 #[test]
+fn a_file_that_changes_its_protection_opens_at_every_moment() {
+    let (_dir, keyfile) = place();
+    let made = Identity::new_account().unwrap();
+    keyfile.create(&made, None).unwrap();
+    let is_over = AtomicBool::new(false);
+    let opened = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut opened = 0;
+            while !is_over.load(Ordering::Acquire) {
+                // A file that is bound to the machine needs no passphrase and takes none.
+                let found = keyfile.load(Some(&secret(PASSPHRASE)));
+                assert_eq!(found.unwrap().public_key(), made.public_key());
+                opened += 1;
+            }
+            opened
+        });
+        for _ in 0..100 {
+            let passphrase = secret(PASSPHRASE);
+            for lock in [Lock::Passphrase(&passphrase), Lock::Machine] {
+                keyfile.replace(&made, lock).unwrap();
+            }
+        }
+        is_over.store(true, Ordering::Release);
+        reader.join().unwrap()
+    });
+    assert!(opened > 20, "{opened}");
+}
+
+#[test]
 fn rotation_keeps_the_subject_through_the_file() {
     let (_dir, keyfile) = place();
     let first = Identity::new_account().unwrap();
@@ -506,7 +535,7 @@ fn the_next_key_takes_over_in_one_step() {
 // --- Held open ---
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A holder on a clock of its own, and the thread that serves.

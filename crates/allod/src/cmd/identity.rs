@@ -4,6 +4,7 @@ mod export;
 mod import;
 mod init;
 mod phrase;
+mod protect;
 mod rotate;
 mod unlock;
 
@@ -33,6 +34,7 @@ enum Command {
     Show,
     Export(export::Args),
     Import(import::Args),
+    Protect(protect::Args),
     Rotate(rotate::Args),
     Unlock(unlock::Args),
     /// End what `unlock` began: the passphrase is asked for again.
@@ -68,6 +70,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
         Command::Show => show(context),
         Command::Export(args) => export::run(context, &args),
         Command::Import(args) => import::run(context, &args).await,
+        Command::Protect(args) => protect::run(context, args),
         Command::Rotate(args) => rotate::run(context, &args).await,
         Command::Unlock(args) => unlock::run(context, &args),
         Command::Lock => unlock::lock_now(context),
