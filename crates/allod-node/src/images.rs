@@ -88,18 +88,17 @@ impl Images {
         })
     }
 
-    /// The digest that a reference means now.
+    /// The digest that a reference means now. One that is pinned is what it says, once the registry has shown that it
+    /// has it, or where the image is here.
     pub(crate) async fn resolve(&self, text: &str) -> Result<String, ImageError> {
         let reference: Reference = text.parse()?;
-        if let Some(digest) = reference.digest() {
+        let pinned = reference.digest();
+        if let Some(digest) = pinned.filter(|digest| self.record(&digest.to_string()).is_some()) {
             return Ok(digest.to_string());
         }
         let credentials = self.registries.credentials(reference.host());
-        Ok(self
-            .asker
-            .resolve(&reference, credentials.as_ref())
-            .await?
-            .to_string())
+        let found = self.asker.resolve(&reference, credentials.as_ref()).await?;
+        Ok(pinned.unwrap_or(found).to_string())
     }
 
     /// Takes the images of an archive in; their digests and what they were called.

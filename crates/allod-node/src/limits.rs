@@ -38,7 +38,7 @@ pub const LEDGER_RETENTION_MS: u64 = 30 * 24 * 3_600_000;
 pub const SPACE_LOW_BYTES: u64 = 64 * 1024 * 1024;
 /// How long the transaction that lists a machine may wait for the node to start.
 pub const FOUNDING_LIFETIME_MS: u64 = 10 * 60_000;
-/// How often a registry is asked what a tag means, while a person waits.
+/// How often a registry is asked what a tag means, and for a pinned image, while a person waits.
 pub(crate) const RESOLVE_ATTEMPTS: u32 = 2;
 /// How long a registry may be silent meanwhile, and the longest wait that it may ask for.
 pub(crate) const RESOLVE_SILENCE_MAX: Duration = Duration::from_secs(8);

@@ -1,4 +1,4 @@
-//! From a lowered deploy file to a signed deployment: tags resolved, the private half sealed, the public half blinded.
+//! From a lowered deploy file to a signed deployment: images asked for, the private half sealed, the public half blinded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -65,16 +65,17 @@ impl Doors {
 }
 
 impl Client {
-    /// Resolves the images of an app and seals it for the network's nodes and the own account.
+    /// Resolves the images of an app and seals it for the network's nodes and the own account. Pinned images are asked
+    /// for too, so that one that is not to be had is refused here, and not once it costs something.
     ///
     /// # Errors
-    /// Where an image cannot be resolved, a node's sealing key is bad, or the app is too large.
+    /// Where an image is not to be had, a node's sealing key is bad, or the app is too large.
     pub async fn prepare(&self, lowered: Lowered, network: &view::Network) -> Result<Prepared> {
         let mut lowered = lowered;
         let (nodes, digests) = tokio::try_join!(
             self.nodes(),
             try_join_all(
-                unresolved(&lowered.manifest)
+                of_registries(&lowered.manifest)
                     .into_iter()
                     .map(|reference| async {
                         let digest = self.resolve_image(&reference).await?;
@@ -157,8 +158,8 @@ pub fn publish_on_loopback(manifest: &mut Manifest) {
     }
 }
 
-fn unresolved(manifest: &Manifest) -> BTreeSet<String> {
+fn of_registries(manifest: &Manifest) -> BTreeSet<String> {
     let images = manifest.services.values().map(|service| &service.image);
-    let open = images.filter(|i| i.digest.is_none() && i.source == ImageSource::Registry);
-    open.map(|image| image.reference.clone()).collect()
+    let there = images.filter(|image| image.source == ImageSource::Registry);
+    there.map(|image| image.reference.clone()).collect()
 }

@@ -33,7 +33,7 @@ pub(super) static RESOLVE: Operation = Operation {
     name: "image.resolve",
     method: Method::Post,
     path: "/v1/images/resolve",
-    summary: "The digest that an image reference means now, as the registry says.",
+    summary: "The digest that an image reference means now, as the registry says; for a pinned one, whether it has it.",
     access: Access::Granted(&[Verb::Deploy]),
     input: Input::Json(Shape::View(&REFERENCE)),
     answer: Answer::Json(Shape::View(&RESOLVED)),

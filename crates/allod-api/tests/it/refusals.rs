@@ -1,23 +1,27 @@
 //! What goes wrong before anything is signed: each refusal with its name, its status, its exit and its next step,
 //! nothing charged, and nothing left on the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use allod_api::client::{Doors, Error, Problem};
-use allod_api::compose::{Lowered, Single, single};
+use allod_api::client::{Client, Doors, Error, Problem, parse_budget, parse_span};
+use allod_api::compose::{Input, Lowered, Single, lower, single};
 use allod_node::identity::Identity;
+use allod_node::manifest::ImageSource;
 use allod_node::view;
-use allod_state::account::grant::{Budget, Grant};
+use allod_state::account::grant::{AppSelector, Budget, Grant, NodeSelector, Verb};
+use allod_state::app::Scale;
 use allod_state::credit::Transfer;
+use allod_state::node::{Prices, PublishOffer};
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::{Action, Credits, NetworkId, Transaction};
+use allod_state::{AccountId, Action, Credits, Label, NetworkId, Transaction};
 use http::Method;
+use sha2::{Digest, Sha256};
 
 use crate::registry::{Registry, Reply};
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, as_account};
 
 /// What the account has, and what its key did: neither may change by what is refused.
 async fn books(world: &World) -> (Credits, u64) {
@@ -382,6 +386,30 @@ async fn clocks_that_differ_are_told_by_how_much() {
     }
 }
 
+/// As if the images had been given to the node as files: no registry is asked for them.
+fn handed_over(lowered: &mut Lowered) {
+    for service in lowered.manifest.services.values_mut() {
+        service.image.source = ImageSource::Archive;
+        service.image.digest = Some(format!("sha256:{}", "1".repeat(64)));
+    }
+}
+
+fn lowered_from(text: &str) -> Lowered {
+    let lowered = lower(&Input {
+        text,
+        file: "compose.yaml",
+        folder: None,
+        variables: &BTreeMap::new(),
+        profiles: &BTreeSet::new(),
+        name: None,
+    });
+    lowered.unwrap()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
 fn lowered(change: impl FnOnce(&mut Single)) -> Lowered {
     let mut asked = Single {
         image: "archive".into(),
@@ -401,6 +429,43 @@ async fn planned(world: &World, lowered: Lowered) -> view::Plan {
         .plan(&vec![Action::from(prepared.deploy)])
         .await
         .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pinned_images_are_asked_for_before_anything_is_signed() {
+    let world = World::start().await;
+    let before = books(&world).await;
+    let honest = format!("sha256:{}", hex(&Sha256::digest(manifest())));
+    let prepared = async |registry: &Registry, digest: &str| {
+        let text = format!(
+            "name: shop\nservices:\n  web:\n    image: {}@{digest}\n",
+            registry.image()
+        );
+        let (client, lowered) = (world.client(), lowered_from(&text));
+        let network = client.network().await.unwrap();
+        client.prepare(lowered, &network).await
+    };
+    let (other, exit) = {
+        let registry = Registry::start(|_| Reply::new(200, &[], &manifest()));
+        problem(prepared(&registry, &format!("sha256:{}", "1".repeat(64))).await)
+    };
+    assert_eq!(
+        (other.code.as_str(), other.status, exit),
+        ("digest-mismatch", 502, 1)
+    );
+    let absent = Registry::start(|_| Reply::new(404, &[], b""));
+    let (told, exit) = problem(prepared(&absent, &honest).await);
+    assert_eq!(
+        (told.code.as_str(), told.status, exit),
+        ("image-not-found", 404, 3)
+    );
+    assert!(told.detail.contains(&honest[..20]), "{told:?}");
+    assert_eq!(books(&world).await, before);
+    assert_eq!(files(&world.images()), Vec::<String>::new());
+    let registry = Registry::start(|_| Reply::new(200, &[], &manifest()));
+    let deploy = prepared(&registry, &honest).await.unwrap().deploy;
+    assert_eq!(deploy.services.len(), 1);
+    assert_eq!(registry.asked(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -437,7 +502,7 @@ async fn a_keys_budget_ends_before_the_accounts_credits_do() {
     };
     let limited = world.key_with(grant).await;
     let balance = books(&world).await.0;
-    let client = allod_api::client::Client::new(&world.url(), limited).unwrap();
+    let client = Client::new(&world.url(), limited).unwrap();
     let (told, exit) = problem(client.submit(vec![transfer(3_000_000)]).await);
     assert_eq!(
         (told.code.as_str(), told.status, exit),
@@ -454,6 +519,87 @@ async fn a_keys_budget_ends_before_the_accounts_credits_do() {
         ("insufficient-credit", 402, 6)
     );
     assert_eq!(books(&world).await.0, balance);
+}
+
+/// On this machine a GiB of memory costs 0.4 credits an hour from now on, and nothing else costs anything.
+async fn dear_memory(world: &World) {
+    let node = world.node.id();
+    let mut offer = world.node.state().node(&node).unwrap().offer.unwrap();
+    offer.prices = Prices {
+        cpu_core_hour: Credits::ZERO,
+        memory_gib_hour: Credits::from_micro(400_000),
+        storage_gib_hour: Credits::ZERO,
+    };
+    let offered = PublishOffer { node, offer };
+    world.client().submit(vec![offered.into()]).await.unwrap();
+}
+
+/// What `allod keys add --verbs deploy,scale --app shop --budget 5/day --ttl 30d` asks for.
+fn of_an_agent(owner: AccountId) -> Grant {
+    let ttl_ms = u64::try_from(parse_span("30d").unwrap().as_millis()).unwrap();
+    Grant {
+        verbs: BTreeSet::from([Verb::Deploy, Verb::Scale]),
+        apps: AppSelector::Only([Label::of(owner.as_bytes(), "shop")].into()),
+        nodes: NodeSelector::Only(BTreeSet::new()),
+        budget: Some(parse_budget("5/day").unwrap()),
+        expires_ms: Some(allod_node::time::now_ms() + ttl_ms),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_with_five_credits_a_day_deploys_and_scales_within_them() {
+    let world = World::start().await;
+    dear_memory(&world).await;
+    let owner = world.owner.account().unwrap();
+    let agent = world.key_with(of_an_agent(owner)).await;
+    let client = Client::new(&world.url(), as_account(&agent, owner)).unwrap();
+    let network = client.network().await.unwrap();
+    // 2.4 credits a day for each replica.
+    let prepared = async |replicas: u32| {
+        let text = format!(
+            "name: shop\nservices:\n  web:\n    image: web\n    deploy:\n      replicas: {replicas}\n      \
+             resources: {{ limits: {{ memory: 256m }} }}\n"
+        );
+        let mut lowered = lowered_from(&text);
+        handed_over(&mut lowered);
+        let prepared = client.prepare(lowered, &network).await.unwrap();
+        client.put_manifest(prepared.ciphertext).await.unwrap();
+        prepared.deploy
+    };
+    let refused = async |action: Action| {
+        let (told, exit) = problem(client.submit(vec![action]).await);
+        let seen = (told.code.as_str(), told.status, exit);
+        assert_eq!(seen, ("budget-exceeded", 403, 5));
+        assert!(told.next_step.contains("a larger budget"), "{told:?}");
+        told.detail
+    };
+    assert_eq!(
+        refused(prepared(3).await.into()).await,
+        "the signing key's budget is 5 credits for the period; this needs 7.2"
+    );
+    let app = || world.node.app_id(&world.node.state(), &owner, "shop");
+    assert_eq!(app(), None);
+    let deploy = prepared(2).await;
+    let service = *deploy.services.keys().next().unwrap();
+    client.submit(vec![deploy.into()]).await.unwrap();
+    let app = app().unwrap();
+    // Whether the two run or wait, as they do here without their image: six more are too many.
+    let scale = |replicas| {
+        Action::from(Scale {
+            app,
+            service,
+            replicas,
+        })
+    };
+    let told = refused(scale(8)).await;
+    assert!(
+        told.starts_with("the signing key's budget is 5 credits"),
+        "{told}"
+    );
+    let kept = world.node.state().app(&app).unwrap().services[&service].replicas;
+    assert_eq!(kept, 2);
+    // The owner is bound by no budget.
+    world.client().submit(vec![scale(8)]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -530,7 +676,7 @@ async fn the_law_takes_every_good_deploy_file() {
         if path.extension() != Some("yaml".as_ref()) {
             continue;
         }
-        let mut lowered = allod_api::compose::lower(&allod_api::compose::Input {
+        let mut lowered = lower(&Input {
             text: &std::fs::read_to_string(&path).unwrap(),
             file: "compose.yaml",
             folder: Some(&folder),
@@ -539,9 +685,7 @@ async fn the_law_takes_every_good_deploy_file() {
             name: None,
         })
         .unwrap();
-        for service in lowered.manifest.services.values_mut() {
-            service.image.digest = Some(format!("sha256:{}", "1".repeat(64)));
-        }
+        handed_over(&mut lowered);
         let plan = planned(&world, lowered).await;
         let rejection = plan
             .rejection

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use allod_api::compose::{Input, lower};
 use allod_api::ops::{Access, Operation};
 use allod_node::identity::Identity;
+use allod_node::manifest::ImageSource;
 use allod_state::account::grant::{AppSelector, Budget, Grant, NodeSelector, Verb};
 use allod_state::account::{AddKey, RevokeKey};
 use allod_state::app::Deploy;
@@ -236,9 +237,14 @@ async fn deploy(world: &World, app: &str, revision: u32) -> Deploy {
         profiles: &BTreeSet::new(),
         name: None,
     });
+    let mut lowered = lowered.unwrap();
+    for service in lowered.manifest.services.values_mut() {
+        // No registry is asked for what was given as a file.
+        service.image.source = ImageSource::Archive;
+    }
     let client = world.client();
     let network = client.network().await.unwrap();
-    let prepared = client.prepare(lowered.unwrap(), &network).await.unwrap();
+    let prepared = client.prepare(lowered, &network).await.unwrap();
     client.put_manifest(prepared.ciphertext).await.unwrap();
     prepared.deploy
 }
