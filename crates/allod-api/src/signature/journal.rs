@@ -15,7 +15,9 @@ use super::limits::JOURNAL_RECORDS_MAX;
 use super::replay::{Mark, Share, Used};
 
 /// Mark, key, kind of share, its account, and when it may be forgotten.
-pub(super) const RECORD_BYTES: usize = 32 + 32 + 1 + 32 + 8;
+pub(super) const RECORD_BYTES: usize = MARK_BYTES + 32 + 1 + 32 + 8;
+
+const MARK_BYTES: usize = size_of::<Mark>();
 
 const OF_OPERATOR: u8 = 1;
 const OF_ACCOUNT: u8 = 2;
@@ -105,7 +107,7 @@ fn record(used: &Used) -> [u8; RECORD_BYTES] {
         Share::Account(account) => (OF_ACCOUNT, account),
     };
     let mut bytes = [0; RECORD_BYTES];
-    let (mark_place, rest) = bytes.split_at_mut(32);
+    let (mark_place, rest) = bytes.split_at_mut(MARK_BYTES);
     let (key_place, rest) = rest.split_at_mut(32);
     let (kind_place, rest) = rest.split_at_mut(1);
     let (account_place, due_place) = rest.split_at_mut(32);
@@ -118,7 +120,7 @@ fn record(used: &Used) -> [u8; RECORD_BYTES] {
 }
 
 fn parse(bytes: &[u8; RECORD_BYTES]) -> Option<Used> {
-    let (mark, rest) = bytes.split_at(32);
+    let (mark, rest) = bytes.split_at(MARK_BYTES);
     let (key, rest) = rest.split_at(32);
     let (kind, rest) = rest.split_at(1);
     let (account, due) = rest.split_at(32);

@@ -26,8 +26,8 @@ pub enum Share {
     Account(AccountId),
 }
 
-/// A key and nonce, hashed to what a collision cannot be found for.
-pub(super) type Mark = [u8; 32];
+/// A key and nonce, hashed. Whoever finds two nonces with one mark has shut out only itself.
+pub(super) type Mark = [u8; 16];
 /// Whose nonce it is.
 pub(super) type Signer = (Share, PublicKey);
 
@@ -169,5 +169,7 @@ fn mark(key: &PublicKey, nonce: &str) -> Mark {
     let mut hasher = blake3::Hasher::new_derive_key("allod request nonce v1");
     hasher.update(key.as_bytes());
     hasher.update(nonce.as_bytes());
-    *hasher.finalize().as_bytes()
+    let mut mark = Mark::default();
+    hasher.finalize_xof().fill(&mut mark);
+    mark
 }
