@@ -74,6 +74,10 @@ within() {
     done
 }
 
+# A command for a workload that ends as soon as it is asked to; `sleep` alone would wait to be killed.
+# shellcheck disable=SC2034
+obedient=(sh -c "trap 'exit 0' TERM; while :; do sleep 0.2; done")
+
 is_json() { "$@" -o json | python3 -m json.tool; }
 
 free_port() {
@@ -88,7 +92,7 @@ start_allod() {
     rm -f "$work"/up.{pid,rc,out}
     {
         # A shell's background job ignores Ctrl-C: give it back, as a terminal would.
-        env --default-signal=INT "$ALLOD" up --api 127.0.0.1:0 --ingress "127.0.0.1:${ingress_port:-0}" \
+        env --default-signal=INT "$ALLOD" up --api 127.0.0.1:0 --ingress "127.0.0.1:${ingress_port:-0}" ${up_args:-} \
             </dev/null >"$work/up.out" 2>>"$work/up.err" &
         echo $! >"$work/up.pid"
         rc=0

@@ -42,3 +42,24 @@ impl Details {
         kept.words.get(id).map(|(_, text)| text.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_so_many_words_the_oldest_are_forgotten() {
+        let details = Details::default();
+        let id = |epoch| WorkloadId {
+            lease: [1; 32],
+            epoch,
+        };
+        let last = u64::try_from(DETAILS_MAX).unwrap() + 3;
+        for epoch in 1..=last {
+            details.put(id(epoch), "words".to_owned());
+        }
+        assert_eq!(details.get(&id(3)), None);
+        assert_eq!(details.get(&id(4)).as_deref(), Some("words"));
+        assert_eq!(details.get(&id(last)).as_deref(), Some("words"));
+    }
+}

@@ -102,3 +102,32 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn of_so_many_replicas_that_are_gone_the_oldest_words_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = dir.path().join("lines");
+        let lines = Lines::open(dir.path().to_owned(), kept.clone()).unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+        for number in 0..LAST_LINES_FILES_MAX + 7 {
+            let path = kept.join(number.to_string());
+            std::fs::write(&path, "1 o words\n").unwrap();
+            let at = long_ago + Duration::from_secs(u64::try_from(number).unwrap());
+            let file = std::fs::File::options().append(true).open(path).unwrap();
+            file.set_modified(at).unwrap();
+        }
+        lines.forget_oldest();
+        let mut left: Vec<usize> = std::fs::read_dir(&kept)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, (7..LAST_LINES_FILES_MAX + 7).collect::<Vec<_>>());
+    }
+}
