@@ -104,7 +104,7 @@ change_all_the_time() {
         case $((RANDOM % 4)) in
         0) timeout 60 "$ALLOD" restart load/extra --no-wait ;;
         1) timeout 60 "$ALLOD" run "$REGISTRY/busybox:1" --name "passing$((RANDOM % 3))" --yes \
-            --cpus 0.05 --timeout 1 -- sleep 1000 ;;
+            --cpus 0.05 --timeout 1 -- "${obedient[@]}" ;;
         2) timeout 60 "$ALLOD" delete "passing$((RANDOM % 3))" --yes ;;
         *) timeout 60 "$ALLOD" scale load/extra $((1 + RANDOM % 3)) --no-wait ;;
         esac </dev/null >>"$work/changes.out" 2>&1 || rc=$?

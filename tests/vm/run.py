@@ -7,6 +7,8 @@ The guest is a fresh machine as Debian 12 sets it up: cgroup v2 and nothing of v
 a loopback device and no network card. It holds busybox, every --program with the libraries that it
 needs (stripped of debug data), and what lies under --tree, each at the path it had there.
 
+A script that says `vm-reset` has the power cut at once, and is run again by the next boot from the same disk.
+
 The script's output is ours, and so is its exit code; 124 when the time is over, 125 when the guest
 could not be built or died without an answer: then the end of its console is printed.
 """
@@ -25,6 +27,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURES = os.environ.get("ALLOD_FIXTURES", os.path.join(HERE, "..", "..", "target", "fixtures"))
 TOOLS = os.path.join(FIXTURES, "tools")
 EXIT_TIMEOUT, EXIT_BROKEN = 124, 125
+# Instead of an exit code: the script wants the power cut.
+RESET = -1
+RESETS_MAX = 4
 
 # What mounts the root; crc32c is found by its alias at run time, so no `depends` names it.
 BOOT_MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
@@ -197,7 +202,7 @@ def qemu(kernel, work, args):
 
 
 def follow(process, deadline):
-    """Passes the script's output on; returns its exit code, or None without one."""
+    """Passes the script's output on; returns its exit code, RESET, or None without one."""
     pending = b""
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([process.stdout], [], [], left)[0]:
@@ -210,6 +215,8 @@ def follow(process, deadline):
             found = re.fullmatch(rb"vm-exit (\d+)", line.strip())
             if found:
                 return int(found.group(1))
+            if line.strip() == b"vm-reset":
+                return RESET
             sys.stdout.buffer.write(line.rstrip(b"\r") + b"\n")
         sys.stdout.flush()
     return EXIT_TIMEOUT
@@ -224,12 +231,19 @@ def run(args, work):
     with open(work + "/initramfs", "wb") as file:
         file.write(initramfs(kernel))
     started = time.monotonic()
-    process = qemu(kernel, work, args)
-    try:
-        code = follow(process, started + args.timeout)
-    finally:
-        process.kill()
-        process.wait()
+    for _ in range(RESETS_MAX + 1):
+        process = qemu(kernel, work, args)
+        try:
+            code = follow(process, started + args.timeout)
+        finally:
+            process.kill()
+            process.wait()
+        if code != RESET:
+            break
+        # What the guest had not written out is lost with it; what it had is in the image.
+        print("vm: power cut after %.1f s" % (time.monotonic() - started), file=sys.stderr)
+    else:
+        raise Broken("the script wants the power cut without end")
     print("vm: %.1f s in the guest" % (time.monotonic() - started), file=sys.stderr)
     if code is None or code == EXIT_TIMEOUT:
         print("vm: %s; its console ends:" % ("no answer" if code is None else "time is over"),

@@ -39,6 +39,7 @@ use crate::agent::health::{Answer, Health};
 use crate::agent::plan::{Local, Stage, Step, Wanted};
 
 use crate::agent::tally::Tally;
+use crate::fault::{Point, reach};
 use crate::inner::Inner;
 use crate::limits::{AGENT_EVENTS_MAX, METER_PERIOD, SWEEP_PERIOD};
 use crate::manifest::{Condition, Manifest, Probe, Service};
@@ -63,6 +64,8 @@ pub(crate) enum Event {
     ResolverTried(AppId),
     /// A given-up volume was removed, or could not be yet.
     VolumeTried(VolumeKey),
+    /// What nobody needs was looked for on the disk.
+    Collected,
     /// It is time to write evidence.
     Meter,
     /// It is time to look at everything again.
@@ -98,6 +101,8 @@ pub(crate) struct Agent {
     evidence_in_flight: bool,
     dropping: BTreeSet<VolumeKey>,
     resolving: BTreeSet<AppId>,
+    is_collecting: bool,
+    collected: Option<Instant>,
 }
 
 impl Agent {
@@ -120,6 +125,8 @@ impl Agent {
             evidence_in_flight: false,
             dropping: BTreeSet::new(),
             resolving: BTreeSet::new(),
+            is_collecting: false,
+            collected: None,
         };
         let mut meter = interval(METER_PERIOD);
         let mut sweep = interval(SWEEP_PERIOD);
@@ -161,8 +168,12 @@ impl Agent {
             Event::VolumeTried(key) => {
                 self.dropping.remove(&key);
             }
+            Event::Collected => self.is_collecting = false,
             Event::Meter => self.measure(),
-            Event::Sweep => self.look_at_all(),
+            Event::Sweep => {
+                self.look_at_all();
+                self.collect();
+            }
         }
     }
 
@@ -175,6 +186,7 @@ impl Agent {
         }
         if is_whole {
             self.has_looked = true;
+            reach(Point::StartLooked);
             for (id, entry) in &mut self.entries {
                 let is_gone = entry.local.stage == Stage::Running && !present.contains(id);
                 if is_gone && !entry.local.is_busy {
@@ -272,7 +284,10 @@ impl Agent {
                 entry.local.stage = Stage::Failed(cause);
                 entry.detail = Some(detail);
             }
-            Done::Started(status) => self.learn_one(status),
+            Done::Started(status) => {
+                reach(Point::WorkloadStarted);
+                self.learn_one(status);
+            }
             Done::Removed(usage) => {
                 if let (Some(tally), Some(usage)) = (&mut entry.tally, usage) {
                     tally.sample(usage, now_ms());

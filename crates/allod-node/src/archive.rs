@@ -16,9 +16,13 @@ use allod_state::evidence::Item;
 use allod_state::{AccountId, Action, LeaseId, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+use crate::fault::{Point, reach};
 use crate::limits::{
     ARCHIVE_FRAME_BYTES_MAX, ARCHIVE_MONTHS_KEPT, HAPPENINGS_KEPT, RETIRED_KEYS_KEPT,
 };
+
+/// The length and the check before each frame's body.
+const FRAME_HEAD_BYTES: usize = 8;
 
 /// What one block added.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -72,11 +76,7 @@ impl Archive {
             std::fs::remove_file(archive.path(month))?;
         }
         for month in months {
-            let (entries, whole_bytes) = read_file(&archive.path(month))?;
-            OpenOptions::new()
-                .write(true)
-                .open(archive.path(month))?
-                .set_len(whole_bytes)?;
+            let (entries, _) = read_file(&archive.path(month))?;
             let mut inner = archive.lock();
             for entry in entries {
                 inner.remember(entry);
@@ -102,20 +102,22 @@ impl Archive {
         }
         let month = month_of(entry.time_ms);
         if inner.file.as_ref().is_none_or(|(open, _)| *open != month) {
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(self.path(month))?;
-            inner.file = Some((month, file));
+            inner.file = Some((month, whole_frames(&self.path(month))?));
         }
         let body = borsh::to_vec(&entry)?;
         let length = u32::try_from(body.len()).map_err(io::Error::other)?;
         let mut frame = length.to_le_bytes().to_vec();
         frame.extend_from_slice(&check(&body));
         frame.extend_from_slice(&body);
-        if let Some((_, file)) = &mut inner.file {
-            file.write_all(&frame)?;
+        if let Some((_, mut file)) = inner.file.take() {
+            // A frame that was written in part, as on a full disk, is cut off when the file is opened again.
+            let (head, body) = frame.split_at(FRAME_HEAD_BYTES);
+            file.write_all(head)?;
+            reach(Point::ArchiveHeadWritten);
+            file.write_all(body)?;
+            inner.file = Some((month, file));
         }
+        reach(Point::ArchiveWritten);
         inner.remember(entry);
         Ok(())
     }
@@ -219,6 +221,14 @@ pub(crate) fn items_of(actions: &[Action]) -> Vec<Item> {
         _ => None,
     });
     items.flatten().collect()
+}
+
+/// A file to be appended to; what was written in part is cut off.
+fn whole_frames(path: &PathBuf) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let (_, whole_bytes) = read_file(path)?;
+    file.set_len(whole_bytes)?;
+    Ok(file)
 }
 
 /// The whole frames of a file and how many bytes they take.

@@ -11,6 +11,7 @@ use allod_state::text::Word;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, Credits, NetworkId, NodeId, Transaction, codec};
 
+use crate::fault::{Point, reach};
 use crate::home::{Home, HomeError};
 use crate::identity::{Identity, IdentityError, Secret, Subject};
 use crate::limits::{FOUNDING_LIFETIME_MS, GENESIS_BYTES_MAX};
@@ -91,6 +92,7 @@ pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded
     if !keyfile.exists() {
         keyfile.create(&Identity::new_account()?, None)?;
     }
+    reach(Point::FoundingAccountMade);
     let Subject::Account(account) = keyfile.describe()?.subject else {
         return Err(FoundingError::NotAnAccount {
             path: keyfile.path().to_owned(),
@@ -102,6 +104,7 @@ pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded
     if is_new {
         node_file.create(&Identity::new_node()?, None)?;
     }
+    reach(Point::FoundingNodeMade);
     let node = node_file.load(None)?;
     let founding = dir.join("founding");
     let owner = match home.open_identity(&keyfile, passphrase) {
@@ -113,10 +116,12 @@ pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded
         opened => Some(opened?),
     };
     let genesis = genesis(&dir.join("genesis"), account, owner.as_ref(), &node)?;
+    reach(Point::FoundingGenesisWritten);
     if let Some(owner) = owner {
         let listing = listing(&genesis, &owner, account, &node, &dir);
         write(&founding, &listing.to_bytes())?;
     }
+    reach(Point::FoundingListingWritten);
     let id = NodeId::of_first_key(&node.public_key());
     Ok(Founded {
         account,

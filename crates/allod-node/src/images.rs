@@ -1,17 +1,18 @@
 //! Images on this node: resolved and fetched here, unpacked by the root process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allod_runtime::image::{
-    self, BlobStore, Digest, ImageRecord, ImportError, Limits, Progress, PullError, Puller,
-    Reference, ReferenceError, StoreError,
+    self, BlobStore, Budget, Digest, Freed, ImageRecord, ImportError, Limits, Progress, PullError,
+    Puller, Reference, ReferenceError, StoreError,
 };
 use allod_runtime::{Client, ClientError, Image, LayerId};
 use tokio::task::spawn_blocking;
 
+use crate::fault::{Point, reach};
 use crate::limits::{RESOLVE_ATTEMPTS, RESOLVE_SILENCE_MAX, RESOLVE_TIMEOUT};
 use crate::manifest::{self, ImageSource};
 use crate::registries::Registries;
@@ -65,6 +66,7 @@ type Fetching = BTreeMap<Digest, (u64, u64)>;
 
 /// The images of this node.
 pub(crate) struct Images {
+    dir: PathBuf,
     puller: Puller,
     /// Asks what a tag means, while a person waits.
     asker: Puller,
@@ -80,6 +82,7 @@ impl Images {
         let puller = Puller::new(BlobStore::open(dir)?, limits.clone());
         let asker = Puller::new(BlobStore::open(dir)?, waited_for(&limits));
         Ok(Self {
+            dir: dir.to_owned(),
             puller,
             asker,
             limits,
@@ -131,6 +134,39 @@ impl Images {
         let layers = fetching.get(digest)?;
         let sum = |pick: fn(&(u64, u64)) -> u64| layers.values().map(pick).sum();
         Some((sum(|layer| layer.0), sum(|layer| layer.1)))
+    }
+
+    /// Removes images as far as the budget says so, but none of `needed`, by manifest digest.
+    pub(crate) fn collect(
+        &self,
+        needed: &BTreeSet<String>,
+        budget: &Budget,
+        runtime: &Client,
+    ) -> Result<Freed, ImageError> {
+        let keep: BTreeSet<Digest> = needed.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut layers = Vec::new();
+        for record in needed.iter().filter_map(|name| self.record(name)) {
+            let ids = record.layers.iter().map(|layer| layer_id(layer.diff_id));
+            layers.extend(ids.collect::<Result<Vec<LayerId>, _>>()?);
+        }
+        let store = self.puller.store();
+        let mut freed = store.collect(&keep, budget)?;
+        let unpacked = runtime.collect_layers(&layers, *budget)?;
+        freed.layers += unpacked.layers;
+        freed.leftovers += unpacked.leftovers;
+        freed.bytes += unpacked.bytes;
+        Ok(freed)
+    }
+
+    /// What images take of the disk, fetched and unpacked. It blocks.
+    pub(crate) fn bytes(&self, runtime: &Client) -> Result<u64, ImageError> {
+        let unpacked = runtime.layer_uses()?;
+        let unpacked: u64 = unpacked.iter().map(|layer| layer.bytes).sum();
+        let blobs = std::fs::read_dir(self.dir.join("blobs/sha256"))
+            .into_iter()
+            .flatten();
+        let sizes = blobs.filter_map(|blob| Some(blob.ok()?.metadata().ok()?.len()));
+        Ok(unpacked.saturating_add(sizes.sum()))
     }
 
     /// Fetches and unpacks an image, unless it is here.
@@ -186,6 +222,7 @@ impl Images {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(digest);
+        reach(Point::ImageFetched);
         Ok(pulled?)
     }
 }
@@ -202,18 +239,20 @@ fn waited_for(limits: &Limits) -> Limits {
     }
 }
 
+fn layer_id(diff_id: Digest) -> Result<LayerId, ImageError> {
+    let text = diff_id.to_string();
+    text.parse().map_err(|_| ImageError::Digest(text))
+}
+
 fn unpack(record: &ImageRecord, store: &BlobStore, runtime: &Client) -> Result<Image, ImageError> {
     let present = runtime.layers()?;
     let mut layers = Vec::new();
     for layer in &record.layers {
-        let id: LayerId = layer
-            .diff_id
-            .to_string()
-            .parse()
-            .map_err(|_| ImageError::Digest(layer.diff_id.to_string()))?;
+        let id = layer_id(layer.diff_id)?;
         if !present.contains(&id) {
             let blob = store.open_blob(layer.digest)?;
             runtime.unpack_layer(id, &layer.media_type, blob)?;
+            reach(Point::ImageLayerUnpacked);
         }
         layers.push(id);
     }

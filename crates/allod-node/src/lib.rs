@@ -5,8 +5,10 @@
 
 mod agent;
 mod archive;
+mod collect;
 mod details;
 mod doors;
+pub mod fault;
 pub mod founding;
 pub mod home;
 pub mod identity;

@@ -14,6 +14,24 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Happenings kept at hand; older ones are read from their blocks.
 pub const HAPPENINGS_KEPT: usize = 10_000;
+/// How often what nobody needs is looked for on the disk.
+pub const COLLECT_PERIOD: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked for while the disk is short.
+pub const COLLECT_PERIOD_SHORT: Duration = Duration::from_secs(60);
+/// What images may take before those that nobody needs go, the longest unused first.
+pub const IMAGES_BYTES_MAX: u64 = 20 * 1024 * 1024 * 1024;
+/// How long an image stays that nobody needs.
+pub const IMAGES_IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How long one stays in any case: it may have been fetched for what comes next.
+pub const IMAGES_IDLE_MIN: Duration = Duration::from_secs(10 * 60);
+/// A disk of which less than this part is free is short.
+pub const DISK_SHORT_PART: u64 = 10;
+/// How long a sealed manifest stays that no revision names: its deployment may be on its way.
+pub const MANIFEST_IDLE_MIN: Duration = Duration::from_secs(3_600);
+/// Opened manifests at hand that no revision names any more.
+pub const MANIFESTS_OPENED_MAX: usize = 1_000;
+/// Ports kept for services that asked for any free one.
+pub const PICKED_PORTS_MAX: usize = 4_096;
 /// Lines of a replica's output kept after it is gone.
 pub const LAST_LINES: usize = 200;
 /// Files of last lines kept.

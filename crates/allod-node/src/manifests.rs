@@ -1,6 +1,6 @@
 //! The sealed manifests that this node keeps beside the ledger, and the ones among them that it can open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,9 @@ use allod_state::app::SealedManifest;
 use allod_state::limits::MANIFEST_BYTES_MAX;
 use allod_state::{AccountId, Digest, Label, NetworkId, NodeId};
 
+use crate::fault::{Point, reach};
 use crate::identity::Identity;
+use crate::limits::{MANIFEST_IDLE_MIN, MANIFESTS_OPENED_MAX};
 use crate::manifest::Manifest;
 use crate::seal::{self, Opener, Scope};
 use crate::whole;
@@ -47,6 +49,7 @@ pub enum KeepManifestError {
 impl Manifests {
     pub(crate) fn open(dir: PathBuf, network: NetworkId, node: NodeId) -> io::Result<Self> {
         std::fs::create_dir_all(&dir)?;
+        whole::clear(&dir)?;
         Ok(Self {
             dir,
             network,
@@ -70,6 +73,7 @@ impl Manifests {
             };
             whole::write(&path, ciphertext).map_err(write)?;
         }
+        reach(Point::ManifestKept);
         Ok(digest)
     }
 
@@ -111,6 +115,25 @@ impl Manifests {
         self.cache().values().find(is_its).cloned()
     }
 
+    /// Removes the ciphertexts that are not `needed`, unless they came just now.
+    pub(crate) fn collect(&self, needed: &BTreeSet<Digest>) {
+        let names: BTreeSet<PathBuf> = needed.iter().map(|digest| self.path(digest)).collect();
+        let files = std::fs::read_dir(&self.dir).into_iter().flatten();
+        let paths = files.filter_map(|file| Some(file.ok()?.path()));
+        for path in paths.filter(|path| !names.contains(path)) {
+            let modified = std::fs::metadata(&path).and_then(|file| file.modified());
+            let age = modified.ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age >= MANIFEST_IDLE_MIN) {
+                // What cannot be removed now is found again.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        let mut opened = self.cache();
+        if opened.len().saturating_sub(needed.len()) > MANIFESTS_OPENED_MAX {
+            opened.retain(|digest, _| needed.contains(digest));
+        }
+    }
+
     fn cache(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Arc<Manifest>>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,5 +141,34 @@ impl Manifests {
     fn path(&self, digest: &Digest) -> PathBuf {
         self.dir
             .join(data_encoding::HEXLOWER.encode(digest.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_no_revision_names_goes_after_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let (network, node) = (NetworkId([1; 32]), NodeId([2; 32]));
+        let manifests = Manifests::open(dir.path().to_owned(), network, node).unwrap();
+        let [needed, old, new] =
+            [b"needed", b"old...", b"new..."].map(|text| manifests.keep(text).unwrap());
+        let long_ago = SystemTime::now() - MANIFEST_IDLE_MIN - Duration::from_secs(1);
+        for digest in [needed, old] {
+            let file = std::fs::File::options()
+                .append(true)
+                .open(manifests.path(&digest))
+                .unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        manifests.collect(&BTreeSet::from([needed]));
+        let is_here = |digest| manifests.path(digest).exists();
+        assert!(is_here(&needed), "a revision names it");
+        assert!(is_here(&new), "its deployment may be on its way");
+        assert!(!is_here(&old));
     }
 }

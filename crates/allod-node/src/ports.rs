@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use crate::limits::PICKED_PORTS_MAX;
 use crate::whole;
 
 /// App and service, and the port inside it.
@@ -44,6 +45,10 @@ impl PickedPorts {
         let mut is_new = false;
         for (service, port) in picked {
             is_new |= now.insert(service, port) != Some(port);
+        }
+        while now.len() > PICKED_PORTS_MAX {
+            // Of so many, no one is more likely to come back than another.
+            now.pop_first();
         }
         if is_new && let Err(error) = self.write(&now) {
             tracing::warn!(%error, "picked ports could not be kept; a restart may pick others");

@@ -4,6 +4,14 @@ use std::time::Duration;
 
 use allod_state::account::grant::Budget;
 
+/// Reads a size such as `512m` or `20g`.
+///
+/// # Errors
+/// Where it is none.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    crate::compose::quantity::bytes(text)
+}
+
 /// A span of time: a number and one of `ms`, `s`, `m`, `h`, `d`, `w`; a bare number is seconds.
 ///
 /// # Errors

@@ -194,7 +194,7 @@ fn preface(parts: &Parts, key: &str, account: AccountId, nonce: u64) -> Option<A
         "/v1/network" => Some(answer(
             200,
             &json!({ "network": network, "height": 1, "time_ms": 5, "validators": 1, "node": node, "ingress": "", "notice": null,
-                "disk": { "free_bytes": 1, "is_full": false } }),
+                "disk": { "free_bytes": 1, "is_full": false, "images_bytes": 0 } }),
         )),
         path if path.starts_with("/v1/accounts/") => Some(answer(
             200,

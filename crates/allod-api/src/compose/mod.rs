@@ -38,7 +38,7 @@ mod node;
 mod ports;
 mod probe;
 mod process;
-mod quantity;
+pub(crate) mod quantity;
 mod security;
 mod service;
 mod single;

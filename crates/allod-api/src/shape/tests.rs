@@ -145,6 +145,7 @@ fn accounts_and_machines_fit() {
             disk: view::Disk {
                 free_bytes: 1,
                 is_full: false,
+                images_bytes: 0,
             },
         },
     );

@@ -519,6 +519,11 @@ static DISK: View = View {
             Shape::Flag,
             "Whether so little is free that the node takes no transactions until there is more.",
         ),
+        field(
+            "images_bytes",
+            Shape::Count,
+            "What images take of it, fetched and unpacked, when it was last looked.",
+        ),
     ],
 };
 

@@ -10,6 +10,7 @@ use allod_node::Node;
 use allod_node::founding::found;
 use allod_node::home::Home;
 use allod_node::identity::Identity;
+use allod_node::limits::IMAGES_BYTES_MAX;
 use allod_node::node::{Places, Settings};
 use allod_state::AccountId;
 use allod_state::account::AddKey;
@@ -73,6 +74,7 @@ impl World {
             },
             ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
             resolv_conf: String::new(),
+            images_bytes_max: IMAGES_BYTES_MAX,
             is_new: founded.is_new,
         };
         let node = Node::start(settings).await.unwrap();

@@ -18,7 +18,9 @@ use crate::agent::plan::{Stage, Step};
 use crate::agent::{
     Agent, Event, Leases, REPORT_PATIENCE, Sight, find, is_answered, resolver_scope, spec,
 };
-use crate::limits::{DRAIN_GRACE, RETRY_PAUSE};
+use crate::collect;
+use crate::fault::{Point, reach};
+use crate::limits::{COLLECT_PERIOD, COLLECT_PERIOD_SHORT, DRAIN_GRACE, RETRY_PAUSE};
 use crate::manifest::Service;
 use crate::time::now_ms;
 
@@ -93,6 +95,7 @@ impl Agent {
                 Ok(image) => image,
                 Err(error) => return Done::Failed(error.cause(), chain(&error)),
             };
+            reach(Point::ImageReady);
             let runtime = inner.runtime.clone();
             let made = blocking(move || {
                 lease.volumes.iter().try_for_each(|label| {
@@ -100,7 +103,10 @@ impl Agent {
                 })
             });
             match made.await {
-                Ok(()) => Done::Prepared(image),
+                Ok(()) => {
+                    reach(Point::VolumeMade);
+                    Done::Prepared(image)
+                }
                 Err(error) => Done::Failed(EndCause::VolumeFailed, error),
             }
         });
@@ -124,6 +130,7 @@ impl Agent {
         self.carry_out(id, async move {
             match spawn_blocking(move || create(&runtime, spec)).await {
                 Ok(Ok((status, sockets))) => {
+                    reach(Point::WorkloadMade);
                     if let Some(sockets) = sockets {
                         inner.doors.resolve_on(app, scope, sockets).await;
                     }
@@ -151,21 +158,26 @@ impl Agent {
             if let Some(address) = address {
                 inner.doors.drained(&id, address, DRAIN_GRACE).await;
             }
+            reach(Point::Drained);
             let (runtime, doors) = (inner.runtime.clone(), Arc::clone(&inner.doors));
             let removed = blocking(move || {
                 runtime
                     .stop(id, None, None)
                     .map(drop)
                     .or_else(absent_is_done)?;
+                reach(Point::Stopped);
                 let usage = runtime.usage_with_storage(&[id]).unwrap_or_default();
                 inner.lines.keep_last(&id);
+                reach(Point::LinesKept);
                 runtime.delete(id).or_else(absent_is_done)?;
+                reach(Point::Deleted);
                 Ok(usage.into_iter().next().map(|(_, usage)| usage))
             });
             match removed.await {
                 Ok(usage) => {
                     if let Some(app) = app {
                         doors.forget_app(app).await;
+                        reach(Point::AppForgotten);
                     }
                     Done::Removed(usage)
                 }
@@ -190,6 +202,9 @@ impl Agent {
         else {
             return;
         };
+        if report == Report::Ended(EndCause::Lost) && entry.detail.is_none() {
+            entry.detail = Some(GONE.to_owned());
+        }
         if let (Report::Ended(_), Some(detail)) = (report, &entry.detail) {
             self.inner.details.put(id, detail.clone());
         }
@@ -208,7 +223,10 @@ impl Agent {
         let inner = Arc::clone(&self.inner);
         self.in_background(id, async move {
             match inner.signer.submit(vec![action.into()]).await {
-                Ok(_) => Done::Reported,
+                Ok(_) => {
+                    reach(Point::ReadyReported);
+                    Done::Reported
+                }
                 Err(error) => Done::Retry(chain(&error)),
             }
         });
@@ -311,7 +329,29 @@ impl Agent {
             if let Err(error) = inner.signer.submit(vec![evidence.into()]).await {
                 tracing::warn!(error = %chain(&error), "evidence was not taken; it will be sent again");
             }
+            reach(Point::EvidenceSubmitted);
             Done::Submitted
+        });
+    }
+
+    /// Has what nobody needs removed from the disk, where it is time to.
+    pub(super) fn collect(&mut self) {
+        let period = if collect::is_short(&self.inner.dir) {
+            COLLECT_PERIOD_SHORT
+        } else {
+            COLLECT_PERIOD
+        };
+        let is_due = self.collected.is_none_or(|at| at.elapsed() >= period);
+        if !is_due || self.is_collecting {
+            return;
+        }
+        self.is_collecting = true;
+        self.collected = Some(Instant::now());
+        let (inner, events) = (Arc::clone(&self.inner), self.events.clone());
+        self.tasks.spawn(async move {
+            // A task that was ended with the node leaves nothing half done: every removal is one of its own.
+            let _ = spawn_blocking(move || collect::collect(&inner)).await;
+            let _ = events.send(Event::Collected).await;
         });
     }
 
@@ -334,11 +374,13 @@ impl Agent {
                 let removed =
                     blocking(move || runtime.remove_volume(name).or_else(absent_is_done)).await;
                 if removed.is_ok() {
+                    reach(Point::VolumeRemoved);
                     let report = ReportVolume { owner, app, volume };
                     if let Err(error) = inner.signer.submit(vec![report.into()]).await {
                         tracing::warn!(error = %chain(&error), "a removed volume was not reported yet");
                     }
                 }
+                reach(Point::VolumeReported);
                 let _ = events.send(Event::VolumeTried(key)).await;
             });
         }
@@ -350,6 +392,10 @@ const NOBODY: WorkloadId = WorkloadId {
     lease: [0; 32],
     epoch: 0,
 };
+
+/// What is said of a replica that is not here any more though nobody saw it end.
+const GONE: &str =
+    "nothing of it was left: the machine was restarted meanwhile, or somebody removed it";
 
 /// Creates a workload; one that is there already, from before a restart of this agent, is what was wanted.
 fn create(

@@ -9,6 +9,8 @@
 //! 4. A replica with a volume starts only when no earlier epoch of it is left on this machine: one writer at a time.
 //! 5. Nothing is planned before the runtime has said what is here: an agent that was started anew would take what it has
 //!    not seen yet for absent, such as the earlier writer of a volume.
+//! 6. A replica that the law has as ready and of which nothing is here, as after the machine was restarted, is told as
+//!    lost. It comes back under a new epoch, and is not started again in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,6 +130,9 @@ fn toward(
         return Some(Step::Report(Report::Ended(EndCause::ManifestUnreadable)));
     }
     match local.stage {
+        Stage::Unprepared if matches!(wanted.phase, Phase::Ready { .. }) => {
+            Some(Step::Report(Report::Ended(EndCause::Lost)))
+        }
         Stage::Unprepared => Some(Step::Prepare),
         Stage::Prepared if wanted.is_blocked => None,
         Stage::Prepared if wanted.has_volumes && has_other_epoch(id, wanted, locals) => None,

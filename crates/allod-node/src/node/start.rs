@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use allod_ledger::bft::{Signer as Voter, Timing};
@@ -25,6 +26,7 @@ use crate::agent::{Agent, Event, Sight, Tables, chain as words};
 use crate::archive::{Archive, Entry, items_of};
 use crate::details::Details;
 use crate::doors::Doors;
+use crate::fault::{Point, reach};
 use crate::identity::{Identity, IdentityError, Keyfile};
 use crate::images::{ImageError, Images};
 use crate::inner::Inner;
@@ -38,6 +40,7 @@ use crate::node::Node;
 use crate::ports::PickedPorts;
 use crate::registries::Registries;
 use crate::signer::Signer;
+use crate::whole;
 
 /// Where a node keeps its things. Relative paths are taken from the working directory, which may be one that this
 /// process could not walk to.
@@ -60,6 +63,8 @@ pub struct Settings {
     pub ingress: Vec<TcpListener>,
     /// The host's `resolv.conf`.
     pub resolv_conf: String,
+    /// What images may take of the disk before those that nobody needs go, the longest unused first.
+    pub images_bytes_max: u64,
     /// Whether this is the first start with a key that was just made.
     pub is_new: bool,
 }
@@ -116,14 +121,17 @@ impl Node {
         let network = genesis.network();
         let chain = open_chain(&dir, genesis, &identity, settings.is_new)?;
         let ledger = Ledger::new(chain);
+        reach(Point::StartLedgerOpened);
 
+        let file = |path: PathBuf| move |source| StartError::File { path, source };
+        whole::clear(&dir).map_err(file(dir.clone()))?;
         let registries = Registries::open(dir.join("registries"), network, node, &identity);
         let registries = Arc::new(registries);
         let images = Arc::new(Images::open(&dir.join("images"), Arc::clone(&registries))?);
-        let file = |path: PathBuf| move |source| StartError::File { path, source };
         let manifests = Manifests::open(dir.join("manifests"), network, node)
             .map_err(file(dir.join("manifests")))?;
         let archive = Archive::open(dir.join("archive")).map_err(file(dir.join("archive")))?;
+        reach(Point::StartArchiveOpened);
         let lines = Lines::open(settings.places.runtime.clone(), dir.join("lines"))
             .map_err(file(dir.join("lines")))?;
         let lines = Arc::new(lines);
@@ -137,6 +145,8 @@ impl Node {
             ledger,
             runtime: Client::new(&settings.places.run),
             images,
+            images_bytes_max: settings.images_bytes_max,
+            images_bytes: AtomicU64::new(0),
             registries,
             manifests,
             archive,
@@ -294,7 +304,10 @@ async fn found(inner: Arc<Inner>, founding: Vec<u8>) {
     };
     match inner.ledger.submit(transaction).await {
         Ok(committed) => match committed.receipt.outcome {
-            Ok(()) => tracing::info!(%node, "this machine is listed"),
+            Ok(()) => {
+                reach(Point::StartListed);
+                tracing::info!(%node, "this machine is listed");
+            }
             Err(rejection) => tracing::error!(%rejection, "this machine could not be listed"),
         },
         Err(error) => tracing::error!(error = %words(&error), "this machine could not be listed"),
@@ -314,7 +327,10 @@ async fn follow_commits(
     }
     loop {
         match commits.recv().await {
-            Ok(commit) => archive_commit(&inner, &commit),
+            Ok(commit) => {
+                reach(Point::CommitSeen);
+                archive_commit(&inner, &commit);
+            }
             Err(broadcast::error::RecvError::Lagged(_)) => catch_up(&inner),
             Err(broadcast::error::RecvError::Closed) => return,
         }

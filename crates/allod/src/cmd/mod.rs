@@ -94,20 +94,13 @@ enum Command {
     IdentityHolder(identity::HolderArgs),
     /// The network process of `allod up`, which starts it itself.
     #[command(hide = true, name = up::NETWORK_PROCESS)]
-    NetworkProcess {
-        /// Whether the network begins now.
-        #[arg(long)]
-        new: bool,
-    },
+    NetworkProcess(up::network::Args),
 }
 
 impl Cli {
     /// Whether this process serves, and so has a log, instead of answering one question.
     pub(crate) const fn is_server(&self) -> bool {
-        matches!(
-            self.command,
-            Command::Up(_) | Command::NetworkProcess { .. }
-        )
+        matches!(self.command, Command::Up(_) | Command::NetworkProcess(_))
     }
 }
 
@@ -116,7 +109,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let context = Context::new(cli.globals);
     match cli.command {
         Command::Up(args) => ended(up::run(&args)),
-        Command::NetworkProcess { new } => ended(up::network::run(new)),
+        Command::NetworkProcess(args) => ended(up::network::run(&args)),
         Command::Reference => {
             crate::render::print(&reference::markdown());
             ExitCode::SUCCESS

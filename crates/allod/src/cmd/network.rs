@@ -50,6 +50,10 @@ fn show(network: &Network, url: &str) -> String {
     };
     let free = bytes(network.disk.free_bytes);
     rows.push(("disk", format!("{free} free{state}")));
+    rows.push((
+        "images",
+        format!("{} of it", bytes(network.disk.images_bytes)),
+    ));
     rows.extend(network.notice.clone().map(|notice| ("notice", notice)));
     pairs(&rows)
 }

@@ -14,6 +14,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use allod_api::client::parse_size;
+use allod_node::fault;
 use allod_node::founding::{self, Founded, FoundingError};
 use allod_node::home::{Home, RunningApi};
 use allod_node::identity::IdentityError;
@@ -31,6 +33,12 @@ pub(crate) struct Args {
     /// Where the ingress listens; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:7480")]
     pub(crate) ingress: SocketAddr,
+    /// How much of the disk images may take; beyond it those that no app has go, the longest unused first.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "20g")]
+    pub(crate) images_max: u64,
+    /// For tests: have the processes look at the plan `node/fault-plan`, and die where it says.
+    #[arg(long, hide = true)]
+    pub(crate) fault_plan: bool,
 }
 
 /// The argument that makes this program the network process.
@@ -47,6 +55,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
     }
     let home = Home::from_environment()?;
+    if args.fault_plan {
+        fault::arm(home.node_dir().join(fault::PLAN));
+    }
     let founded = match founding::found(&home, None) {
         Err(FoundingError::Identity(needed @ IdentityError::PassphraseNeeded { .. })) => {
             founding::found(&home, Some(&passphrase(needed)?))?
@@ -79,7 +90,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fault_plan: None,
     };
     let mut root = Root::start(config)?;
-    root.supervise(network_process(&home, &founded, uid, api, ingress)?);
+    let mut words: Vec<OsString> = vec![NETWORK_PROCESS.into()];
+    if founded.is_new {
+        words.push("--new".into());
+    }
+    words.push(format!("--images-max={}", args.images_max).into());
+    if args.fault_plan {
+        words.push("--fault-plan".into());
+    }
+    root.supervise(network_process(&home, words, uid, api, ingress)?);
     home.announce_api(&RunningApi::of_this_process(url.clone(), founded.network))?;
     greet(&home, &founded, &url);
     let ended = root.serve();
@@ -109,7 +128,7 @@ fn network_uid(installation: &str) -> Result<u32> {
 
 fn network_process(
     home: &Home,
-    founded: &Founded,
+    args: Vec<OsString>,
     uid: u32,
     api: TcpListener,
     ingress: TcpListener,
@@ -127,10 +146,6 @@ fn network_process(
         ("api".to_owned(), api.into()),
         ("ingress".to_owned(), ingress.into()),
     ];
-    let mut args: Vec<OsString> = vec![NETWORK_PROCESS.into()];
-    if founded.is_new {
-        args.push("--new".into());
-    }
     let kept = [
         "RUST_LOG",
         "RUST_BACKTRACE",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use allod_node::Node;
+use allod_node::fault;
 use allod_node::node::{Places, Settings};
 use allod_node::root::inherited_fds;
 use anyhow::{Context, Result};
@@ -19,8 +20,25 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// By how much the API's threads give way to the agent's and the ledger's.
 const API_NICENESS: i32 = 5;
 
+/// What the root process tells its network process.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Whether the network begins now.
+    #[arg(long)]
+    new: bool,
+    /// What images may take, in bytes.
+    #[arg(long)]
+    images_max: u64,
+    /// Whether to look at the plan of a test.
+    #[arg(long)]
+    fault_plan: bool,
+}
+
 /// Runs the network process until it is told to stop.
-pub(crate) fn run(is_new: bool) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.fault_plan {
+        fault::arm(fault::PLAN.into());
+    }
     let mut fds = inherited_fds();
     let mut take = |name: &str| {
         fds.remove(name).with_context(|| {
@@ -51,7 +69,8 @@ pub(crate) fn run(is_new: bool) -> Result<()> {
         },
         ingress: vec![TcpListener::from(ingress)],
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        is_new,
+        images_bytes_max: args.images_max,
+        is_new: args.new,
     };
     async_runtime.block_on(serve(
         settings,

@@ -175,3 +175,17 @@ fn nothing_is_planned_before_the_runtime_has_said_what_is_here() {
         [(id(2), Step::Prepare)]
     );
 }
+
+#[test]
+fn a_ready_replica_of_which_nothing_is_here_is_told_as_lost() {
+    let ready = Wanted {
+        phase: Phase::Ready { since_ms: 1 },
+        ..wanted()
+    };
+    let lost = Step::Report(Report::Ended(EndCause::Lost));
+    assert_eq!(steps(&[(1, ready.clone())], &[], &[]), [(1, lost)]);
+    assert_eq!(
+        steps(&[(1, ready)], &[(1, local(Stage::Running))], &[]),
+        [(1, Step::Report(Report::NotReady))]
+    );
+}
