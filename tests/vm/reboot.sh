@@ -62,10 +62,11 @@ step "the app answers again, $((began - cut)) s after the cut"
 [ "$(allod exec web -- cat /data/file)" = kept ] || fail "its volume lost data"
 step "its volume is as it was"
 
-[ "$(field epoch)" -gt "$(cat /var/lib/epoch)" ] || fail "the epoch is $(field epoch), as before"
+epoch=$(field epoch)
+[ "$epoch" -gt "$(cat /var/lib/epoch)" ] || fail "the epoch is $epoch, as before"
 allod events web >/var/lib/events
 grep -q 'gone when the node looked' /var/lib/events || { cat /var/lib/events; fail "no event says that it was lost"; }
-step "epoch $(field epoch), and the law knows: $(grep -m 1 'gone when' /var/lib/events)"
+step "epoch $epoch, and the law knows: $(grep -m 1 'gone when' /var/lib/events)"
 
 of_before() { workloads | grep -qxF "$(cat /var/lib/workloads)"; }
 within 20 eval '! of_before' || fail "what ran before the cut is left: $(workloads)"
@@ -78,8 +79,10 @@ within 30 eval '[ -z "$(workloads)" ]' || fail "left after delete: $(workloads)"
 is_settled() { allod bill verify >/var/lib/verified 2>&1; }
 within 20 is_settled || { cat /var/lib/verified; fail "bill verify"; }
 billed=$(($(ready_ms) / 1000))
-# What could be ready: until the cut, of which the evidence of the last 30 s is lost, and since this start.
-ready_max=$((cut - $(stat -c %Y $ALLOD_HOME/installation) + $(date +%s) - began + 2))
+# What could be ready: from each lease's first readiness until the cut, of which the evidence of the last 30 s is lost, or
+# until now.
+ready_at() { date -u -d "$(grep "lease.ready .*epoch $1)" /var/lib/events | head -n 1 | cut -c1-19)" +%s; }
+ready_max=$((cut - $(ready_at "$(cat /var/lib/epoch)") + $(date +%s) - $(ready_at "$epoch") + 2))
 [ $billed -le $ready_max ] || fail "$billed s are billed, of $ready_max s at most"
 [ $billed -gt 0 ] || fail "nothing is billed"
 step "$billed s are billed, of $ready_max s at most; $((began - cut)) s between are not"
