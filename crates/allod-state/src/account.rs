@@ -5,6 +5,8 @@ mod manage;
 
 pub use manage::{AddKey, RevokeKey, RotateKey};
 
+use std::sync::Arc;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::codec;
@@ -66,8 +68,8 @@ impl Row for Account {
 /// A key of an account.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct KeyRecord {
-    /// What it may do.
-    pub grant: Grant,
+    /// What it may do. Most changes to a record only count a nonce, and copy no grant.
+    pub grant: Arc<Grant>,
     /// The nonce of its next transaction.
     pub nonce: u64,
     /// Block time at which the budget's current period began.
@@ -79,9 +81,9 @@ pub struct KeyRecord {
 }
 
 impl KeyRecord {
-    pub(crate) const fn new(grant: Grant, nonce: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(grant: Grant, nonce: u64, now_ms: u64) -> Self {
         Self {
-            grant,
+            grant: Arc::new(grant),
             nonce,
             period_start_ms: now_ms,
             spent: Credits::ZERO,

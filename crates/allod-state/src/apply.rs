@@ -255,7 +255,7 @@ impl Run {
     fn transaction(&mut self, verified: &Verified) -> Result<bool, Rejection> {
         let body = &verified.transaction().body;
         let (admission, record) = admit(&self.state, body, self.now_ms)?;
-        let before = self.state.mark();
+        self.state.mark();
         let actor = charge(&mut self.state, body, admission.fee, Arc::clone(&record))?;
         let mut context = Context {
             state: &mut self.state,
@@ -270,12 +270,12 @@ impl Run {
         // One transaction alone always has room: what it may cost at most is what a block may.
         let effort = self.effort.saturating_add(context.effort.min(EFFORT_MAX));
         if effort > EFFORT_MAX {
-            self.state.undo(before);
+            self.state.undo();
             return Ok(false);
         }
         self.effort = effort;
         if outcome.is_err() {
-            self.state.undo(before);
+            self.state.undo();
             charge(&mut self.state, body, admission.fee, record)?;
             events = Vec::new();
         }

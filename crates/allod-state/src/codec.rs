@@ -4,6 +4,9 @@
 //! refuses trailing bytes and unsorted or repeated map keys, so that `encode(decode(bytes)) == bytes`. The vectors in
 //! `tests/it/golden.rs` freeze it.
 
+use std::sync::OnceLock;
+
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Why bytes were refused.
@@ -61,7 +64,45 @@ pub fn decode<T: BorshDeserialize>(
 /// The BLAKE3 hash of `parts` under `domain`; each part is preceded by its length, so that no two lists of parts meet.
 #[must_use]
 pub fn hash_parts(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key(domain);
+    hash_parts_with(blake3::Hasher::new_derive_key(domain), parts)
+}
+
+/// The hash of a value's canonical bytes under `domain`.
+#[must_use]
+pub fn hash<T: BorshSerialize + ?Sized>(domain: &str, value: &T) -> [u8; 32] {
+    hash_with(blake3::Hasher::new_derive_key(domain), value)
+}
+
+/// A domain that is hashed under so often that its name's own hash is worth keeping.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    name: &'static str,
+    key: OnceLock<ContextKey>,
+}
+
+impl Domain {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        let key = OnceLock::new();
+        Self { name, key }
+    }
+
+    /// As [`hash_parts`].
+    pub(crate) fn hash_parts(&self, parts: &[&[u8]]) -> [u8; 32] {
+        hash_parts_with(self.hasher(), parts)
+    }
+
+    /// As [`hash`].
+    pub(crate) fn hash<T: BorshSerialize + ?Sized>(&self, value: &T) -> [u8; 32] {
+        hash_with(self.hasher(), value)
+    }
+
+    fn hasher(&self) -> blake3::Hasher {
+        let key = self.key.get_or_init(|| hash_derive_key_context(self.name));
+        blake3::Hasher::new_from_context_key(key)
+    }
+}
+
+fn hash_parts_with(mut hasher: blake3::Hasher, parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         hasher.update(&length(part).to_le_bytes());
         hasher.update(part);
@@ -69,11 +110,9 @@ pub fn hash_parts(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// The hash of a value's canonical bytes under `domain`.
-#[must_use]
-pub fn hash<T: BorshSerialize + ?Sized>(domain: &str, value: &T) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key(domain);
-    borsh::to_writer(&mut hasher, value).expect("hashing cannot fail");
+/// Many short writes to the hasher cost more than one long one.
+fn hash_with<T: BorshSerialize + ?Sized>(mut hasher: blake3::Hasher, value: &T) -> [u8; 32] {
+    hasher.update(&encode(value));
     *hasher.finalize().as_bytes()
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::grant::Verb;
 use crate::apply::Context;
 use crate::bill;
-use crate::codec;
+use crate::codec::Domain;
 use crate::credit::move_credits;
 use crate::event::Event;
 use crate::id::{LeaseId, NodeId};
@@ -24,6 +24,7 @@ use crate::money::{Credits, OutOfRange};
 use crate::reject::Rejection;
 use crate::transaction::Apply;
 
+static CHAIN: Domain = Domain::new("allod evidence v1");
 const HOUR_MS: u64 = 3_600_000;
 
 /// What a lease used.
@@ -141,7 +142,7 @@ impl Meter {
 }
 
 fn chain(accumulator: &[u8; 32], item: &Item) -> [u8; 32] {
-    codec::hash("allod evidence v1", &(accumulator, item))
+    CHAIN.hash(&(accumulator, item))
 }
 
 /// Tells what some leases of one node used.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::grant::Verb;
 use crate::app::{RestartPolicy, Slot, SlotKey, Waiting};
 use crate::apply::Context;
-use crate::codec;
+use crate::codec::Domain;
 use crate::event::Event;
 use crate::evidence::Meter;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NodeId};
@@ -30,6 +30,8 @@ use crate::place;
 use crate::reject::Rejection;
 use crate::table::Row;
 use crate::transaction::Apply;
+
+static ID: Domain = Domain::new("allod lease v1");
 
 /// One replica on one node, for one epoch.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -212,7 +214,7 @@ impl LeaseId {
     /// The lease of a slot's epoch.
     #[must_use]
     pub fn of(slot: &SlotKey, epoch: u64) -> Self {
-        Self(codec::hash("allod lease v1", &(slot, epoch)))
+        Self(ID.hash(&(slot, epoch)))
     }
 }
 

@@ -15,10 +15,16 @@ pub const WORK_PER_TRANSACTION_MAX: u64 = 100_000;
 pub const EFFORT_MAX: u64 = 4_000_000;
 /// Effort that stands for one work unit: what a transaction's size alone says is counted before it runs.
 pub const EFFORT_PER_WORK: u64 = 4;
-/// Effort of one node examined for a demand without lists; see `Demand::effort_per_node`.
+/// Effort of one node, or of the terms of many, examined for a demand without lists; see `Demand::effort_per_node`.
 pub const EFFORT_PER_NODE: u64 = 3;
-/// Effort of listing the rules by which one node refuses, besides examining it.
-pub const EFFORT_PER_REFUSAL: u64 = 3;
+/// Nodes and groups of nodes that a search passes by for one unit of effort.
+pub const GLANCES_PER_EFFORT: u64 = 8;
+/// Glances after which a search asks all terms, so that it can pass by groups of nodes.
+pub const GLANCES_BEFORE_TERMS: u64 = 64;
+/// Effort of listing the rules by which one node refuses: the receipt keeps them.
+pub const EFFORT_PER_REFUSAL: u64 = 64;
+/// Nodes whose rules a refusal lists.
+pub const NODES_LISTED_MAX: usize = 16;
 /// Effort of one replica that is looked at and stays.
 pub const EFFORT_PER_SLOT: u64 = 2;
 /// Effort of placing or ending a lease.

@@ -54,6 +54,22 @@ impl Resources {
         }
     }
 
+    /// Of each the larger.
+    pub(crate) fn most(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.max(other.cpu_milli),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            storage_bytes: self.storage_bytes.max(other.storage_bytes),
+        }
+    }
+
+    /// How many of the three `other` has too little of.
+    pub(crate) fn lacking_in(&self, other: &Self) -> u8 {
+        u8::from(self.cpu_milli > other.cpu_milli)
+            .saturating_add(u8::from(self.memory_bytes > other.memory_bytes))
+            .saturating_add(u8::from(self.storage_bytes > other.storage_bytes))
+    }
+
     /// What is left after taking `other` away; never below zero.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
@@ -91,7 +107,17 @@ pub enum Isolation {
 
 /// What a node asks for one hour of each resource, in credits.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
 )]
 pub struct Prices {
     /// For one CPU core.

@@ -11,9 +11,12 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::codec;
+use crate::codec::Domain;
 use crate::limits::PROOF_DEPTH_MAX;
 use crate::tree::Tree;
+
+static LEAF: Domain = Domain::new("allod tree leaf v1");
+static BRANCH: Domain = Domain::new("allod tree branch v1");
 
 /// A path from the root to where a key's leaf stands or would stand.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -110,9 +113,9 @@ pub(crate) fn bit(path: &[u8; 32], at: u16) -> bool {
 }
 
 pub(crate) fn leaf_hash(path: &[u8; 32], value: &[u8; 32]) -> [u8; 32] {
-    codec::hash_parts("allod tree leaf v1", &[path, value])
+    LEAF.hash_parts(&[path, value])
 }
 
 pub(crate) fn branch_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
-    codec::hash_parts("allod tree branch v1", &[left, right])
+    BRANCH.hash_parts(&[left, right])
 }

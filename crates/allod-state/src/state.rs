@@ -9,6 +9,7 @@
 //! slots are due) and is rebuilt from the rows.
 
 mod derived;
+pub(crate) mod inventory;
 mod read;
 mod write;
 
@@ -81,9 +82,6 @@ pub struct State {
     tree: Tree,
     derived: Derived,
 }
-
-/// A point within a block that [`State::undo`] goes back to.
-pub(crate) struct Mark(Derived);
 
 /// Stored rows do not make up the state that a header commits to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -188,9 +186,12 @@ impl State {
             }
             KeyRecord::TAG => {
                 let ((account, key), _) = self.keys.restore(key, value)?;
-                self.derived.accounts_by_key.insert((key, account));
+                self.derived.key_changed(&account, &key, false, true);
             }
-            Node::TAG => drop(self.nodes.restore(key, value)?),
+            Node::TAG => {
+                let (id, row) = self.nodes.restore(key, value)?;
+                self.derived.node_changed(&id, None, Some(&row));
+            }
             App::TAG => {
                 let (id, row) = self.apps.restore(key, value)?;
                 self.derived.app_changed(&id, None, Some(&row));
@@ -225,15 +226,36 @@ impl State {
     }
 
     /// Makes what was done so far in this block final: only what comes after can be undone.
-    pub(crate) fn mark(&mut self) -> Mark {
+    pub(crate) fn mark(&mut self) {
         each_table!(self, mark());
-        Mark(self.derived.clone())
     }
 
-    /// Takes back everything since `mark`, which must be the last one made.
-    pub(crate) fn undo(&mut self, mark: Mark) {
-        each_table!(self, undo());
-        self.derived = mark.0;
+    /// Takes back everything since the last mark. What is derived follows each row back: it depends on the rows that
+    /// there are and not on how they came, so the tables may go one after the other.
+    pub(crate) fn undo(&mut self) {
+        let derived = &mut self.derived;
+        self.accounts.undo(|_, now, then| {
+            derived.account_changed(now.map(AsRef::as_ref), then.map(AsRef::as_ref));
+        });
+        self.keys.undo(|(account, key), now, then| {
+            derived.key_changed(account, key, now.is_some(), then.is_some());
+        });
+        self.nodes
+            .undo(|id, now, then| derived.node_changed(id, now, then));
+        self.apps.undo(|id, now, then| {
+            derived.app_changed(id, now.map(AsRef::as_ref), then.map(AsRef::as_ref));
+        });
+        self.slots.undo(|key, now, then| {
+            derived.slot_changed(key, now.map(AsRef::as_ref), then.map(AsRef::as_ref));
+        });
+        self.leases.undo(|id, now, then| {
+            derived.lease_changed(id, now.map(AsRef::as_ref), then.map(AsRef::as_ref));
+        });
+        self.revisions.undo(|_, _, _| {});
+        self.bill_lines.undo(|_, _, _| {});
+        self.volumes.undo(|_, _, _| {});
+        self.params.undo(|_, _, _| {});
+        self.validators.undo(|_, _, _| {});
     }
 
     pub(crate) fn moved_to(&mut self, header: &Header) {

@@ -76,16 +76,17 @@ impl<R: Row> Table<R> {
         self.before.clear();
     }
 
-    /// Takes back every change since the last mark, the newest first.
-    pub(crate) fn undo(&mut self) {
+    /// Takes back every change since the last mark, the newest first, and tells each: key, what stood and what stands.
+    pub(crate) fn undo(&mut self, mut told: impl FnMut(&R::Key, Option<&Arc<R>>, Option<&Arc<R>>)) {
         while let Some(before) = self.before.pop() {
             let Some(key) = self.touched.pop() else {
                 return;
             };
-            match before {
-                Some(row) => drop(self.rows.insert(key, row)),
-                None => drop(self.rows.remove(&key)),
-            }
+            let stood = match &before {
+                Some(row) => self.rows.insert(key.clone(), Arc::clone(row)),
+                None => self.rows.remove(&key),
+            };
+            told(&key, stood.as_ref(), before.as_ref());
         }
     }
 

@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::codec;
+use crate::codec::Domain;
 use crate::proof::{Proof, Terminal, bit, branch_hash, leaf_hash};
+
+static PATH: Domain = Domain::new("allod leaf path v1");
+static VALUE: Domain = Domain::new("allod leaf value v1");
 
 /// One version of the tree. Cloning shares everything.
 #[derive(Debug, Clone, Default)]
@@ -35,12 +38,12 @@ pub(crate) type Change = ([u8; 32], Option<[u8; 32]>);
 impl Tree {
     /// The path of a stored key.
     pub(crate) fn path_of(key: &[u8]) -> [u8; 32] {
-        codec::hash_parts("allod leaf path v1", &[key])
+        PATH.hash_parts(&[key])
     }
 
     /// The hash of a stored value.
     pub(crate) fn value_of(value: &[u8]) -> [u8; 32] {
-        codec::hash_parts("allod leaf value v1", &[value])
+        VALUE.hash_parts(&[value])
     }
 
     /// The root hash; zero for the empty tree.

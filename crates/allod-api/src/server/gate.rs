@@ -134,7 +134,7 @@ fn caller(state: &State, signer: Verified, now_ms: u64) -> Result<Caller, Proble
     }
     Ok(Caller {
         account,
-        grant: record.grant.clone(),
+        grant: record.grant.as_ref().clone(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use allod_state::account::AddKey;
 use allod_state::account::grant::{AppSelector, Grant, NodeSelector};
-use allod_state::app::{Delete, Scale};
+use allod_state::app::{Delete, Demand, Scale};
 use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::{EndCause, Report, ReportLease};
@@ -156,13 +156,29 @@ fn refused_by_everyone(town: &mut Town) {
     demand.constraints.tags = small(1).constraints.tags;
     let mut lean = small(1);
     lean.constraints.price_per_hour_max = Some(credits("0.000001"));
-    for (what, demand) in [
-        ("deployments that 10,000 nodes refuse", lean),
-        ("the same with the longest lists", demand),
-    ] {
+    let mut strangers = demand.clone();
+    strangers.constraints.price_per_hour_max = None;
+    strangers.constraints.operators_allowed = (0..64).map(|at| AccountId([100 + at; 32])).collect();
+    refusals(
+        town,
+        &[
+            ("deployments that 10,000 nodes refuse", &lean),
+            ("the same with the longest lists", &demand),
+            ("the same, refused for who operates each node", &strangers),
+        ],
+    );
+    let before = town.state.clone();
+    town.offer_differently();
+    let what = "the same with 10,000 different offers";
+    refusals(town, &[(what, &demand)]);
+    town.state = before;
+}
+
+fn refusals(town: &mut Town, demands: &[(&str, &Demand)]) {
+    for (what, demand) in demands {
         let person = town.people[100].clone();
-        let transactions = (0..400)
-            .map(|at| town.signed(&person, vec![deploy(at, 1, &demand).into()]))
+        let transactions = (0..2_000)
+            .map(|at| town.signed(&person, vec![deploy(at, 1, demand).into()]))
             .collect();
         let before = town.state.clone();
         time(what, town, transactions, 1);
@@ -195,11 +211,15 @@ fn largest_app(town: &mut Town) -> allod_state::AppId {
     };
     let most = grow(town, 0..48);
     time("replicas placed until no room", town, most, 1);
-    let placed = town.state.active_leases_of(&app).len() / 500;
-    town.forget_nonce(&owner, owner.account);
-    let rest = grow(town, placed..64);
-    town.run(rest, 1);
-    app
+    loop {
+        let placed = town.state.active_leases_of(&app).len() / 500;
+        town.forget_nonce(&owner, owner.account);
+        if placed == 64 {
+            return app;
+        }
+        let rest = grow(town, placed..64);
+        town.run(rest, 1);
+    }
 }
 
 fn reporters(town: &Town, app: allod_state::AppId) -> Vec<(Person, AccountId, NodeId, Vec<Item>)> {

@@ -1,6 +1,7 @@
 //! How fast the law is, on one core, and how long its worst blocks take. Nothing of it is on a disk or a wire.
 //!
 //!     cargo run --release -p allod-state --example law            the speed, as JSON for `bench/run.py`
+//!     cargo run --release -p allod-state --example law transfers  a part of it, for a profiler; or the number of nodes
 //!     cargo run --release -p allod-state --example law hostile    the worst blocks, as JSON
 #![allow(
     clippy::disallowed_methods,
@@ -14,10 +15,11 @@ mod speed;
 mod town;
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some("hostile") {
-        hostile::run();
-    } else {
-        speed::run();
+    match std::env::args().nth(1).as_deref() {
+        None => speed::run(),
+        Some("hostile") => hostile::run(),
+        Some("transfers") => speed::transfers(),
+        Some(nodes) => speed::placements(nodes.parse().expect("a number of nodes")),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn run() {
 }
 
 /// Blocks of transfers between a thousand accounts with fees: the median of the rounds.
-fn transfers() {
+pub(crate) fn transfers() {
     let mut town = Town::new(1_000, 0);
     let (mut executing, mut verifying) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -70,7 +70,7 @@ fn transfer(town: &mut Town, at: usize, round: usize) -> Transaction {
 }
 
 /// Decisions alone, whole blocks of deployments, and demands that every node refuses.
-fn placements(nodes: usize) {
+pub(crate) fn placements(nodes: usize) {
     let mut town = Town::new(10, nodes);
     let owner = town.people[0].clone();
     let app = app_of(&owner);

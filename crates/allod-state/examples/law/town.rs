@@ -103,6 +103,30 @@ impl Town {
         self.run(transactions, 1);
     }
 
+    /// Every machine asks a price of its own.
+    pub(crate) fn offer_differently(&mut self) {
+        let nodes: Vec<_> = self
+            .state
+            .nodes()
+            .map(|(id, node)| (*id, node.operator))
+            .collect();
+        let mut offers: BTreeMap<AccountId, Vec<Action>> = BTreeMap::new();
+        for (number, (node, operator)) in nodes.into_iter().enumerate() {
+            let mut offer = offer_of(number);
+            let micro = 10_000 + i128::try_from(number).expect("few");
+            offer.prices.cpu_core_hour = Credits::from_micro(micro);
+            let publish = PublishOffer { node, offer };
+            offers.entry(operator).or_default().push(publish.into());
+        }
+        for person in self.people.clone() {
+            let offers = offers.remove(&person.account).unwrap_or_default();
+            if !offers.is_empty() {
+                let transaction = self.signed(&person, offers);
+                self.run(vec![transaction], 1);
+            }
+        }
+    }
+
     /// The next transaction of a person.
     pub(crate) fn signed(&mut self, who: &Person, actions: Vec<Action>) -> Transaction {
         self.signed_for(who, who.account, actions)
@@ -145,6 +169,8 @@ impl Town {
         executed
     }
 
+    /// What a profiler should count stands alone: `valgrind --tool=callgrind --toggle-collect=*Town*build*`.
+    #[inline(never)]
     pub(crate) fn build(&self, transactions: &[Verified], after_ms: u64) -> Executed {
         let proposal = Proposal {
             time_ms: self.state.tip().time_ms + after_ms,

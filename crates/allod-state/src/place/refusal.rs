@@ -7,9 +7,6 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use crate::id::NodeId;
 use crate::place::Failing;
 
-/// Nodes whose rules are listed one by one.
-const NODES_LISTED_MAX: usize = 16;
-
 /// The failing rules of one node.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Refusal {
@@ -30,24 +27,6 @@ pub struct WhyNot {
 }
 
 impl WhyNot {
-    /// Counts a node that `count` rules refuse; `failing` tells them where they will be listed.
-    pub(crate) fn add(
-        &mut self,
-        node: NodeId,
-        count: usize,
-        failing: impl FnOnce() -> Vec<Failing>,
-    ) {
-        self.nodes = self.nodes.saturating_add(1);
-        let place = self
-            .refusals
-            .partition_point(|other| other.failing.len() <= count);
-        if place < NODES_LISTED_MAX {
-            let failing = failing();
-            self.refusals.insert(place, Refusal { node, failing });
-            self.refusals.truncate(NODES_LISTED_MAX);
-        }
-    }
-
     /// The fewest rules that would have to give way for one node to take the replica.
     #[must_use]
     pub fn smallest_relaxation(&self) -> Option<&Refusal> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AccountId, NodeId};
 use crate::money::Credits;
 use crate::node::Isolation;
-use crate::place::Candidate;
+use crate::place::search::Candidate;
 use crate::text::Word;
 
 /// A rule that refuses a node, with both sides of what it compared.
@@ -106,15 +106,34 @@ pub enum Failing {
 
 pub(crate) type Rule = fn(&Candidate<'_>) -> Result<(), Failing>;
 
+/// What a rule looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// Only at what nodes with the same terms have in common.
+    Terms,
+    /// At the node itself, its operator or what it has left.
+    Node,
+}
+
 /// Every rule. Their order is the order of answers; all must pass, so it changes no placement.
-pub(crate) const RULES: &[Rule] = &[
-    offers, takes_new, cpu, memory, storage, isolation, region, operator, tags, price, spread,
-    volumes,
+pub(crate) const RULES: &[(Asks, Rule)] = &[
+    (Asks::Terms, offers),
+    (Asks::Terms, takes_new),
+    (Asks::Node, cpu),
+    (Asks::Node, memory),
+    (Asks::Node, storage),
+    (Asks::Terms, isolation),
+    (Asks::Terms, region),
+    (Asks::Node, operator),
+    (Asks::Terms, tags),
+    (Asks::Terms, price),
+    (Asks::Node, spread),
+    (Asks::Node, volumes),
 ];
 
 fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
     candidate
-        .node
+        .terms
         .offer
         .as_ref()
         .map(|_| ())
@@ -122,7 +141,7 @@ fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn takes_new(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    if candidate.node.is_cordoned {
+    if candidate.terms.is_cordoned {
         Err(Failing::Cordoned)
     } else {
         Ok(())
@@ -165,7 +184,7 @@ fn storage(candidate: &Candidate<'_>) -> Result<(), Failing> {
 
 fn isolation(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let wanted = candidate.search.wanted.demand.isolation;
-    match &candidate.node.offer {
+    match &candidate.terms.offer {
         Some(offer) if !offer.isolation.contains(&wanted) => Err(Failing::Isolation { wanted }),
         _ => Ok(()),
     }
@@ -174,7 +193,7 @@ fn isolation(candidate: &Candidate<'_>) -> Result<(), Failing> {
 fn region(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let allowed = &candidate.search.wanted.demand.constraints.regions;
     let Some(offer) = candidate
-        .node
+        .terms
         .offer
         .as_ref()
         .filter(|_| !allowed.is_empty())
@@ -196,7 +215,7 @@ fn region(candidate: &Candidate<'_>) -> Result<(), Failing> {
 
 fn operator(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let constraints = &candidate.search.wanted.demand.constraints;
-    let operator = candidate.node.operator;
+    let operator = candidate.operator;
     let allowed = &constraints.operators_allowed;
     let is_allowed = allowed.is_empty() || allowed.contains(&operator);
     if is_allowed && !constraints.operators_denied.contains(&operator) {
@@ -207,7 +226,7 @@ fn operator(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn tags(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let Some(offer) = &candidate.node.offer else {
+    let Some(offer) = &candidate.terms.offer else {
         return Ok(());
     };
     let lacking = candidate
@@ -242,7 +261,7 @@ fn spread(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let Some(max) = constraints.replicas_per_node_max else {
         return Ok(());
     };
-    let count = candidate.neighbours();
+    let count = candidate.neighbours;
     if count >= max {
         return Err(Failing::Spread { count, max });
     }
@@ -251,7 +270,7 @@ fn spread(candidate: &Candidate<'_>) -> Result<(), Failing> {
 
 fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let search = candidate.search;
-    if let Some(node) = search.volumes_on.iter().find(|node| *node != candidate.id) {
+    if let Some(node) = search.volumes_on.iter().find(|node| **node != candidate.id) {
         return Err(Failing::VolumeElsewhere { node: *node });
     }
     if search.is_volume_held {

@@ -1,5 +1,7 @@
 //! What follows from the rows and is kept at hand: it is never stored and never authenticated.
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet};
 
 use crate::account::Account;
@@ -7,7 +9,8 @@ use crate::app::{App, Slot, SlotKey};
 use crate::id::{AccountId, AppId, Label, LeaseId, NodeId};
 use crate::key::PublicKey;
 use crate::lease::Lease;
-use crate::node::Resources;
+use crate::node::{Node, Resources};
+use crate::state::inventory::Inventory;
 
 /// What an app's active leases cost in one hour, in micro-credits.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,8 +39,10 @@ pub(super) struct Derived {
     pub(super) writers: OrdSet<(AppId, Label, LeaseId)>,
     /// What the active leases of a node take.
     pub(super) used: OrdMap<NodeId, Resources>,
+    /// The nodes with what they have left.
+    pub(super) inventory: Inventory,
     /// How many active leases of a service a node has.
-    pub(super) replicas_on: OrdMap<(NodeId, AppId, Label), u32>,
+    pub(super) replicas_on: OrdMap<(AppId, Label, NodeId), u32>,
     /// Active leases by app.
     pub(super) active_by_app: OrdSet<(AppId, LeaseId)>,
     /// Active leases by node.
@@ -56,6 +61,31 @@ impl Derived {
             .balance_sum
             .wrapping_sub(balance(before))
             .wrapping_add(balance(after));
+    }
+
+    /// Most writes of a key only count a nonce.
+    pub(super) fn key_changed(
+        &mut self,
+        account: &AccountId,
+        key: &PublicKey,
+        was_there: bool,
+        is_there: bool,
+    ) {
+        match (was_there, is_there) {
+            (false, true) => drop(self.accounts_by_key.insert((*key, *account))),
+            (true, false) => drop(self.accounts_by_key.remove(&(*key, *account))),
+            _ => {}
+        }
+    }
+
+    pub(super) fn node_changed(
+        &mut self,
+        id: &NodeId,
+        before: Option<&Arc<Node>>,
+        after: Option<&Arc<Node>>,
+    ) {
+        let used = self.used.get(id).copied().unwrap_or_default();
+        self.inventory.node_changed(id, before, after, used);
     }
 
     pub(super) fn app_changed(&mut self, id: &AppId, before: Option<&App>, after: Option<&App>) {
@@ -121,10 +151,15 @@ impl Derived {
         before: Option<&Slot>,
         after: Option<&Slot>,
     ) {
-        if let Some(due) = before.and_then(|slot| slot.due_ms) {
+        let was_due = before.and_then(|slot| slot.due_ms);
+        let is_due = after.and_then(|slot| slot.due_ms);
+        if was_due == is_due {
+            return;
+        }
+        if let Some(due) = was_due {
             self.due.remove(&(due, *key));
         }
-        if let Some(due) = after.and_then(|slot| slot.due_ms) {
+        if let Some(due) = is_due {
             self.due.insert((due, *key));
         }
     }
@@ -135,6 +170,13 @@ impl Derived {
         before: Option<&Lease>,
         after: Option<&Lease>,
     ) {
+        // Most changes are to a meter, which nothing here follows from.
+        if before
+            .zip(after)
+            .is_some_and(|(before, after)| claims_the_same(before, after))
+        {
+            return;
+        }
         if let Some(lease) = before {
             self.forget_lease(id, lease);
         }
@@ -154,9 +196,8 @@ impl Derived {
         }
         self.active_by_app.insert((lease.app, *id));
         self.active_by_node.insert((lease.node, *id));
-        let used = self.used.get(&lease.node).copied().unwrap_or_default();
-        self.used.insert(lease.node, used.plus(lease.footprint));
-        let place = (lease.node, lease.app, lease.service);
+        self.use_node(&lease.node, |used| used.plus(lease.footprint));
+        let place = (lease.app, lease.service, lease.node);
         let count = self.replicas_on.get(&place).copied().unwrap_or(0);
         self.replicas_on.insert(place, count.saturating_add(1));
     }
@@ -172,9 +213,8 @@ impl Derived {
         }
         self.active_by_app.remove(&(lease.app, *id));
         self.active_by_node.remove(&(lease.node, *id));
-        let used = self.used.get(&lease.node).copied().unwrap_or_default();
-        self.used.insert(lease.node, used.minus(lease.footprint));
-        let place = (lease.node, lease.app, lease.service);
+        self.use_node(&lease.node, |used| used.minus(lease.footprint));
+        let place = (lease.app, lease.service, lease.node);
         match self
             .replicas_on
             .get(&place)
@@ -186,4 +226,23 @@ impl Derived {
             count => drop(self.replicas_on.insert(place, count)),
         }
     }
+
+    fn use_node(&mut self, node: &NodeId, change: impl FnOnce(Resources) -> Resources) {
+        let used = change(self.used.get(node).copied().unwrap_or_default());
+        self.used.insert(*node, used);
+        self.inventory.used_changed(node, used);
+    }
+}
+
+/// Whether everything that is derived from a lease stays as it is.
+fn claims_the_same(before: &Lease, after: &Lease) -> bool {
+    before.ended_ms() == after.ended_ms()
+        && before.app == after.app
+        && before.service == after.service
+        && before.node == after.node
+        && before.payer == after.payer
+        && before.payee == after.payee
+        && before.price_per_hour == after.price_per_hour
+        && before.footprint == after.footprint
+        && before.volumes == after.volumes
 }

@@ -14,6 +14,7 @@ use crate::money::Credits;
 use crate::node::{Node, Resources};
 use crate::proof::Proof;
 use crate::reject::Rejection;
+use crate::state::inventory::Inventory;
 use crate::state::{Params, State, Tip};
 use crate::table::{Row, Table};
 use crate::tree::Tree;
@@ -138,7 +139,7 @@ impl State {
         let range = (*account, PublicKey::Ed25519(FIRST))..=(*account, PublicKey::Ed25519(LAST));
         self.keys
             .range(range)
-            .map(|((_, key), row)| (key, &row.grant))
+            .map(|((_, key), row)| (key, row.grant.as_ref()))
     }
 
     /// The accounts that list a key, at most `count_max` of them: anybody may add any key to an account of their own.
@@ -180,9 +181,29 @@ impl State {
     pub fn replicas_on(&self, node: &NodeId, app: &AppId, service: &Label) -> u32 {
         self.derived
             .replicas_on
-            .get(&(*node, *app, *service))
+            .get(&(*app, *service, *node))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Whether any node has a replica of a service.
+    pub(crate) fn has_replicas(&self, app: &AppId, service: &Label) -> bool {
+        let range = (*app, *service, NodeId(FIRST))..=(*app, *service, NodeId(LAST));
+        self.derived.replicas_on.range(range).next().is_some()
+    }
+
+    pub(crate) fn nodes_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// As [`State::node`], without a copy.
+    pub(crate) fn node_row(&self, id: &NodeId) -> Option<&Node> {
+        self.nodes.get(id).map(AsRef::as_ref)
+    }
+
+    /// The nodes with what they have left.
+    pub(crate) const fn inventory(&self) -> &Inventory {
+        &self.derived.inventory
     }
 
     /// An app.

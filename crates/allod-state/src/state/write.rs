@@ -22,19 +22,21 @@ impl State {
     }
 
     pub(crate) fn put_key(&mut self, account: AccountId, key: PublicKey, record: KeyRecord) {
-        // Most writes only count a nonce.
-        if self.keys.put((account, key), Arc::new(record)).is_none() {
-            self.derived.accounts_by_key.insert((key, account));
-        }
+        let before = self.keys.put((account, key), Arc::new(record));
+        self.derived
+            .key_changed(&account, &key, before.is_some(), true);
     }
 
     pub(crate) fn remove_key(&mut self, account: &AccountId, key: &PublicKey) {
-        self.derived.accounts_by_key.remove(&(*key, *account));
-        self.keys.remove(&(*account, *key));
+        let before = self.keys.remove(&(*account, *key));
+        self.derived
+            .key_changed(account, key, before.is_some(), false);
     }
 
     pub(crate) fn put_node(&mut self, id: NodeId, node: Node) {
-        self.nodes.put(id, Arc::new(node));
+        let node = Arc::new(node);
+        let before = self.nodes.put(id, Arc::clone(&node));
+        self.derived.node_changed(&id, before.as_ref(), Some(&node));
     }
 
     pub(crate) fn put_app(&mut self, id: AppId, app: App) {

@@ -38,7 +38,16 @@ fn crowded(machines: u8) -> World {
     world
 }
 
-/// A demand with the longest lists, which every node refuses by the last of its rules.
+/// A demand with the longest lists, which every node refuses by a rule that has to be asked of each.
+fn refused_by_each() -> Demand {
+    let mut demand = picky();
+    let owner = Person::new(1).account;
+    demand.constraints.replicas_per_node_max = None;
+    demand.constraints.operators_allowed.remove(&owner);
+    demand
+}
+
+/// A demand with the longest lists, which takes no node.
 fn picky() -> Demand {
     let mut demand = web(1);
     let words = (0..63).map(|at| format!("a{at}").parse().unwrap());
@@ -96,7 +105,7 @@ fn examining_nodes_fills_a_block_however_small_its_transactions_are() {
         .collect();
     let unseen = (0..9).map(|_| world.deploy("unseen", &services, 1).into());
     let deploys = (0..400).map(|at| {
-        let mut deploy = world.deploy("x", &[("web", picky())], 1);
+        let mut deploy = world.deploy("x", &[("web", refused_by_each())], 1);
         deploy.label = label(at);
         deploy.into()
     });
@@ -107,8 +116,8 @@ fn examining_nodes_fills_a_block_however_small_its_transactions_are() {
     let by_size: u64 = executed.receipts.iter().map(|one| one.work).sum();
     let examined = executed.effort[0] - by_size * EFFORT_PER_WORK;
     let refused = u64::try_from(count - 9).unwrap();
-    assert!(examined > refused * 60 * 30, "{examined} for {refused}");
-    assert!(executed.effort[0] > EFFORT_MAX - 5_000, "full");
+    assert!(examined > refused * 60 * 50, "{examined} for {refused}");
+    assert!(executed.effort[0] > EFFORT_MAX - 6_000, "full");
     // One more than fits is no valid block, and exactly what fits is.
     let too_large = execute(&world.state, &proposal(&world, &transactions[..=count]));
     assert_eq!(too_large.unwrap_err(), InvalidBlock::TooLarge);
@@ -178,8 +187,9 @@ fn a_volume_is_asked_for_once_and_not_on_every_node() {
     let mut effort = 0;
     let why = find(&world.state, &wanted, &mut effort).unwrap_err();
     assert_eq!(why.nodes, 60);
-    let once_and_again = 60 * (2 * EFFORT_PER_NODE + EFFORT_PER_REFUSAL);
-    assert_eq!(effort, once_and_again, "to look, and to tell why");
+    let listing = 16 * (EFFORT_PER_NODE + EFFORT_PER_REFUSAL);
+    let looking = effort - listing;
+    assert!(looking < 60, "{effort}: to look, and to tell why");
 }
 
 fn world_app() -> allod_state::AppId {

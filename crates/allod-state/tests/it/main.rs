@@ -5,6 +5,7 @@
 )]
 
 mod app;
+mod asked;
 mod audit;
 mod budget;
 mod certificate;

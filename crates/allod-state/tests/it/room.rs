@@ -1,11 +1,12 @@
 //! What a node has given is gone until it comes back: within one action, within one block and over blocks.
 
 use allod_state::app::{Delete, Demand};
+use allod_state::credit::Transfer;
 use allod_state::node::Resources;
 use allod_state::place::Failing;
 use allod_state::{Action, Rejection, Transaction};
 
-use crate::world::{GIB, World, web};
+use crate::world::{GIB, World, credits, web};
 
 fn taking(cpu_milli: u64, memory_bytes: u64, storage_bytes: u64) -> Demand {
     Demand {
@@ -118,4 +119,28 @@ fn two_that_fill_a_node_to_the_last_byte_fit() {
         Failing::Memory { needed: 1, free: 0 },
     ];
     assert_eq!(why.refusals[0].failing, expected);
+}
+
+/// What an action took is given back when a later one of the same transaction fails.
+#[test]
+fn what_a_failed_transaction_took_is_free_again() {
+    let mut world = World::new();
+    let whole = || {
+        let mut whole = web(1);
+        whole.resources.cpu_milli = 4_000;
+        whole
+    };
+    let nobody = Transfer {
+        to: world.owner.account,
+        amount: credits("1"),
+        memo: String::new(),
+    };
+    let deploy = world.deploy("first", &[("web", whole())], 1);
+    let failed = world.try_run(vec![deploy.into(), nobody.into()]);
+    assert!(
+        matches!(failed, Err(Rejection::BadField { .. })),
+        "{failed:?}"
+    );
+    assert_eq!(world.state.used_on(&world.node), Resources::default());
+    world.run(vec![world.deploy("second", &[("web", whole())], 1).into()]);
 }

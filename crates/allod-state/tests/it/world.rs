@@ -25,7 +25,18 @@ pub(crate) struct Person {
 
 impl Person {
     pub(crate) fn new(seed: u8) -> Self {
-        let secret = SigningKey::from([seed; 32]);
+        Self::of([seed; 32])
+    }
+
+    /// One of very many.
+    pub(crate) fn numbered(number: u64) -> Self {
+        let mut seed = [77; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        Self::of(seed)
+    }
+
+    fn of(seed: [u8; 32]) -> Self {
+        let secret = SigningKey::from(seed);
         let key = PublicKey::Ed25519(VerificationKey::from(&secret).into());
         Self {
             secret,
