@@ -665,7 +665,8 @@ impl Context<'_> {
     }
 
     /// Refuses where what now runs is more than the key's budget or the payer's credit can bear: the budget bears a
-    /// whole period of everything the key deployed, the credit one hour of what strangers are to be paid.
+    /// whole period of everything the key deployed, what waits for its next lease included; the credit bears one hour of
+    /// what strangers are to be paid.
     pub(crate) fn check_reserved(&mut self, app: &AppId) -> Result<(), Rejection> {
         self.spend(Credits::ZERO)?;
         let account = self.account();

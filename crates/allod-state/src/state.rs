@@ -199,7 +199,8 @@ impl State {
             Revision::TAG => drop(self.revisions.restore(key, value)?),
             Slot::TAG => {
                 let (key, row) = self.slots.restore(key, value)?;
-                self.derived.slot_changed(&key, None, Some(&row));
+                self.derived
+                    .slot_changed(&key, None, Some(&row), &self.leases);
             }
             Lease::TAG => {
                 let (id, row) = self.leases.restore(key, value)?;
@@ -246,7 +247,8 @@ impl State {
             derived.app_changed(id, now.map(AsRef::as_ref), then.map(AsRef::as_ref));
         });
         self.slots.undo(|key, now, then| {
-            derived.slot_changed(key, now.map(AsRef::as_ref), then.map(AsRef::as_ref));
+            let (now, then) = (now.map(AsRef::as_ref), then.map(AsRef::as_ref));
+            derived.slot_changed(key, now, then, &self.leases);
         });
         self.leases.undo(|id, now, then| {
             derived.lease_changed(id, now.map(AsRef::as_ref), then.map(AsRef::as_ref));

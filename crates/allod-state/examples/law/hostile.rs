@@ -19,6 +19,10 @@ use crate::peak_mib;
 use crate::town::{Person, Town, credits, deploy, service_label, small};
 
 pub(crate) fn run() {
+    println!(
+        "| block | transactions | bytes | effort | of its last steps | rows written | ms | peak MiB so far |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
     new_accounts();
     fat_keys();
     registrations();
@@ -51,21 +55,26 @@ fn time(what: &str, town: &mut Town, transactions: Vec<Transaction>, after_ms: u
     let executed = execute(&town.state, &proposal).expect("what was built is valid");
     let ms = began.elapsed().as_millis();
     assert_eq!(executed.block.header, built.block.header);
-    let good = executed
-        .receipts
-        .iter()
-        .filter(|receipt| receipt.outcome.is_ok());
-    println!(
-        r#"{{"what":"{what}","transactions":{},"good":{},"bytes":{},"effort":{},"last_steps_effort":{},"rows":{},"ms":{ms},"peak_mib":{}}}"#,
-        executed.receipts.len(),
-        good.count(),
-        executed.block.to_bytes().len(),
-        executed.effort[0],
-        executed.effort[1],
-        executed.writes.len(),
-        peak_mib(),
-    );
+    let numbers = [
+        executed.receipts.len().to_string(),
+        executed.block.to_bytes().len().to_string(),
+        executed.effort[0].to_string(),
+        executed.effort[1].to_string(),
+        executed.writes.len().to_string(),
+        ms.to_string(),
+        peak_mib().to_string(),
+    ];
+    let cells = numbers.map(|number| with_commas(&number)).join(" | ");
+    println!("| {what} | {cells} |");
     town.state = executed.state;
+}
+
+fn with_commas(number: &str) -> String {
+    let comes = |at: usize| at > 0 && (number.len() - at).is_multiple_of(3);
+    let digits = number.chars().enumerate();
+    digits
+        .flat_map(|(at, digit)| comes(at).then_some(',').into_iter().chain([digit]))
+        .collect()
 }
 
 fn new_accounts() {

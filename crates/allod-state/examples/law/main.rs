@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p allod-state --example law            the speed, as JSON for `bench/run.py`
 //!     cargo run --release -p allod-state --example law transfers  a part of it, for a profiler; or the number of nodes
-//!     cargo run --release -p allod-state --example law hostile    the worst blocks, as JSON
+//!     cargo run --release -p allod-state --example law hostile    the worst blocks, as the table of docs/trust.md
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,

@@ -10,6 +10,7 @@ use crate::limits::{
     EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT, PLACE_RETRY_MS, PLACEMENT_EFFORT_MAX,
     PLACEMENTS_PER_BLOCK_MAX,
 };
+use crate::money::Credits;
 use crate::place::{Found, Wanted, WhyNot, find};
 use crate::reject::Rejection;
 use crate::volume::{Standing, Volume};
@@ -160,6 +161,7 @@ fn roll_one(
         return Ok(());
     };
     let demand = demand_of(context, id, label, service)?;
+    let demand = within_budget(context, app, &key, &slot, demand);
     let epoch = slot.epoch.saturating_add(1);
     let freed = freed_by(context, &slot, &demand);
     let wanted = Wanted {
@@ -239,6 +241,27 @@ fn runs_wanted(context: &Context<'_>, lease: &Lease, service: &Service) -> bool 
             .is_some_and(|(runs, wanted)| runs.runs_the_same_as(wanted))
 }
 
+/// The demand at no higher price than the budget of the key that deployed the app leaves for this replica. What its
+/// lease costs, or its last one, is free for the next: a replica that is replaced runs twice for a moment only.
+fn within_budget(
+    context: &Context<'_>,
+    app: &App,
+    key: &SlotKey,
+    slot: &Slot,
+    mut demand: Demand,
+) -> Demand {
+    let state = &context.state;
+    let last = slot.current.unwrap_or_else(|| LeaseId::of(key, slot.epoch));
+    let own = state
+        .lease_row(&last)
+        .map_or(Credits::ZERO, |lease| lease.price_per_hour);
+    if let Some(left) = state.budget_left_per_hour(app, own, context.now_ms) {
+        let max = &mut demand.constraints.price_per_hour_max;
+        *max = Some(max.map_or(left, |max| max.min(left)));
+    }
+    demand
+}
+
 fn freed_by(
     context: &Context<'_>,
     slot: &Slot,
@@ -299,6 +322,7 @@ fn fill(context: &mut Context<'_>, key: &SlotKey) {
             },
         );
     }
+    let demand = within_budget(context, &app, key, &slot, demand);
     let epoch = slot.epoch.saturating_add(1);
     let freed = freed_by(context, &slot, &demand);
     let wanted = Wanted {

@@ -11,11 +11,12 @@ use crate::key::PublicKey;
 use crate::lease::Lease;
 use crate::node::{Node, Resources};
 use crate::state::inventory::Inventory;
+use crate::table::Table;
 
 /// What an app's active leases cost in one hour, in micro-credits.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reserved {
-    /// All of them.
+    /// All of them, and what replicas cost last that wait for their next lease.
     pub(super) all: i128,
     /// Those on nodes of other operators than the payer.
     pub(super) for_others: i128,
@@ -33,7 +34,7 @@ pub(super) struct Derived {
     deployers: OrdMap<AppId, (AccountId, PublicKey)>,
     /// What the active leases of an app cost.
     pub(super) reserved_by_app: OrdMap<AppId, Reserved>,
-    /// What the active leases of all apps that a key deployed cost in one hour, in micro-credits.
+    /// What all apps that a key deployed cost in one hour, what waits included, in micro-credits.
     pub(super) reserved_by_key: OrdMap<(AccountId, PublicKey), i128>,
     /// Active leases by app and by a volume that they write to.
     pub(super) writers: OrdSet<(AppId, Label, LeaseId)>,
@@ -49,6 +50,8 @@ pub(super) struct Derived {
     pub(super) active_by_node: OrdSet<(NodeId, LeaseId)>,
     /// Ended leases by the time of their end.
     pub(super) ended: OrdSet<(u64, LeaseId)>,
+    /// The last leases of slots that have none now and wait for the next: their price is reserved all the same.
+    awaited: OrdSet<LeaseId>,
     /// Slots by when placement looks at them.
     pub(super) due: OrdSet<(u64, SlotKey)>,
 }
@@ -123,7 +126,7 @@ impl Derived {
         }
     }
 
-    /// Counts a lease's price in (`sign` 1) or out (-1). Prices and their sums stay far below 2^127: see the limits.
+    /// Counts an active lease's price in (`sign` 1) or out (-1), or that of the last lease of a slot that waits. Prices and their sums stay far below 2^127: see the limits.
     fn reserve(&mut self, lease: &Lease, sign: i128) {
         let micro = lease.price_per_hour.micro().saturating_mul(sign);
         let mut sum = self
@@ -132,7 +135,7 @@ impl Derived {
             .copied()
             .unwrap_or_default();
         sum.all = sum.all.saturating_add(micro);
-        if lease.payer != lease.payee {
+        if lease.payer != lease.payee && lease.is_active() {
             sum.for_others = sum.for_others.saturating_add(micro);
         }
         if sum.all == 0 && sum.for_others == 0 {
@@ -150,7 +153,25 @@ impl Derived {
         key: &SlotKey,
         before: Option<&Slot>,
         after: Option<&Slot>,
+        leases: &Table<Lease>,
     ) {
+        let awaited = |slot: Option<&Slot>| slot.and_then(|slot| awaited(key, slot));
+        let (was_awaited, is_awaited) = (awaited(before), awaited(after));
+        if was_awaited != is_awaited {
+            let ended = |id: &LeaseId| leases.get(id).filter(|lease| !lease.is_active());
+            if let Some(id) = was_awaited {
+                self.awaited.remove(&id);
+                if let Some(lease) = ended(&id) {
+                    self.reserve(lease, -1);
+                }
+            }
+            if let Some(id) = is_awaited {
+                self.awaited.insert(id);
+                if let Some(lease) = ended(&id) {
+                    self.reserve(lease, 1);
+                }
+            }
+        }
         let was_due = before.and_then(|slot| slot.due_ms);
         let is_due = after.and_then(|slot| slot.due_ms);
         if was_due == is_due {
@@ -188,6 +209,9 @@ impl Derived {
     fn learn_lease(&mut self, id: &LeaseId, lease: &Lease) {
         if let Some(ended_ms) = lease.ended_ms() {
             self.ended.insert((ended_ms, *id));
+            if self.awaited.contains(id) {
+                self.reserve(lease, 1);
+            }
             return;
         }
         self.reserve(lease, 1);
@@ -205,6 +229,9 @@ impl Derived {
     fn forget_lease(&mut self, id: &LeaseId, lease: &Lease) {
         if let Some(ended_ms) = lease.ended_ms() {
             self.ended.remove(&(ended_ms, *id));
+            if self.awaited.contains(id) {
+                self.reserve(lease, -1);
+            }
             return;
         }
         self.reserve(lease, -1);
@@ -232,6 +259,12 @@ impl Derived {
         self.used.insert(*node, used);
         self.inventory.used_changed(node, used);
     }
+}
+
+/// The last lease of a slot that has none and that placement will look at.
+fn awaited(key: &SlotKey, slot: &Slot) -> Option<LeaseId> {
+    let waits = slot.current.is_none() && slot.successor.is_none() && slot.due_ms.is_some();
+    waits.then(|| LeaseId::of(key, slot.epoch))
 }
 
 /// Whether everything that is derived from a lease stays as it is.

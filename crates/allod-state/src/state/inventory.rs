@@ -87,7 +87,7 @@ struct Subtree {
 #[derive(Debug, Clone)]
 enum Below {
     Leaf(Vec<Entry>),
-    Fork([Subtree; FORK]),
+    Fork(Box<[Subtree; FORK]>),
 }
 
 impl Inventory {
@@ -249,11 +249,11 @@ impl PartialEq for Terms {
 impl Eq for Terms {}
 
 impl Entry {
-    const fn summary(&self) -> Summary {
+    fn summary(&self) -> Summary {
         Summary {
             nodes: 1,
             most: self.free,
-            marks: 1_u64.wrapping_shl(self.mark as u32),
+            marks: 1_u64.wrapping_shl(u32::from(self.mark)),
         }
     }
 }
@@ -290,7 +290,7 @@ impl Subtree {
             }
             let below = depth.saturating_add(1);
             let fork = children.map(|entries| Self::of(entries, below));
-            subtree.below = Some(Arc::new(Below::Fork(fork)));
+            subtree.below = Some(Arc::new(Below::Fork(Box::new(fork))));
         } else if !entries.is_empty() {
             subtree.below = Some(Arc::new(Below::Leaf(entries)));
         }

@@ -247,6 +247,30 @@ impl State {
         Credits::from_micro(sum.copied().unwrap_or(0))
     }
 
+    /// What an hour of one more replica of an app may cost, where the key that deployed it has a budget; `own` is what
+    /// is reserved for that replica already.
+    pub(crate) fn budget_left_per_hour(
+        &self,
+        app: &App,
+        own: Credits,
+        now_ms: u64,
+    ) -> Option<Credits> {
+        let record = self.key_row(&app.owner, &app.deployed_by)?;
+        let budget = record.grant.budget?;
+        let left = || {
+            let left = budget.amount.minus(record.spent_at(now_ms)).ok()?;
+            let per_hour = left
+                .max(Credits::ZERO)
+                .mul_div_floor(3_600_000, budget.period_ms);
+            let others = self
+                .reserved_by(&app.owner, &app.deployed_by)
+                .minus(own)
+                .ok()?;
+            per_hour.ok()?.minus(others).ok()
+        };
+        Some(left().unwrap_or(Credits::ZERO).max(Credits::ZERO))
+    }
+
     /// What an app's leases on nodes of other operators cost in one hour.
     pub(crate) fn reserved_for_others(&self, app: &AppId) -> Credits {
         let sum = self.derived.reserved_by_app.get(app);

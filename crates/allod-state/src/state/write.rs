@@ -62,12 +62,13 @@ impl State {
         let slot = Arc::new(slot);
         let before = self.slots.put(key, Arc::clone(&slot));
         self.derived
-            .slot_changed(&key, before.as_deref(), Some(&slot));
+            .slot_changed(&key, before.as_deref(), Some(&slot), &self.leases);
     }
 
     pub(crate) fn remove_slot(&mut self, key: &SlotKey) {
         let before = self.slots.remove(key);
-        self.derived.slot_changed(key, before.as_deref(), None);
+        self.derived
+            .slot_changed(key, before.as_deref(), None, &self.leases);
     }
 
     pub(crate) fn put_lease(&mut self, id: LeaseId, lease: Lease) {

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use allod_state::account::grant::{Budget, Grant, NodeSelector, Verb};
 use allod_state::account::{AddKey, RotateKey};
-use allod_state::app::Scale;
-use allod_state::node::RegisterNode;
-use allod_state::{Action, Label, NodeId, Rejection};
+use allod_state::app::{Delete, RestartPolicy, Scale, Waiting};
+use allod_state::lease::{EndCause, Report};
+use allod_state::node::{PublishOffer, RegisterNode};
+use allod_state::place::Failing;
+use allod_state::{Action, Credits, Label, NodeId, Rejection, State};
 
+use crate::audit::Audit;
 use crate::world::{Person, World, credits, web};
 
 /// A key of the owner's that may do this much and spend 0.2 credits a day.
@@ -114,4 +117,128 @@ fn a_key_for_some_nodes_lists_no_others() {
     assert_eq!(refused, Err(Rejection::ResourceNotGranted));
     let id = NodeId::of_first_key(&machine.key);
     assert!(world.state.node(&id).is_none());
+}
+
+/// Ends every replica of an app as its machine would.
+fn fail_all(world: &mut World, name: &str) {
+    for (id, _) in world.active(name) {
+        world.report_lease(id, Report::Ended(EndCause::OutOfMemory));
+    }
+}
+
+#[test]
+fn a_budget_bears_replicas_that_wait_out_a_failure() {
+    let mut world = World::new();
+    let owner = world.owner.account;
+    let agent = limited_agent(&mut world, &[Verb::Deploy, Verb::Delete]);
+    let one = deploy(&world, "one");
+    world.try_as(&agent, owner, one).unwrap();
+    fail_all(&mut world, "one");
+    assert!(world.active("one").is_empty(), "it waits");
+    let two = deploy(&world, "two");
+    let refused = world.try_as(&agent, owner, two.clone());
+    assert!(is_over_budget(&refused), "{refused:?}");
+    // A network that starts again counts the same.
+    let header = &world.last.as_ref().unwrap().block.header;
+    for is_reversed in [false, true] {
+        let mut rows = Audit::of(world.writes.clone()).rows();
+        if is_reversed {
+            rows.reverse();
+        }
+        let mut again = World {
+            state: State::restore(header, rows).unwrap(),
+            ..world.clone()
+        };
+        let refused = again.try_as(&agent, owner, two.clone());
+        assert!(is_over_budget(&refused), "{refused:?}");
+    }
+    // It is counted once when it runs again, and no more when it is gone.
+    world.wait(2_000);
+    assert_eq!(world.active("one").len(), 1);
+    fail_all(&mut world, "one");
+    let app = world.app("one");
+    let delete = Delete {
+        app,
+        drops_volumes: true,
+    };
+    world.try_as(&agent, owner, vec![delete.into()]).unwrap();
+    world.try_as(&agent, owner, two).unwrap();
+}
+
+#[test]
+fn a_replica_that_has_ended_for_good_is_in_no_budget() {
+    let mut world = World::new();
+    let owner = world.owner.account;
+    let agent = limited_agent(&mut world, &[Verb::Deploy]);
+    let mut job = web(1);
+    job.restart = RestartPolicy::Never;
+    let one = vec![world.deploy("one", &[("job", job)], 1).into()];
+    world.try_as(&agent, owner, one).unwrap();
+    let (id, _) = world.active("one")[0];
+    world.report_lease(id, Report::Ended(EndCause::Exited { code: 0 }));
+    let two = deploy(&world, "two");
+    world.try_as(&agent, owner, two).unwrap();
+}
+
+/// The machine's offer, dearer by so much.
+fn ask(world: &mut World, times: i128) {
+    let mut offer = world.state.node(&world.node).unwrap().offer.unwrap();
+    let micro = offer.prices.cpu_core_hour.micro() * times;
+    offer.prices.cpu_core_hour = Credits::from_micro(micro);
+    let node = world.node;
+    world.run(vec![PublishOffer { node, offer }.into()]);
+}
+
+#[test]
+fn a_replica_comes_back_where_its_budget_bears_it() {
+    let mut world = World::new();
+    let owner = world.owner.account;
+    let agent = limited_agent(&mut world, &[Verb::Deploy]);
+    let one = deploy(&world, "one");
+    world.try_as(&agent, owner, one).unwrap();
+    ask(&mut world, 100);
+    fail_all(&mut world, "one");
+    world.wait(2_000);
+    assert!(world.active("one").is_empty(), "too dear");
+    let slot = world.state.slots_of(&world.app("one"))[0];
+    let waiting = world.state.slot(&slot).unwrap().waiting;
+    let Some(Waiting::NoPlacement(why)) = waiting else {
+        panic!("{waiting:?}");
+    };
+    let failing = &why.refusals[0].failing;
+    assert!(
+        matches!(failing[..], [Failing::Price { .. }]),
+        "{failing:?}"
+    );
+    // What the owner deploys is in no budget.
+    let dear = deploy(&world, "dear");
+    world.run(dear);
+    let node = world.node;
+    let mut offer = world.state.node(&node).unwrap().offer.unwrap();
+    offer.prices.cpu_core_hour = credits("0.01");
+    world.run(vec![PublishOffer { node, offer }.into()]);
+    world.wait(6_000);
+    assert_eq!(world.active("one").len(), 1);
+}
+
+#[test]
+fn a_revision_that_costs_more_than_the_budget_bears_is_refused() {
+    let mut world = World::new();
+    let owner = world.owner.account;
+    let agent = limited_agent(&mut world, &[Verb::Deploy]);
+    let one = deploy(&world, "one");
+    world.try_as(&agent, owner, one).unwrap();
+    let mut dearer = web(1);
+    dearer.resources.cpu_milli = 2_000;
+    let revise = world.deploy("one", &[("web", dearer)], 2);
+    let refused = world.try_as(&agent, owner, vec![revise.into()]);
+    assert!(
+        matches!(refused, Err(Rejection::NoPlacement { .. })),
+        "{refused:?}"
+    );
+    // One that costs the same rolls, although both run for a moment.
+    let revise = world.deploy("one", &[("web", web(1))], 2);
+    world.try_as(&agent, owner, vec![revise.into()]).unwrap();
+    world.wait(1);
+    assert_eq!(world.active("one").len(), 2);
 }
