@@ -9,11 +9,13 @@
 //! of a key may wait for one that is still missing before them; a key never has two for one nonce,
 //! and nothing is pushed out to make room: who comes late is told when to come again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use allod_state::event::Event;
 use allod_state::transaction::Verified;
 use allod_state::{
-    AccountId, Action, Credits, PublicKey, Rejection, State, Transaction, TransactionId, precheck,
+    AccountId, Action, Credits, Executed, PublicKey, Rejection, State, Transaction, TransactionId,
+    acting_key, precheck,
 };
 
 use crate::law::Known;
@@ -100,6 +102,8 @@ struct Entry {
     verified: Verified,
     place: (Lane, u64),
     bytes: usize,
+    /// When it or its key expires.
+    expires_ms: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -114,7 +118,7 @@ pub struct Mempool {
     entries: BTreeMap<TransactionId, Entry>,
     queue: BTreeMap<(Lane, u64), TransactionId>,
     by_signer: BTreeMap<Signer, BTreeMap<u64, TransactionId>>,
-    by_expiry: BTreeMap<(u64, TransactionId), ()>,
+    by_expiry: BTreeSet<(u64, TransactionId)>,
     loads: BTreeMap<Lane, Load>,
     arrivals: u64,
 }
@@ -157,13 +161,18 @@ impl Mempool {
         let place = (lane, self.arrivals);
         self.queue.insert(place, id);
         self.by_signer.entry(signer).or_default().insert(nonce, id);
-        self.by_expiry.insert((body.expires_ms, id), ());
+        let key_expires_ms = acting_key(state, &body.account, &body.key, now_ms)
+            .ok()
+            .and_then(|record| record.grant.expires_ms);
+        let expires_ms = body.expires_ms.min(key_expires_ms.unwrap_or(u64::MAX));
+        self.by_expiry.insert((expires_ms, id));
         self.entries.insert(
             id,
             Entry {
                 verified,
                 place,
                 bytes,
+                expires_ms,
             },
         );
         Ok(Admitted::New)
@@ -249,27 +258,52 @@ impl Mempool {
         chosen
     }
 
-    /// Forgets what a block has settled, and what can no longer enter one.
-    pub fn settle(&mut self, state: &State, settled: &[TransactionId]) {
-        let mut signers = Vec::new();
-        for id in settled {
-            if let Some(entry) = self.remove(id) {
-                signers.push(signer_of(&entry.verified));
-            }
+    /// Forgets what a block has settled. What can enter no block any more is forgotten too, and named: that of keys
+    /// which the block took away, and that whose nonce another transaction has used.
+    pub fn settle(&mut self, executed: &Executed) -> Vec<(TransactionId, Rejection)> {
+        for id in &executed.ids {
+            self.remove(id);
         }
+        let transactions = executed.block.transactions.iter();
+        let mut signers: Vec<Signer> = transactions
+            .map(|transaction| (transaction.body.account, transaction.body.key))
+            .chain(keys_gone(executed))
+            .filter(|signer| self.by_signer.contains_key(signer))
+            .collect();
         signers.sort_unstable();
         signers.dedup();
+        let mut dropped = Vec::new();
         for signer in signers {
-            let next = nonce_of(state, &signer);
-            let stale = self.by_signer.get(&signer).map(|waiting| {
-                waiting
-                    .range(..next)
-                    .map(|(_, id)| *id)
-                    .collect::<Vec<TransactionId>>()
-            });
-            for id in stale.unwrap_or_default() {
-                self.remove(&id);
-            }
+            self.drop_hopeless(&executed.state, &signer, &mut dropped);
+        }
+        dropped
+    }
+
+    fn drop_hopeless(
+        &mut self,
+        state: &State,
+        signer: &Signer,
+        dropped: &mut Vec<(TransactionId, Rejection)>,
+    ) {
+        let Some(waiting) = self.by_signer.get(signer) else {
+            return;
+        };
+        let (account, key) = signer;
+        let hopeless: Vec<(TransactionId, Rejection)> =
+            match acting_key(state, account, key, state.tip().time_ms) {
+                Ok(record) => {
+                    let expected = record.nonce;
+                    let used = |(found, id): (&u64, &TransactionId)| {
+                        let found = *found;
+                        (*id, Rejection::WrongNonce { expected, found })
+                    };
+                    waiting.range(..expected).map(used).collect()
+                }
+                Err(gone) => waiting.values().map(|id| (*id, gone.clone())).collect(),
+            };
+        for (id, rejection) in hopeless {
+            self.remove(&id);
+            dropped.push((id, rejection));
         }
     }
 
@@ -278,16 +312,24 @@ impl Mempool {
         self.remove(id);
     }
 
-    /// Forgets what has expired, and says what that was and when it expired.
-    pub fn drop_expired(&mut self, now_ms: u64) -> Vec<(TransactionId, u64)> {
+    /// Forgets what has expired, or whose key has, and says which of it.
+    pub fn drop_expired(&mut self, now_ms: u64) -> Vec<(TransactionId, Rejection)> {
         let mut expired = Vec::new();
-        while let Some(((expires_ms, id), ())) = self.by_expiry.first_key_value() {
-            if *expires_ms > now_ms {
+        while let Some((expires_ms, id)) = self.by_expiry.first().copied() {
+            if expires_ms > now_ms {
                 break;
             }
-            let (expires_ms, id) = (*expires_ms, *id);
-            self.remove(&id);
-            expired.push((id, expires_ms));
+            let Some(entry) = self.remove(&id) else {
+                self.by_expiry.remove(&(expires_ms, id));
+                continue;
+            };
+            let rejection = if entry.verified.transaction().body.expires_ms == expires_ms {
+                Rejection::Expired { expires_ms }
+            } else {
+                let expired_ms = expires_ms;
+                Rejection::ExpiredKey { expired_ms }
+            };
+            expired.push((id, rejection));
         }
         expired
     }
@@ -320,7 +362,7 @@ impl Mempool {
         let entry = self.entries.remove(id)?;
         self.queue.remove(&entry.place);
         let body = &entry.verified.transaction().body;
-        self.by_expiry.remove(&(body.expires_ms, *id));
+        self.by_expiry.remove(&(entry.expires_ms, *id));
         let signer = signer_of(&entry.verified);
         if let Some(waiting) = self.by_signer.get_mut(&signer) {
             waiting.remove(&body.nonce);
@@ -347,6 +389,16 @@ impl Known for Mempool {
 fn signer_of(verified: &Verified) -> Signer {
     let body = &verified.transaction().body;
     (body.account, body.key)
+}
+
+/// The keys that a block took away.
+fn keys_gone(executed: &Executed) -> impl Iterator<Item = Signer> {
+    let events = executed.receipts.iter().flat_map(|receipt| &receipt.events);
+    events.filter_map(|event| match event {
+        Event::KeyRevoked { account, key } => Some((*account, *key)),
+        Event::KeyRotated { account, old, .. } => Some((*account, *old)),
+        _ => None,
+    })
 }
 
 fn nonce_in(verified: &Verified) -> u64 {

@@ -311,9 +311,8 @@ impl<S: Signer> Replica<S> {
     }
 
     fn drop_expired(&mut self, clock: Clock, output: &mut Output) {
-        for (id, expires_ms) in self.mempool.drop_expired(clock.wall_ms) {
-            output.dropped.push((id, Rejection::Expired { expires_ms }));
-        }
+        let expired = self.mempool.drop_expired(clock.wall_ms);
+        output.dropped.extend(expired);
     }
 
     fn carry_out(&mut self, clock: Clock, output: &mut Output) -> Result<(), ReplicaError> {
@@ -432,8 +431,8 @@ impl<S: Signer> Replica<S> {
     ) -> Result<Event, ReplicaError> {
         let executed = self.law.commit(certificate.block, bytes, &self.mempool)?;
         self.store.commit(&executed, bytes, &certificate)?;
+        output.dropped.extend(self.mempool.settle(&executed));
         let state = executed.state;
-        self.mempool.settle(&state, &executed.ids);
         let header = executed.block.header;
         let is_recent = self.is_past_quarantine(&header)?;
         let has_transactions = self.mempool.is_ready(&state);

@@ -139,7 +139,7 @@ impl Bench {
         })?;
         self.state = times.time("state: change", || executed.state.clone());
         times.time("mempool: settle", || {
-            self.mempool.settle(&self.state, &executed.ids);
+            self.mempool.settle(&executed);
         });
         times.time("drop", || drop((executed, candidates)));
         Ok(())

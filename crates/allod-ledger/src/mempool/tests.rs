@@ -1,12 +1,17 @@
 //! Lanes, nonces, bounds.
 
-use allod_state::NodeId;
+use allod_state::account::grant::Grant;
+use allod_state::account::{AddKey, RevokeKey, RotateKey};
+use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
 use allod_state::node::RegisterNode;
+use allod_state::{Executed, NodeId};
 
 use super::*;
 use crate::bft::Signer as _;
-use crate::replica::tests::world::{START_MS, genesis, owner, transfer, validator};
+use crate::replica::tests::world::{
+    Key, START_MS, account, genesis, owner, signed, transfer, validator,
+};
 
 const NOW_MS: u64 = START_MS + 1;
 
@@ -216,7 +221,8 @@ fn expired_transactions_leave_and_are_named() {
     let (id, expires_ms) = (transaction.id(), transaction.transaction().body.expires_ms);
     mempool.offer(&state, NOW_MS, transaction).unwrap();
     assert_eq!(mempool.drop_expired(expires_ms - 1), []);
-    assert_eq!(mempool.drop_expired(expires_ms), [(id, expires_ms)]);
+    let rejection = Rejection::Expired { expires_ms };
+    assert_eq!(mempool.drop_expired(expires_ms), [(id, rejection)]);
     assert!(mempool.is_empty() && mempool.queue.is_empty() && mempool.by_signer.is_empty());
 }
 
@@ -259,10 +265,111 @@ fn a_settled_block_takes_its_transactions_and_their_room() {
         transactions: &settled,
     };
     let executed = allod_state::execute(&before, &proposal).unwrap();
-    mempool.settle(&executed.state, &executed.ids);
+    assert_eq!(mempool.settle(&executed), []);
     assert_eq!(
         ids(&mempool.candidates(&executed.state, 9, usize::MAX)),
         [(0, 3)]
     );
     assert_eq!(mempool.loads[&Lane::Free].count, 1);
+}
+
+/// A second key of the first owner's, until then.
+fn with_agent(expires_ms: Option<u64>) -> (State, Key) {
+    let agent = Key::new(9, 0);
+    let add = AddKey {
+        key: agent.public_key(),
+        grant: Grant {
+            expires_ms,
+            ..Grant::full()
+        },
+    };
+    let executed = block(&state(0), &[by(&owner(0), 0, add)]);
+    (executed.state, agent)
+}
+
+fn by(key: &Key, nonce: u64, action: impl Into<Action>) -> Verified {
+    let transaction = signed(&genesis(1, 0), key, account(&owner(0)), nonce, action);
+    transaction.verify().unwrap()
+}
+
+fn send() -> Transfer {
+    Transfer {
+        to: account(&owner(1)),
+        amount: Credits::from_micro(1),
+        memo: String::new(),
+    }
+}
+
+fn block(state: &State, transactions: &[Verified]) -> Executed {
+    let proposal = allod_state::Proposal {
+        time_ms: state.tip().time_ms + 1,
+        proposer: owner(0).public_key(),
+        transactions,
+    };
+    let executed = allod_state::execute(state, &proposal).unwrap();
+    let outcomes = executed.receipts.iter().map(|receipt| &receipt.outcome);
+    assert!(outcomes.into_iter().all(Result::is_ok));
+    executed
+}
+
+#[test]
+fn what_a_key_sent_before_it_was_revoked_leaves_and_is_named() {
+    let (state, agent) = with_agent(None);
+    let key = agent.public_key();
+    let revoke = by(&owner(0), 1, RevokeKey { key });
+    let rotate = by(
+        &agent,
+        0,
+        RotateKey {
+            new: owner(7).public_key(),
+        },
+    );
+    for gone in [revoke, rotate] {
+        let mut mempool = Mempool::default();
+        // One whose turn has come, and two that wait for others. The owner's own stay.
+        let early = [by(&agent, 2, send()), by(&agent, 4, send())];
+        let own = by(&owner(0), 2, send());
+        for one in early.iter().chain([&own]) {
+            mempool.offer(&state, NOW_MS, one.clone()).unwrap();
+        }
+        let dropped = mempool.settle(&block(&state, std::slice::from_ref(&gone)));
+        let named = early.map(|one| (one.id(), Rejection::UnknownKey));
+        assert_eq!(dropped, named);
+        assert_eq!(mempool.len(), 1);
+        assert!(mempool.contains(&own.id()));
+        assert_eq!(mempool.loads[&Lane::Free].count, 1);
+    }
+}
+
+#[test]
+fn what_a_key_sent_leaves_when_its_grant_expires() {
+    let expired_ms = NOW_MS + 1_000;
+    let (state, agent) = with_agent(Some(expired_ms));
+    let mut mempool = Mempool::default();
+    let early = by(&agent, 3, send());
+    mempool.offer(&state, NOW_MS, early.clone()).unwrap();
+    assert_eq!(mempool.drop_expired(expired_ms - 1), []);
+    let rejection = Rejection::ExpiredKey { expired_ms };
+    assert_eq!(mempool.drop_expired(expired_ms), [(early.id(), rejection)]);
+    assert!(mempool.is_empty() && mempool.by_expiry.is_empty());
+}
+
+#[test]
+fn whose_nonce_another_transaction_has_used_is_told() {
+    let state = state(0);
+    let mut mempool = Mempool::default();
+    let late = by(
+        &owner(0),
+        0,
+        RevokeKey {
+            key: owner(5).public_key(),
+        },
+    );
+    mempool.offer(&state, NOW_MS, late.clone()).unwrap();
+    let dropped = mempool.settle(&block(&state, &[tx(0, 0, 0)]));
+    let rejection = Rejection::WrongNonce {
+        expected: 1,
+        found: 0,
+    };
+    assert_eq!(dropped, [(late.id(), rejection)]);
 }

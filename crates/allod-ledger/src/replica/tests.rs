@@ -4,11 +4,17 @@ pub(crate) mod world;
 
 use std::sync::Arc;
 
-use allod_state::Rejection;
+use allod_state::account::grant::Grant;
+use allod_state::account::{AddKey, RevokeKey};
+use allod_state::credit::Transfer;
+use allod_state::{Credits, Rejection};
 
 use super::*;
 use crate::disk::MemoryDisk;
-use world::{CHECKPOINT_BLOCKS, START_MS, World, genesis, settings, transfer, validator};
+use world::{
+    CHECKPOINT_BLOCKS, START_MS, World, account, genesis, owner, settings, signed, transfer,
+    validator,
+};
 
 const CLOCK: Clock = Clock {
     steady_ms: 1,
@@ -45,6 +51,45 @@ fn one_validator_commits_a_transfer_in_one_step_and_one_sync() {
     assert_eq!(output.commits[0].receipts[0].outcome, Ok(()));
     assert_eq!(replica.state().tip().height, 1);
     assert_eq!(disk.syncs() - syncs, 1);
+}
+
+/// Whoever waits for an answer gets one when the key is taken away, and not when the transaction would have expired.
+#[test]
+fn what_a_revoked_key_had_sent_is_answered_at_once() {
+    let mut replica = open(&MemoryDisk::default(), 1).unwrap();
+    let (first, agent) = (owner(0), world::Key::new(9, 0));
+    let key = agent.public_key();
+    let mut at_ms = 1;
+    let mut step = |key: &world::Key, nonce: u64, action: allod_state::Action| {
+        at_ms += 10;
+        let clock = Clock {
+            steady_ms: at_ms,
+            wall_ms: START_MS + at_ms,
+        };
+        let genesis = &replica.settings.genesis;
+        let transaction = signed(genesis, key, account(&first), nonce, action);
+        let (verified, mut output) = (transaction.verify().unwrap(), Output::default());
+        let id = verified.id();
+        replica
+            .step(clock, Input::Offer(vec![verified]), &mut output)
+            .unwrap();
+        (id, output)
+    };
+    let grant = Grant::full();
+    step(&first, 0, AddKey { key, grant }.into());
+    let send = Transfer {
+        to: account(&owner(1)),
+        amount: Credits::from_micro(1),
+        memo: String::new(),
+    };
+    // It waits for the one before it, which never comes.
+    let (early, waits) = step(&agent, 1, send.into());
+    assert_eq!(waits.offers, [Ok(Admitted::New)]);
+    assert!(waits.commits.iter().all(|commit| commit.ids.is_empty()));
+    let (_, revoked) = step(&first, 1, RevokeKey { key }.into());
+    assert_eq!(revoked.commits.len(), 1);
+    assert_eq!(revoked.dropped, [(early, Rejection::UnknownKey)]);
+    assert_eq!(replica.waiting(), 0);
 }
 
 #[test]

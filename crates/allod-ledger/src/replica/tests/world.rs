@@ -84,20 +84,31 @@ pub(crate) fn settings(genesis: Genesis) -> Settings {
 
 pub(crate) fn transfer(genesis: &Genesis, from: usize, nonce: u64, amount: i128) -> Transaction {
     let key = owner(from);
-    let to = account(&owner(from + 1));
+    let send = Transfer {
+        to: account(&owner(from + 1)),
+        amount: Credits::from_micro(amount),
+        memo: String::new(),
+    };
+    signed(genesis, &key, account(&key), nonce, send)
+}
+
+/// What a key signs for an account, be it one of its keys or not.
+pub(crate) fn signed(
+    genesis: &Genesis,
+    key: &Key,
+    account: AccountId,
+    nonce: u64,
+    action: impl Into<Action>,
+) -> Transaction {
     let body = Body {
         version: PROTOCOL_VERSION,
         network: genesis.network(),
-        account: account(&key),
+        account,
         key: key.public_key(),
         nonce,
         expires_ms: START_MS + 3_000_000,
         work_limit: 1_000,
-        actions: vec![Action::from(Transfer {
-            to,
-            amount: Credits::from_micro(amount),
-            memo: String::new(),
-        })],
+        actions: vec![action.into()],
     };
     let signature = key.sign(&body.sign_bytes());
     Transaction { body, signature }
