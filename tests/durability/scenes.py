@@ -144,14 +144,19 @@ def failed_sync(scene):
     before, sums = {}, Sums()
     for _ in range(scene.rounds):
         which = scene.chance.randrange(40, 400)
-        inject = "inject=fdatasync,fsync:error=EIO:when=%d" % which
-        strace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync")
-        victim = campaign.start(before=(*strace, "-e", inject))
+        victim = campaign.start(before=failing_syncs("fdatasync,fsync", "%d" % which))
         ends_by_itself(victim, signal.SIGABRT)
         found = campaign.inspect()
         sums.add(found, before)
         before = found
     return sums
+
+
+def failing_syncs(calls, which):
+    """What is put before a command so that these of its syncs fail with EIO: `7` is the seventh alone, `7+` all from
+    it on."""
+    strace = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls)
+    return (*strace, "-e", "inject=%s:error=EIO:when=%s" % (calls, which))
 
 
 def full_disk(scene):
@@ -286,6 +291,24 @@ def planted_no_sync(scene):
     return planted(scene, "lost", disks.power_cut, broken, "--without-sync")
 
 
+def planted_unheeded_sync(scene):
+    """Who does not mind that a sync failed goes on answering, and a power cut shows that nothing was on the disk."""
+
+    def broken(scene, campaign, disk, options):
+        campaign.start().stop()
+        # So few that neither a checkpoint nor the log's mark comes between, which would make it damage instead.
+        victim = campaign.start(*options, before=failing_syncs("fdatasync", "12+"))
+        # A writer without the bug ends here by itself; `failed_sync` asks for that.
+        victim.wait_for("a", count=300)
+        os.kill(victim.process.pid, signal.SIGSTOP)
+        disk.cut()
+        victim.kill()
+        disk.unmount()
+        disk.mount()
+
+    return planted(scene, "lost", disks.power_cut, broken, "--unheeded-sync")
+
+
 def planted_early_answer(scene):
     """Whoever is answered before the commit loses by kill -9."""
 
@@ -356,6 +379,7 @@ ALL = {
     "no_inodes": (no_inodes, 2),
     "damage": (damage, 40),
     "planted_no_sync": (planted_no_sync, 3),
+    "planted_unheeded_sync": (planted_unheeded_sync, 5),
     "planted_early_answer": (planted_early_answer, 3),
     "planted_old_copy": (planted_old_copy, 3),
 }

@@ -1,6 +1,7 @@
 //! What can be said on the command line besides the paths.
 
 use crate::Failure;
+use crate::unsynced::Bug;
 
 /// The options, with what stands for those that were not given.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +14,8 @@ pub(crate) struct Options {
     pub(crate) space_low_bytes: u64,
     /// How many transfers each writer makes.
     pub(crate) transfers: u64,
-    /// A planted bug: syncs of files do nothing.
-    pub(crate) is_unsynced: bool,
+    /// A planted bug in the syncs of files.
+    pub(crate) sync_bug: Option<Bug>,
     /// A planted bug: writers are answered before they have asked.
     pub(crate) tells_early: bool,
 }
@@ -27,7 +28,7 @@ impl Options {
             retention_ms: 2_000,
             space_low_bytes: 0,
             transfers: u64::MAX,
-            is_unsynced: false,
+            sync_bug: None,
             tells_early: false,
         };
         let mut rest = Vec::new();
@@ -39,7 +40,8 @@ impl Options {
                 "--retention-ms" => options.retention_ms = value()?.parse()?,
                 "--space-low-bytes" => options.space_low_bytes = value()?.parse()?,
                 "--transfers" => options.transfers = value()?.parse()?,
-                "--without-sync" => options.is_unsynced = true,
+                "--without-sync" => options.sync_bug = Some(Bug::Missing),
+                "--unheeded-sync" => options.sync_bug = Some(Bug::Unheeded),
                 "--tells-early" => options.tells_early = true,
                 unknown if unknown.starts_with("--") => {
                     return Err(format!("there is no option {unknown}").into());

@@ -1,4 +1,5 @@
-//! A planted bug: a real folder whose files are never synced. The power cuts must notice.
+//! Two planted bugs: a real folder whose files are never synced, or whose failed syncs nobody minds. The power cuts
+//! must notice.
 
 use std::any::Any;
 use std::io;
@@ -6,19 +7,28 @@ use std::path::Path;
 
 use allod_ledger::disk::{Disk, DiskFile, RealDisk};
 
-/// A folder as [`RealDisk`] has it, without syncs of its files.
+/// What is wrong with the syncs of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// They do nothing.
+    Missing,
+    /// They are done, and nobody looks at what came of it.
+    Unheeded,
+}
+
+/// A folder as [`RealDisk`] has it, but for the syncs of its files.
 #[derive(Debug)]
-pub(crate) struct Unsynced(RealDisk);
+pub(crate) struct Unsynced(RealDisk, Bug);
 
 impl Unsynced {
-    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
-        RealDisk::new(folder).map(Self)
+    pub(crate) fn new(folder: &Path, bug: Bug) -> io::Result<Self> {
+        Ok(Self(RealDisk::new(folder)?, bug))
     }
 }
 
 impl Disk for Unsynced {
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(UnsyncedFile(self.0.open(name)?)))
+        Ok(Box::new(UnsyncedFile(self.0.open(name)?, self.1)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -43,7 +53,7 @@ impl Disk for Unsynced {
 }
 
 #[derive(Debug)]
-struct UnsyncedFile(Box<dyn DiskFile>);
+struct UnsyncedFile(Box<dyn DiskFile>, Bug);
 
 impl DiskFile for UnsyncedFile {
     fn len(&self) -> io::Result<u64> {
@@ -63,6 +73,10 @@ impl DiskFile for UnsyncedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        match self.1 {
+            Bug::Missing => {}
+            Bug::Unheeded => drop(self.0.sync()),
+        }
         Ok(())
     }
 }

@@ -42,10 +42,9 @@ fn say(line: impl Display) {
 }
 
 fn disk_in(folder: &Path, options: &Options) -> std::io::Result<Arc<dyn Disk>> {
-    Ok(if options.is_unsynced {
-        Arc::new(Unsynced::new(folder)?)
-    } else {
-        Arc::new(RealDisk::new(folder)?)
+    Ok(match options.sync_bug {
+        Some(bug) => Arc::new(Unsynced::new(folder, bug)?),
+        None => Arc::new(RealDisk::new(folder)?),
     })
 }
 

@@ -181,6 +181,9 @@ fn refused_by_everyone(town: &mut Town) {
     let what = "the same with 10,000 different offers";
     refusals(town, &[(what, &demand)]);
     town.state = before;
+    for person in town.people.clone() {
+        town.forget_nonce(&person, person.account);
+    }
 }
 
 fn refusals(town: &mut Town, demands: &[(&str, &Demand)]) {
