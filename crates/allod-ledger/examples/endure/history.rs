@@ -1,15 +1,18 @@
-//! A long history, and how long a start takes where there is one.
+//! A long history, how long a start takes where there is one, and how long it takes to execute it again.
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use allod_ledger::Chain;
 use allod_ledger::chain::{Answer, Config, Threads};
-use allod_ledger::replica::Settings;
+use allod_ledger::disk::RealDisk;
+use allod_ledger::replica::{Replica, Settings};
+use allod_state::transaction::Verified;
 
 use crate::Failure;
-use crate::book::Book;
+use crate::book::{Book, clock};
 
 /// Transfers under way at a time.
 const UNDER_WAY: usize = 8_000;
@@ -65,6 +68,40 @@ pub(crate) fn open(book: &Book, folder: &Path) -> Result<(), Failure> {
     chain.shutdown().blocking_recv()?;
     drop(chain);
     threads.join();
+    Ok(())
+}
+
+/// Executes every block in the store again, from genesis on, and demands the root that the store has.
+pub(crate) fn replay(book: &Book, folder: &Path) -> Result<(), Failure> {
+    let disk = Arc::new(RealDisk::new(&folder.join("ledger"))?);
+    let settings = Settings::new(book.genesis.clone(), false);
+    let replica = Replica::open(disk, book.validator(), settings, clock())?;
+    let (mut state, _) = book.genesis.state();
+    let (mut reading, mut verifying, mut executing) = <(Duration, Duration, Duration)>::default();
+    let mut transactions = 0;
+    for height in 1..=replica.state().tip().height {
+        let began = Instant::now();
+        let stored = replica.store().block(height)?;
+        let block = stored.ok_or(format!("block {height} is not there"))?.block;
+        reading += began.elapsed();
+        let began = Instant::now();
+        let verified = Verified::batch(block.transactions)?;
+        verifying += began.elapsed();
+        let began = Instant::now();
+        state = allod_state::check(&state, &block.header, &verified)?.state;
+        executing += began.elapsed();
+        transactions += verified.len();
+    }
+    if state.root() != replica.state().root() {
+        return Err("executing it again gives another state".into());
+    }
+    println!(
+        "{{\"transactions\":{transactions},\"blocks\":{},\"read_seconds\":{:.3},\"verify_seconds\":{:.3},\"execute_seconds\":{:.3}}}",
+        state.tip().height,
+        reading.as_secs_f64(),
+        verifying.as_secs_f64(),
+        executing.as_secs_f64()
+    );
     Ok(())
 }
 

@@ -14,7 +14,8 @@
 //! (each on a line that begins with `violation`), with 2 where the folder is refused as damaged.
 //!
 //! `endure history <book> <folder> <transfers>` makes a long history and dies without closing it;
-//! `endure open <book> <folder>` measures how long a start takes there.
+//! `endure open <book> <folder>` measures how long a start takes there, and `endure replay <book>
+//! <folder>` how long it takes to execute all of it again from genesis, on one thread.
 //!
 //! `endure chain make|replay <file> [<transactions>]` writes a chain, or executes one again, and prints
 //! the hash of all its roots: two builds that disagree anywhere print different lines.
@@ -38,7 +39,7 @@ use options::Options;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const USAGE: &str = "endure found <book> | write <book> <folder> | inspect <book> <folder> <journal> | \
-     history <book> <folder> <transfers> | open <book> <folder> | chain make|replay <file> [<transactions>]";
+     history <book> <folder> <transfers> | open|replay <book> <folder> | chain make|replay <file> [<transactions>]";
 
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -74,6 +75,9 @@ fn run(words: &[String]) -> Result<ExitCode, Failure> {
         }
         ["open", book, folder] => {
             history::open(&Book::open(Path::new(book))?, Path::new(folder))?;
+        }
+        ["replay", book, folder] => {
+            history::replay(&Book::open(Path::new(book))?, Path::new(folder))?;
         }
         ["chain", "make", file, count] => chain::make(Path::new(file), count.parse()?)?,
         ["chain", "replay", file] => chain::replay(Path::new(file))?,
