@@ -1,3 +1,5 @@
+//! However the inventory came to be, it is the one that a fresh start makes.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
