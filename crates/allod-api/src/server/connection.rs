@@ -64,6 +64,7 @@ async fn converse(
     seat: Arc<Seat>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    seat.listen();
     let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: http::Request<Incoming>| {

@@ -8,7 +8,7 @@
 //! - *Operators*: proven connections of the account that runs this machine.
 //!
 //! Where a class is full, the connection of that class that has been idle the longest makes room: among strangers at
-//! once, because it owes us a request and has sent none, so that connections that are half open or slow only ever push
+//! once, because it owes us a request and has sent none since we listened, so that connections that are half open or slow only ever push
 //! out one another; among the proven only after a pause, because clients keep connections between two requests. Where
 //! none can go, whoever comes is refused with the time to come again, before a signature is checked for it.
 
@@ -56,7 +56,7 @@ struct Table {
 struct Place {
     standing: Standing,
     source: IpAddr,
-    /// Since when it waits for its client; nothing while a request is being answered.
+    /// Since when it waits for its client; nothing while a request is being answered, and before it was listened to.
     idle: Option<Instant>,
     leave: Arc<Notify>,
 }
@@ -87,7 +87,7 @@ impl Seats {
             Place {
                 standing: Standing::Stranger,
                 source,
-                idle: Some(Instant::now()),
+                idle: None,
                 leave: Arc::clone(&leave),
             },
         );
@@ -150,6 +150,12 @@ impl Seat {
             "too many connections are being answered",
         )
         .retry_after(1 + self.number % RETRY_AFTER_S_MAX)
+    }
+
+    /// The connection is read from now on: until then its client cannot be said to keep us waiting. Under a flood whoever
+    /// comes would otherwise be sent away unheard, one for the other.
+    pub(crate) fn listen(&self) {
+        self.set_idle(Some(Instant::now()));
     }
 
     /// Marks the seat as one that owes its client something, until the guard is dropped.

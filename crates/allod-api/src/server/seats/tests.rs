@@ -20,6 +20,13 @@ fn member(number: u8) -> Standing {
     Standing::Member(account(number))
 }
 
+/// A stranger's seat whose connection is read.
+fn sit(seats: &Arc<Seats>, number: usize) -> Arc<Seat> {
+    let seat = seats.enter(source(number)).unwrap();
+    seat.listen();
+    seat
+}
+
 async fn is_told_to_leave(seat: &Seat) -> bool {
     tokio::time::timeout(Duration::from_millis(1), seat.told_to_leave())
         .await
@@ -29,7 +36,7 @@ async fn is_told_to_leave(seat: &Seat) -> bool {
 /// Proven connections of one standing.
 fn proven(seats: &Arc<Seats>, standing: Standing, count: usize) -> Vec<Arc<Seat>> {
     let seat = |number| {
-        let seat = seats.enter(source(number)).unwrap();
+        let seat = sit(seats, number);
         seat.become_proven(standing).unwrap();
         seat
     };
@@ -41,12 +48,12 @@ async fn strangers_are_bounded_and_the_longest_idle_makes_room() {
     let seats = Arc::new(Seats::default());
     let mut held = Vec::new();
     for number in 0..STRANGERS_MAX {
-        held.push(seats.enter(source(number)).unwrap());
+        held.push(sit(&seats, number));
         advance(Duration::from_millis(1)).await;
     }
     assert!(seats.is_crowded());
     let answered = held[0].busy();
-    let newcomer = seats.enter(source(STRANGERS_MAX)).unwrap();
+    let newcomer = sit(&seats, STRANGERS_MAX);
     assert_eq!(seats.lock().strangers, STRANGERS_MAX);
     assert!(!is_told_to_leave(&held[0]).await, "it was being answered");
     assert!(is_told_to_leave(&held[1]).await);
@@ -70,12 +77,12 @@ async fn where_every_stranger_is_being_answered_nobody_more_comes_in() {
 #[tokio::test(start_paused = true)]
 async fn one_source_pushes_out_only_its_own() {
     let seats = Arc::new(Seats::default());
-    let other = seats.enter(source(1)).unwrap();
-    let first = seats.enter(source(2)).unwrap();
+    let other = sit(&seats, 1);
+    let first = sit(&seats, 2);
     let mut held = Vec::new();
     for _ in 0..STRANGERS_MAX * 2 {
         advance(Duration::from_millis(1)).await;
-        held.push(seats.enter(source(2)).unwrap());
+        held.push(sit(&seats, 2));
     }
     assert!(!is_told_to_leave(&other).await);
     assert!(is_told_to_leave(&first).await);
@@ -92,7 +99,7 @@ async fn an_account_has_a_share_and_takes_nobody_elses() {
     let seats = Arc::new(Seats::default());
     advance(SEAT_PATIENCE).await;
     let first = proven(&seats, member(1), MEMBERS_PER_ACCOUNT_MAX);
-    let more = seats.enter(source(0)).unwrap();
+    let more = sit(&seats, 0);
     for refused in [more.could_become(member(1)), more.become_proven(member(1))] {
         let response = refused.unwrap_err().into_response();
         assert_eq!(response.status(), 429);
@@ -119,7 +126,7 @@ async fn a_proven_connection_makes_room_only_after_a_pause() {
     let seats = Arc::new(Seats::default());
     advance(SEAT_PATIENCE).await;
     let held = proven(&seats, member(1), MEMBERS_PER_ACCOUNT_MAX);
-    let newcomer = seats.enter(source(0)).unwrap();
+    let newcomer = sit(&seats, 0);
     let _answered = held[0].busy();
     advance(SEAT_PATIENCE / 2).await;
     assert!(newcomer.become_proven(member(1)).is_err());
@@ -130,4 +137,18 @@ async fn a_proven_connection_makes_room_only_after_a_pause() {
     assert!(!is_told_to_leave(&held[0]).await, "it was being answered");
     assert!(is_told_to_leave(&held[1]).await);
     assert_eq!(seats.lock().members, MEMBERS_PER_ACCOUNT_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_sent_away_before_being_listened_to() {
+    let seats = Arc::new(Seats::default());
+    let enter = || seats.enter(source(1));
+    let held: Vec<_> = (0..STRANGERS_PER_SOURCE_MAX)
+        .map(|_| enter().unwrap())
+        .collect();
+    assert!(enter().is_none());
+    held[7].listen();
+    let newcomer = enter();
+    assert!(newcomer.is_some());
+    assert!(is_told_to_leave(&held[7]).await && !is_told_to_leave(&held[0]).await);
 }
