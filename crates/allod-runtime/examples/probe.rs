@@ -4,7 +4,8 @@
 //! The escape suite (`tests/it/escape`) runs it inside containers, where every way has to be
 //! shut, and in a deliberately weakened place, where the same try has to succeed. It does no
 //! harm where it succeeds: settings are written back as they were read, and nothing is kept.
-//! `probe swap <path> <path>` exchanges two names without end.
+//! `probe swap <path> <path>` exchanges two names without end; `probe hold mapped|in-flight <directory>` fills a disk
+//! with files that no descriptor is open for. `probe within <name>` gives up, first, what a container lacks by default.
 //! `CANARY` names a file of the host, and `VICTIM` the number of a process of the host.
 
 use std::ffi::{CString, c_long};
@@ -85,7 +86,7 @@ const PROBES: &[Probe] = &[
 ];
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).unwrap_or_default();
+    let mut name = std::env::args().nth(1).unwrap_or_default();
     if name == "list" {
         for probe in PROBES {
             println!("{}", probe.name);
@@ -98,6 +99,16 @@ fn main() -> ExitCode {
         name.as_str(),
     ) {
         swap(&one, &other);
+    }
+    if name == "hold" {
+        let word = |number| std::env::args().nth(number).unwrap_or_default();
+        let ended = hold(&word(2), &word(3));
+        println!("ended: {ended:?}");
+        return ExitCode::FAILURE;
+    }
+    if name == "within" {
+        give_up().expect("rights can always be given up");
+        name = std::env::args().nth(2).unwrap_or_default();
     }
     let Some(probe) = PROBES.iter().find(|probe| probe.name == name) else {
         eprintln!("usage: probe list|<name>");
@@ -139,6 +150,62 @@ fn swap(one: &str, other: &str) -> ! {
             println!("not swapped: {error}");
         }
     }
+}
+
+/// The capabilities of a container by default.
+const DEFAULT_CAPABILITIES: u64 = 0x8004_05fb;
+
+/// Gives up every capability but those, and all rights that executing could give.
+fn give_up() -> io::Result<()> {
+    for number in 0..64 {
+        if DEFAULT_CAPABILITIES >> number & 1 == 0 {
+            let drop = libc::PR_CAPBSET_DROP as usize;
+            // The kernel knows fewer than 64.
+            let _ = call(libc::SYS_prctl, [drop, number, 0, 0, 0, 0]);
+        }
+    }
+    let kept = (DEFAULT_CAPABILITIES & u64::from(u32::MAX)) as u32;
+    let (header, data) = ([0x2008_0522_u32, 0], [kept, kept, 0, 0, 0, 0]);
+    let (header, data) = (address(&header), address(&data));
+    call(libc::SYS_capset, [header, data, 0, 0, 0, 0])?;
+    let no_new = libc::PR_SET_NO_NEW_PRIVS as usize;
+    call(libc::SYS_prctl, [no_new, 1, 0, 0, 0, 0]).map(drop)
+}
+
+/// Writes file after file, each of which loses its name and its descriptor, and is there all the same.
+fn hold(how: &str, directory: &str) -> io::Result<()> {
+    const BYTES: usize = 4 << 20;
+    let (keeps, _reads) = std::os::unix::net::UnixStream::pair()?;
+    let block = vec![1; BYTES];
+    loop {
+        let path = format!("{directory}/held");
+        let mut file = OpenOptions::new()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&path)?;
+        file.write_all(&block)?;
+        fs::remove_file(&path)?;
+        let descriptor = file.as_raw_fd() as usize;
+        let (read, shared) = (libc::PROT_READ as usize, libc::MAP_SHARED as usize);
+        match how {
+            "mapped" => call(libc::SYS_mmap, [0, BYTES, read, shared, descriptor, 0]).map(drop)?,
+            _ => send_along(&keeps, &file)?,
+        }
+    }
+}
+
+/// Leaves a descriptor in a socket that nobody reads.
+fn send_along(socket: &std::os::unix::net::UnixStream, file: &File) -> io::Result<()> {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [file.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    let bytes = [io::IoSlice::new(b"x")];
+    sendmsg(socket, &bytes, &mut control, SendFlags::empty())?;
+    Ok(())
 }
 
 /// The error as the suite compares it: by the name of its number.

@@ -99,7 +99,7 @@ impl Guard {
             .filter(|(_, watched)| watched.is_due(now, disk.used, is_tight))
             .map(|(id, _)| *id)
             .collect();
-        let mut grown: Option<(u64, u64, WorkloadId)> = None;
+        let (mut grown, mut written) = (None, None);
         let mut is_one_over = false;
         for id in due {
             let Some(growth) = self.measure(host, id, &disk) else {
@@ -107,8 +107,9 @@ impl Guard {
             };
             match growth {
                 Growth::Over => is_one_over = true,
-                Growth::By { bytes, written } => {
-                    grown = grown.max(Some((bytes, written, id)));
+                Growth::By { held, wrote } => {
+                    grown = grown.max(Some((held, id)));
+                    written = written.max(Some((wrote, id)));
                 }
             }
         }
@@ -117,8 +118,11 @@ impl Guard {
         if is_tight
             && still_fills
             && !is_one_over
-            && let Some((bytes, written, id)) = grown
-            && bytes.max(written) >= limits::GROWTH_BYTES_MIN
+            // What nobody is seen to hold, somebody has written all the same.
+            && let Some((_, id)) = [grown, written]
+                .into_iter()
+                .flatten()
+                .find(|(bytes, _)| *bytes >= limits::GROWTH_BYTES_MIN)
         {
             let free_bytes = disk.free.bytes;
             self.end(host, id, EndCause::DiskFull { free_bytes });
@@ -172,8 +176,8 @@ impl Guard {
         }
         let before = before?;
         Some(Growth::By {
-            bytes: measured.total.bytes.saturating_sub(before.total.bytes),
-            written: measured.written.saturating_sub(before.written),
+            held: measured.total.bytes.saturating_sub(before.total.bytes),
+            wrote: measured.written.saturating_sub(before.written),
         })
     }
 
@@ -215,8 +219,8 @@ impl Guard {
 enum Growth {
     /// Over a limit.
     Over,
-    /// Within its limits: how much more it holds, and has written, than at the last look.
-    By { bytes: u64, written: u64 },
+    /// Within its limits: how many more bytes it holds, and has written, than at the last look.
+    By { held: u64, wrote: u64 },
 }
 
 impl Watched {

@@ -5,8 +5,9 @@
 //! that was weakened on purpose ([`hole`]), where the same program has to find its way open.
 
 mod hole;
-mod image;
+pub(crate) mod image;
 mod inside;
+mod layer;
 mod links;
 mod list;
 mod page;

@@ -173,6 +173,42 @@ fn a_greedy_writer_is_ended_and_the_disk_is_not_full() {
     assert!(running(&house, innocent_id));
 }
 
+/// Files that have neither a name nor a descriptor.
+fn held(house: &House, number: u8, how: &str) -> WorkloadSpec {
+    house.lay(0xcc, crate::escape::image::lay_probe);
+    let script = format!("mkdir /held; /probe hold {how} /held; sleep 1000");
+    let mut spec = bounded(house, number, &script);
+    spec.image.layers.push(House::layer(0xcc));
+    spec
+}
+
+#[test]
+fn a_file_that_is_mapped_and_nothing_else_counts() {
+    let disk = Disk::new(512 * MIB);
+    let house = House::on(disk.path());
+    let spec = held(&house, 1, "mapped");
+    let id = spec.id;
+    house.client.create(spec).unwrap();
+    assert_exceeded(&house.end(id), &StoragePlace::Deleted);
+}
+
+/// Nothing tells of a descriptor that is on its way through a socket; who wrote it is known.
+#[test]
+fn a_file_that_is_held_by_a_message_does_not_fill_the_disk() {
+    let disk = Disk::new(512 * MIB);
+    let house = House::on(disk.path());
+    let innocent = house.spec(1, "while true; do echo x >>/file; sleep 0.1; done");
+    let innocent_id = innocent.id;
+    house.client.create(innocent).unwrap();
+    let spec = held(&house, 2, "in-flight");
+    let id = spec.id;
+    house.client.create(spec).unwrap();
+    let (cause, least) = disk.least_free(|| house.end(id));
+    assert!(matches!(cause, EndCause::DiskFull { .. }), "{cause}");
+    assert!(least > LEDGER_NEEDS, "{} MiB left", least / MIB);
+    assert!(running(&house, innocent_id));
+}
+
 #[test]
 fn many_files_are_too_many_whatever_their_size() {
     let disk = Disk::new(512 * MIB);

@@ -16,7 +16,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         // Its first process never waits for children: with the signal ignored, the kernel reaps orphans at once.
-        let script = "mount -t tmpfs tmpfs /run && mkdir /run/mount && ip link set lo up && \
+        // What others have mounted below `/run` comes and goes with them.
+        let script = "awk '$5 ~ \"^/run/\" { print $5 }' /proc/self/mountinfo | sort -r | \
+                      while read -r mounted; do umount -l \"$mounted\"; done; \
+                      mount -t tmpfs tmpfs /run && mkdir /run/mount && ip link set lo up && \
                       touch /run/ready && exec env --ignore-signal=CHLD tail -f /dev/null";
         let holder = Command::new("unshare")
             .args(["--pid", "--mount", "--net", "--fork", "--kill-child"])

@@ -13,7 +13,7 @@ pub(super) fn program(name: &str) -> PathBuf {
 
 /// Puts the probe at `/probe`. Its libraries are those that this test has itself, at their own
 /// places; the loader is found by the path that programs of this machine name.
-pub(super) fn lay_probe(root: &Path) {
+pub(crate) fn lay_probe(root: &Path) {
     std::fs::create_dir_all(root).unwrap();
     std::fs::copy(program("probe"), root.join("probe")).unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

@@ -35,6 +35,14 @@ impl Prison {
         spec
     }
 
+    /// Tells a program outside what the probe is told inside.
+    pub(super) fn tell(&self, command: &mut Command) {
+        for variable in self.env() {
+            let value = String::from_utf8_lossy(variable.value.expose()).into_owned();
+            command.env(variable.name, value);
+        }
+    }
+
     fn env(&self) -> Vec<EnvVar> {
         let canary = self.house.path().join("canary").display().to_string();
         let variable = |name: &str, value: String| EnvVar {

@@ -1,5 +1,6 @@
 //! `docs/trust.md` shows the list as it is.
 
+use super::layer::BEYOND;
 use super::list::ROWS;
 
 #[test]
@@ -13,6 +14,14 @@ fn the_page_shows_every_probe() {
             row.answer
         };
         let line = format!("| `{}` | {} | `{answer}` |", row.name, row.refused_by);
+        assert!(
+            page.contains(&line),
+            "docs/trust.md lacks this line:\n{line}"
+        );
+    }
+    for row in BEYOND {
+        let (opened, answer) = (row.opened.words(), row.answer.replace("shut ", ""));
+        let line = format!("| {opened} | `{}` | `{answer}` | {} |", row.probe, row.next);
         assert!(
             page.contains(&line),
             "docs/trust.md lacks this line:\n{line}"
