@@ -118,6 +118,7 @@ agent_dies_meanwhile() {
     within 60 has_epoch $((before + 1))
     evidence "$failed failures before and after; it waited $(last_wait) ms"
     [ "$(last_wait)" -ge $((1000 * 2 ** (failed - 1))) ]
+    [ "$(last_wait)" -lt $((1000 * 2 ** (failed - 1) + 4000)) ]
 }
 
 repaired() {

@@ -86,7 +86,7 @@ impl<S: Signer> Core<S> {
             height,
             phase: Phase::Idle,
             idle_since_ms: 0,
-            wake_at_ms: None,
+            wake_at_ms: start.is_waiting.then_some(0),
             has_transactions: false,
             is_quarantined: start.is_quarantined,
             early: Vec::new(),

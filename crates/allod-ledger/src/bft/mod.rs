@@ -127,6 +127,8 @@ pub struct Start {
     pub guard: SignGuard,
     /// The log's records above `height`, in order.
     pub records: Vec<Record>,
+    /// Whether the law waits for a time: then the first height begins at once, and its block says when to wake.
+    pub is_waiting: bool,
     /// Whether the log or the sign-state may be missing something: then nothing is signed at first.
     pub is_quarantined: bool,
 }

@@ -83,6 +83,7 @@ impl<S: Signer> Replica<S> {
             validators,
             guard: SignGuard::from_floor(sign_state.floor),
             records,
+            is_waiting: law.state().next_due_ms().is_some(),
             is_quarantined: sign_state.quarantined_since_ms.is_some(),
         };
         let config = Config {

@@ -275,6 +275,7 @@ impl Network {
             validators: self.validators.clone(),
             guard: SignGuard::default(),
             records: self.nodes[at].disk.log.concat(),
+            is_waiting: false,
             is_quarantined: loses,
         };
         self.nodes[at].started_at_ms = self.now_ms;
