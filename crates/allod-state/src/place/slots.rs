@@ -160,21 +160,28 @@ fn roll_one(
     let Some((key, slot)) = next_stale(context, id, label, service) else {
         return Ok(());
     };
-    let demand = demand_of(context, id, label, service)?;
-    let demand = within_budget(context, app, &key, &slot, demand);
-    let epoch = slot.epoch.saturating_add(1);
+    let asked = demand_of(context, id, label, service)?;
+    let demand = within_budget(context, app, &key, &slot, asked.clone());
     let freed = freed_by(context, &slot, &demand);
-    let wanted = Wanted {
-        slot: &key,
-        epoch,
-        app,
-        demand: &demand,
-        freed,
+    let mut search = |demand: &Demand| {
+        let wanted = Wanted {
+            slot: &key,
+            epoch: slot.epoch.saturating_add(1),
+            app,
+            demand,
+            freed,
+        };
+        let mut effort = 0;
+        let found = find(context.state, &wanted, &mut effort);
+        context.toil(effort);
+        found
     };
-    let mut effort = 0;
-    let found = find(context.state, &wanted, &mut effort);
-    context.toil(effort);
-    found.map_err(|why| Rejection::NoPlacement { why })?;
+    if let Err(why) = search(&demand) {
+        // Where it is the budget alone that refuses, that is the answer.
+        let dearer = (demand != asked).then(|| search(&asked).ok()).flatten();
+        let over = dearer.and_then(|found| over_budget(context, app, &key, &slot, &found));
+        return Err(over.unwrap_or(Rejection::NoPlacement { why }));
+    }
     set_due(context, key, slot);
     Ok(())
 }
@@ -250,16 +257,43 @@ fn within_budget(
     slot: &Slot,
     mut demand: Demand,
 ) -> Demand {
-    let state = &context.state;
-    let last = slot.current.unwrap_or_else(|| LeaseId::of(key, slot.epoch));
-    let own = state
-        .lease_row(&last)
-        .map_or(Credits::ZERO, |lease| lease.price_per_hour);
-    if let Some(left) = state.budget_left_per_hour(app, own, context.now_ms) {
+    let own = last_price(context, key, slot);
+    let left = context.state.budget_left_per_hour(app, own, context.now_ms);
+    if let Some(left) = left {
         let max = &mut demand.constraints.price_per_hour_max;
         *max = Some(max.map_or(left, |max| max.min(left)));
     }
     demand
+}
+
+/// That a replica there would cost more than the budget of the key that deployed the app, if there is one.
+fn over_budget(
+    context: &Context<'_>,
+    app: &App,
+    key: &SlotKey,
+    slot: &Slot,
+    found: &Found,
+) -> Option<Rejection> {
+    let state = &context.state;
+    let record = state.key_row(&app.owner, &app.deployed_by)?;
+    let budget = record.grant.budget?;
+    let own = last_price(context, key, slot);
+    let reserved = state.reserved_by(&app.owner, &app.deployed_by);
+    let per_hour = reserved.minus(own).ok()?.plus(found.price_per_hour).ok()?;
+    let reserved = per_hour.mul_div_ceil(budget.period_ms, 3_600_000).ok()?;
+    Some(Rejection::BudgetExceeded {
+        needed: reserved.plus(record.spent_at(context.now_ms)).ok()?,
+        allowed: budget.amount,
+    })
+}
+
+/// What the slot's lease costs in an hour, or its last one did.
+fn last_price(context: &Context<'_>, key: &SlotKey, slot: &Slot) -> Credits {
+    let last = slot.current.unwrap_or_else(|| LeaseId::of(key, slot.epoch));
+    context
+        .state
+        .lease_row(&last)
+        .map_or(Credits::ZERO, |lease| lease.price_per_hour)
 }
 
 fn freed_by(
