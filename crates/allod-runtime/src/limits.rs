@@ -60,18 +60,19 @@ pub const SEED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 /// The longest pause between two looks at how full the disk is.
 pub const GUARD_PAUSE_MS_MAX: u64 = 1_000;
-/// The shortest one, where the disk is nearly full: it costs a thousandth of a core.
-pub const GUARD_PAUSE_MS_MIN: u64 = 50;
+/// The shortest one, where the disk is nearly full.
+pub const GUARD_PAUSE_MS_MIN: u64 = 20;
 /// How long a workload is not measured while the disk as a whole does not grow.
 pub const GUARD_IDLE_MS: u64 = 30_000;
 /// A workload rests so many times as long as measuring it took: that bounds what it costs.
 pub const GUARD_REST_FACTOR: u32 = 20;
 /// Bytes a second that nobody is thought to write faster than.
-pub const WRITE_SPEED_MAX: u64 = 2 * 1024 * 1024 * 1024;
+pub const WRITE_SPEED_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Files a second that nobody is thought to make faster than.
 pub const FILE_SPEED_MAX: u64 = 200_000;
-/// What is left of the disk for the machine itself: twice what the ledger needs to go on.
-pub const DISK_RESERVE_BYTES: u64 = 128 * 1024 * 1024;
+/// What is left of the disk for the machine itself: three times what the ledger needs to go on, so that whoever writes
+/// into it can be ended in time.
+pub const DISK_RESERVE_BYTES: u64 = 192 * 1024 * 1024;
 /// Files that may still be made when only the machine itself shall make any.
 pub const DISK_RESERVE_FILES: u64 = 4_096;
 /// Growth between two looks that does not make anybody the one who fills the disk.

@@ -47,7 +47,6 @@ pub(super) fn guard(host: &Host, root: i32) -> io::Result<()> {
 #[derive(Default)]
 struct Guard {
     watched: BTreeMap<WorkloadId, Watched>,
-    listed: Option<Instant>,
     /// What the whole file system held at the last look.
     level: Stored,
     /// Children that are ending a workload.
@@ -84,14 +83,8 @@ impl Guard {
             return Duration::from_millis(limits::GUARD_PAUSE_MS_MAX);
         };
         let now = Instant::now();
-        let pause_max = Duration::from_millis(limits::GUARD_PAUSE_MS_MAX);
-        if self
-            .listed
-            .is_none_or(|at| now.duration_since(at) >= pause_max)
-        {
-            self.list(host);
-            self.listed = Some(now);
-        }
+        // At every look: a fast writer fills a small disk in less than a second.
+        self.list(host);
         let is_tight = disk.is_tight();
         let due: Vec<WorkloadId> = self
             .watched
