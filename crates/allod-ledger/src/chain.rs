@@ -23,7 +23,7 @@ use allod_state::transaction::Verified;
 use allod_state::{State, Transaction, TransactionId, check_signer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::bft::{Message, MessageError, Peer, Signer};
+use crate::bft::{Message, Peer, Signer};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{COMMITS_BEHIND_MAX, INBOX_MAX, OUTBOX_MAX, OWN_OFFERS_MAX, VERIFY_QUEUE_MAX};
 use crate::mempool::Refusal;
@@ -112,9 +112,6 @@ pub struct Outbound {
 /// Why a peer's message was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// It is not a message.
-    #[error(transparent)]
-    Message(#[from] MessageError),
     /// The inbox is full; the peer will say it again.
     #[error("the ledger's inbox is full; the message is dropped")]
     Full,
@@ -344,14 +341,14 @@ impl Chain {
         receiver
     }
 
-    /// Takes a message that the transport received from `peer`. Where there is an answer at once,
-    /// it is returned, to be sent back to that peer; reading it from the store is the caller's
-    /// thread's work, so that curious peers never slow agreement down.
+    /// Takes a message that the transport received from `peer` and decoded. Where there is an answer
+    /// at once, it is returned, to be sent back to that peer; reading it from the store is the
+    /// caller's thread's work, so that curious peers never slow agreement down.
     ///
     /// # Errors
-    /// Where it is no message, or the ledger cannot take it now.
-    pub fn receive(&self, peer: Peer, bytes: &[u8]) -> Result<Option<Message>, ReceiveError> {
-        match Message::decode(bytes)? {
+    /// Where the ledger cannot take it now.
+    pub fn receive(&self, peer: Peer, message: Message) -> Result<Option<Message>, ReceiveError> {
+        match message {
             Message::Transactions(transactions) => self.receive_transactions(&transactions)?,
             Message::SyncRequest(from) => {
                 return Ok(Some(Message::SyncResponse(self.store.blocks_from(from)?)));

@@ -7,6 +7,7 @@
 mod backend;
 pub mod ingress;
 pub mod limits;
+pub mod peer;
 pub mod published;
 mod pump;
 pub mod resolver;

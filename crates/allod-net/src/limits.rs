@@ -194,3 +194,53 @@ pub(crate) const UPSTREAMS_MAX: usize = 4;
 pub(crate) const UPSTREAM_ROUNDS: usize = 2;
 /// Clients whose rate is remembered.
 pub(crate) const CLIENTS_MAX: usize = 4096;
+
+/// What peers may hold and how long anybody waits for them.
+#[derive(Debug, Clone)]
+pub struct PeerLimits {
+    /// Handshakes under way at once; from half of them on, callers have to prove their address first.
+    pub handshakes_max: usize,
+    /// How long a caller may take until it has said which network it is of.
+    pub handshake_time_max: Duration,
+    /// How long a peer may take to answer a call.
+    pub connect_time_max: Duration,
+    /// How long a frame may take, from its first byte to its last.
+    pub frame_time_max: Duration,
+    /// A link is closed after so long without a sign of life, and given one as often as `keep_alive` says.
+    pub idle_max: Duration,
+    /// See `idle_max`.
+    pub keep_alive: Duration,
+    /// Bytes on their way on one link, before their receiver has taken them.
+    pub window_bytes: u32,
+    /// The shortest pause between two calls to a peer.
+    pub pause_min: Duration,
+    /// The longest.
+    pub pause_max: Duration,
+}
+
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self {
+            handshakes_max: 256,
+            handshake_time_max: Duration::from_secs(10),
+            connect_time_max: Duration::from_secs(10),
+            frame_time_max: Duration::from_secs(20),
+            idle_max: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(4),
+            window_bytes: 4 * 1024 * 1024,
+            pause_min: Duration::from_millis(100),
+            pause_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Frames of one protocol that wait to be taken.
+pub(crate) const PEER_INBOX_FRAMES_MAX: usize = 256;
+/// Bytes a second that a member's relay takes from one member.
+pub(crate) const RELAY_BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
+/// How often the home relay is looked at.
+pub(crate) const RELAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// How long a home relay may be down before another one is taken.
+pub(crate) const RELAY_DOWN_MAX: Duration = Duration::from_secs(1);
+/// After how long a relay that was down is tried again.
+pub(crate) const RELAY_PROBATION: Duration = Duration::from_secs(60);

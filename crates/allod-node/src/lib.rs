@@ -5,6 +5,7 @@
 
 mod agent;
 mod archive;
+pub mod carrier;
 mod collect;
 mod details;
 mod doors;

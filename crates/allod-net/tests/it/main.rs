@@ -8,6 +8,7 @@
 mod drain;
 mod hygiene;
 mod outage;
+mod peers;
 mod published;
 mod resolver;
 mod routing;

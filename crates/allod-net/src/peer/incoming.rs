@@ -1,0 +1,153 @@
+//! Those who call: who is let in, and how what they say is read.
+
+use std::sync::Arc;
+
+use iroh::endpoint::{Connection, Incoming, RecvStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::pace::Pace;
+use super::{PeerKey, Protocol, Received, Shared, chain, frame, lock};
+
+/// Why a connection is closed; the number and words reach the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    NotAMember,
+    OtherNetwork,
+    Offence,
+    Replaced,
+}
+
+impl Closing {
+    pub(crate) fn close(self, connection: &Connection) {
+        let (code, words): (u8, &[u8]) = match self {
+            Self::NotAMember => (1, b"your key is not on the roster here"),
+            Self::OtherNetwork => (2, b"another network lives here"),
+            Self::Offence => (3, b"a frame was too large, too slow or not one"),
+            Self::Replaced => (4, b"a newer link of yours takes its place"),
+        };
+        connection.close(code.into(), words);
+    }
+}
+
+/// Takes calls until the endpoint closes.
+pub(crate) async fn accept(shared: Arc<Shared>) {
+    while let Some(incoming) = shared.endpoint.accept().await {
+        let Ok(seat) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
+            shared.count(|counts| &mut counts.handshakes_refused, 1);
+            incoming.refuse();
+            continue;
+        };
+        // When it gets crowded, callers show that their address is theirs before they cost a handshake (RFC 9000, 8.1.2).
+        let is_crowded = shared.handshakes.available_permits() < shared.limits.handshakes_max / 2;
+        if is_crowded && !incoming.remote_addr_validated() {
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().refuse();
+            }
+            continue;
+        }
+        shared
+            .tasks
+            .start(receive(Arc::clone(&shared), incoming, seat));
+    }
+}
+
+async fn receive(shared: Arc<Shared>, incoming: Incoming, seat: OwnedSemaphorePermit) {
+    let handshake = async { incoming.accept().ok()?.await.ok() };
+    let connection = timeout(shared.limits.handshake_time_max, handshake).await;
+    drop(seat);
+    let Ok(Some(connection)) = connection else {
+        shared.count(|counts| &mut counts.handshakes_failed, 1);
+        return;
+    };
+    let from = PeerKey(*connection.remote_id().as_bytes());
+    let Some(protocol) = Protocol::of_alpn(connection.alpn()) else {
+        Closing::Offence.close(&connection);
+        return;
+    };
+    // The place is taken before the roster is asked: whoever is taken off it meanwhile is found in one of the two.
+    let newest = connection.weak_handle();
+    let before = lock(&shared.heard).insert((from, protocol), newest);
+    if !shared.roster.borrow().members.contains_key(&from) {
+        lock(&shared.heard).remove(&(from, protocol));
+        shared.count(|counts| &mut counts.strangers, 1);
+        Closing::NotAMember.close(&connection);
+        // The words have to be sent before the connection is dropped.
+        connection.closed().await;
+        return;
+    }
+    if let Some(before) = before.and_then(|before| before.upgrade()) {
+        Closing::Replaced.close(&before);
+    }
+    match listen(&shared, from, protocol, &connection).await {
+        Ok(why) => debug!(peer = ?from, %protocol, %why, "peer went"),
+        Err(closing) => {
+            shared.count(|counts| &mut counts.offenders, 1);
+            closing.close(&connection);
+        }
+    }
+}
+
+/// Reads a connection's one stream to its end; the reason is returned.
+async fn listen(
+    shared: &Shared,
+    from: PeerKey,
+    protocol: Protocol,
+    connection: &Connection,
+) -> Result<String, Closing> {
+    let limits = &shared.limits;
+    let mut stream = match timeout(limits.handshake_time_max, connection.accept_uni()).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Ok(chain(&error)),
+        Err(_) => return Err(Closing::Offence),
+    };
+    let hello = timeout(
+        limits.handshake_time_max,
+        next(shared, &mut stream, shared.network.len()),
+    );
+    match hello.await.map_err(|_| Closing::Offence)?? {
+        Some(network) if *network == shared.network => {}
+        Some(_) => return Err(Closing::OtherNetwork),
+        None => return Ok("nothing was said".into()),
+    }
+    let terms = protocol.terms();
+    let mut pace = Pace::new(&terms);
+    while let Some(bytes) = next(shared, &mut stream, terms.frame_bytes_max).await? {
+        shared.count(|counts| &mut counts.frames_received, 1);
+        let pause = pace.after(bytes.len());
+        let received = Received {
+            from,
+            protocol,
+            bytes,
+        };
+        // A full inbox lets this peer wait, in turn with the others; it holds one frame of each at most.
+        let inbox = shared.inboxes.get(&protocol);
+        let Some(Ok(())) = (match inbox {
+            Some(inbox) => Some(inbox.send(received).await),
+            None => None,
+        }) else {
+            return Ok("nobody takes its frames".into());
+        };
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+    }
+    Ok("it has said everything".into())
+}
+
+/// The next frame; none at the end, also where the connection broke off.
+async fn next(
+    shared: &Shared,
+    stream: &mut RecvStream,
+    bytes_max: usize,
+) -> Result<Option<bytes::Bytes>, Closing> {
+    match frame::read(stream, bytes_max, shared.limits.frame_time_max).await {
+        Ok(frame) => Ok(frame),
+        Err(frame::FrameError::Io(_)) => Ok(None),
+        Err(error) => {
+            debug!(%error, "a peer's frame is refused");
+            Err(Closing::Offence)
+        }
+    }
+}

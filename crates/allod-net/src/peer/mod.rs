@@ -1,0 +1,414 @@
+//! Peers: frames between identities, whatever network lies between them.
+//!
+//! Rules:
+//! - A peer is its Ed25519 key, which the QUIC handshake proves. Who may speak at all, and where each is, is a value,
+//!   the [`Roster`]; whoever is not on it is turned away after the handshake, and whoever is taken off it is cut off.
+//! - Nothing is asked of anybody who is not on the roster: no public resolver, relay or address service is known here.
+//! - Frames are datagrams of any size, in order while a link lasts: what a full queue or a broken link swallows, the
+//!   protocols above say again. [`Peers::send`] never waits.
+//! - Each [`Protocol`] has connections, queues, windows and rates of its own, so that a flood on one leaves the others
+//!   their room. Frames are sent on links that their sender has opened; nothing is sent back on a link of the other's.
+//! - Every wait ends and every buffer is bounded; [`PeerLimits`] names the bounds.
+
+mod frame;
+mod home;
+mod incoming;
+mod outgoing;
+mod pace;
+mod pin;
+mod protocol;
+mod relay;
+mod roster;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use iroh::dns::{DnsResolver, FallbackMode};
+use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, WeakConnectionHandle, presets};
+use iroh::{Endpoint, RelayMap, RelayMode, SecretKey};
+use iroh_relay::tls::CaTlsConfig;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tracing::info;
+
+use crate::limits::{PEER_INBOX_FRAMES_MAX, PeerLimits};
+use crate::tasks::Tasks;
+use outgoing::Link;
+
+pub use protocol::Protocol;
+pub use relay::{MemberRelay, RelayError};
+pub use roster::{Member, PeerKey, Relay, Roster};
+
+/// What does not change while the peers are open.
+#[derive(Debug)]
+pub struct PeersConfig {
+    /// This machine's Ed25519 secret; its public half is its [`PeerKey`].
+    pub secret: [u8; 32],
+    /// Where to listen; port 0 takes any free one. None: all addresses, on a random port.
+    pub listen: Option<SocketAddr>,
+    /// Addresses under which this machine is reached from outside, where it knows them.
+    pub external: Vec<SocketAddr>,
+    /// The network's id: the first thing said on every link, so that networks do not mix.
+    pub network: [u8; 32],
+    /// Whether frames go by relays alone. For tests: direct paths are faster wherever there are any.
+    pub is_relayed_only: bool,
+    /// The bounds.
+    pub limits: PeerLimits,
+}
+
+/// A frame that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// From whom; proven.
+    pub from: PeerKey,
+    /// On which protocol.
+    pub protocol: Protocol,
+    /// What.
+    pub bytes: Bytes,
+}
+
+/// What became of a frame that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It waits for its turn.
+    Queued,
+    /// It waits, and the oldest frames made room for it.
+    QueuedOverOldest,
+    /// Nobody of that key is on the roster.
+    NotAMember,
+    /// It is larger than the protocol allows.
+    TooLarge,
+}
+
+/// How frames to a peer travel now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerPath {
+    /// To whom.
+    pub peer: PeerKey,
+    /// For what.
+    pub protocol: Protocol,
+    /// The way, where a link is open.
+    pub way: Option<Way>,
+    /// Why the last link ended or could not be opened.
+    pub last_error: Option<String>,
+}
+
+/// A way to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The address or relay.
+    pub by: String,
+    /// Whether it leads there without a relay.
+    pub is_direct: bool,
+    /// The time for there and back.
+    pub round_trip: Duration,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerCounts {
+    /// Connections turned away before their handshake, for want of room.
+    pub handshakes_refused: u64,
+    /// Handshakes that failed or took too long.
+    pub handshakes_failed: u64,
+    /// Connections of strangers, closed.
+    pub strangers: u64,
+    /// Connections closed because of what came on them: another network, too large or too slow a frame.
+    pub offenders: u64,
+    /// Frames received.
+    pub frames_received: u64,
+    /// Frames that gave way to newer ones, or went with their link.
+    pub frames_dropped: u64,
+}
+
+/// Why the peers cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// The address cannot be used.
+    #[error("listening for peers on {listen}: {reason}; choose another address or port")]
+    Listen {
+        /// Where.
+        listen: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// The peers of this machine. Clones speak for the same; [`Peers::close`], or dropping the last, ends all links.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    shared: Arc<Owner>,
+}
+
+/// Stops everything when the last handle is dropped; the tasks hold only what is inside.
+#[derive(Debug)]
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.tasks.stop();
+    }
+}
+
+/// What the tasks share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) network: [u8; 32],
+    pub(crate) limits: PeerLimits,
+    pub(crate) roster: watch::Sender<Arc<Roster>>,
+    pub(crate) pins: pin::Pins,
+    pub(crate) links: Mutex<BTreeMap<(PeerKey, Protocol), Arc<Link>>>,
+    /// The newest connection on which a peer speaks.
+    pub(crate) heard: Mutex<BTreeMap<(PeerKey, Protocol), WeakConnectionHandle>>,
+    pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
+    pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) counts: Mutex<PeerCounts>,
+    pub(crate) tasks: Tasks,
+}
+
+/// The frames that come, by protocol.
+pub type Inboxes = BTreeMap<Protocol, mpsc::Receiver<Received>>;
+
+impl Peers {
+    /// Opens the endpoint. Nobody is let in before [`Peers::admit`].
+    ///
+    /// # Errors
+    /// Where the address cannot be used.
+    pub async fn open(config: PeersConfig) -> Result<(Self, Inboxes), PeersError> {
+        let pins = pin::Pins::default();
+        let endpoint = bind(&config, &pins).await?;
+        let channels =
+            Protocol::ALL.map(|protocol| (protocol, mpsc::channel(PEER_INBOX_FRAMES_MAX)));
+        let (mut inboxes, mut senders) = (Inboxes::new(), BTreeMap::new());
+        for (protocol, (sender, receiver)) in channels {
+            senders.insert(protocol, sender);
+            inboxes.insert(protocol, receiver);
+        }
+        let shared = Arc::new(Shared {
+            endpoint,
+            network: config.network,
+            handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
+            limits: config.limits,
+            roster: watch::Sender::new(Arc::default()),
+            pins,
+            links: Mutex::default(),
+            heard: Mutex::default(),
+            inboxes: senders,
+            counts: Mutex::default(),
+            tasks: Tasks::default(),
+        });
+        shared.tasks.start(incoming::accept(Arc::clone(&shared)));
+        shared.tasks.start(home::watch(Arc::clone(&shared)));
+        info!(peer = %PeerKey(config_key(&shared.endpoint)), "peers open");
+        Ok((
+            Self {
+                shared: Arc::new(Owner(shared)),
+            },
+            inboxes,
+        ))
+    }
+
+    /// This machine's key.
+    #[must_use]
+    pub fn key(&self) -> PeerKey {
+        PeerKey(config_key(&self.shared.0.endpoint))
+    }
+
+    /// Where this machine listens.
+    #[must_use]
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.shared.0.endpoint.bound_sockets()
+    }
+
+    /// The relay through which this machine is reached, once it is.
+    #[must_use]
+    pub fn home_relay(&self) -> Option<SocketAddr> {
+        home::connected(&self.shared.0)
+    }
+
+    /// Takes the newest roster. Links of those who are no longer on it are closed at once.
+    pub async fn admit(&self, roster: Roster) {
+        let shared = &self.shared.0;
+        shared.pins.set(&roster);
+        let before = shared.roster.send_replace(Arc::new(roster));
+        let now = Arc::clone(&shared.roster.borrow());
+        home::apply(shared, &before, &now).await;
+        let is_gone = |(peer, _): &(PeerKey, Protocol)| !now.members.contains_key(peer);
+        let mut cut: Vec<WeakConnectionHandle> = Vec::new();
+        lock(&shared.heard).retain(|key, connection| {
+            let is_gone = is_gone(key);
+            if is_gone {
+                cut.push(connection.clone());
+            }
+            !is_gone
+        });
+        lock(&shared.links).retain(|key, link| {
+            let is_gone = is_gone(key);
+            if is_gone {
+                link.end();
+            }
+            !is_gone
+        });
+        for connection in cut.iter().filter_map(WeakConnectionHandle::upgrade) {
+            incoming::Closing::NotAMember.close(&connection);
+        }
+    }
+
+    /// Sends a frame to one peer, now or as soon as it is reached.
+    pub fn send(&self, to: PeerKey, protocol: Protocol, bytes: Bytes) -> Sent {
+        let shared = &self.shared.0;
+        if bytes.len() > protocol.terms().frame_bytes_max {
+            return Sent::TooLarge;
+        }
+        if !shared.roster.borrow().members.contains_key(&to) || to == self.key() {
+            return Sent::NotAMember;
+        }
+        let link = {
+            let mut links = lock(&shared.links);
+            let link = links.entry((to, protocol)).or_insert_with(|| {
+                let link = Arc::new(Link::new(to, protocol));
+                shared
+                    .tasks
+                    .start(outgoing::speak(Arc::clone(shared), Arc::clone(&link)));
+                link
+            });
+            Arc::clone(link)
+        };
+        let dropped = link.queue.push(bytes);
+        if dropped == 0 {
+            return Sent::Queued;
+        }
+        shared.count(|counts| &mut counts.frames_dropped, dropped);
+        Sent::QueuedOverOldest
+    }
+
+    /// Sends a frame to everybody on the roster but this machine.
+    pub fn broadcast(&self, protocol: Protocol, bytes: &Bytes) {
+        let roster = Arc::clone(&self.shared.0.roster.borrow());
+        let own = self.key();
+        for peer in roster.members.keys().filter(|peer| **peer != own) {
+            self.send(*peer, protocol, bytes.clone());
+        }
+    }
+
+    /// How frames travel to each peer that was spoken to.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PeerPath> {
+        let links = lock(&self.shared.0.links);
+        links.values().map(|link| link.path()).collect()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counts(&self) -> PeerCounts {
+        *lock(&self.shared.0.counts)
+    }
+
+    /// Ends all links, telling the other sides.
+    pub async fn close(self) {
+        self.shared.0.tasks.stop();
+        self.shared.0.endpoint.close().await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn count(&self, which: impl FnOnce(&mut PeerCounts) -> &mut u64, by: u64) {
+        let mut counts = lock(&self.counts);
+        let counter = which(&mut counts);
+        *counter = counter.saturating_add(by);
+    }
+}
+
+fn config_key(endpoint: &Endpoint) -> [u8; 32] {
+    *endpoint.id().as_bytes()
+}
+
+/// The endpoint, with every service of others' left out.
+async fn bind(config: &PeersConfig, pins: &pin::Pins) -> Result<Endpoint, PeersError> {
+    let error = |reason: String| PeersError::Listen {
+        listen: config
+            .listen
+            .map_or_else(|| "any address".into(), |listen| listen.to_string()),
+        reason,
+    };
+    // Without this, iroh falls back to public resolvers when the machine's own fail.
+    let resolver = DnsResolver::builder()
+        .with_system_defaults()
+        .with_fallback_mode(FallbackMode::Never)
+        .build();
+    let limits = &config.limits;
+    let idle = IdleTimeout::try_from(limits.idle_max).map_err(|never| error(never.to_string()))?;
+    let transport = QuicTransportConfig::builder()
+        .max_concurrent_uni_streams(1u8.into())
+        .max_concurrent_bidi_streams(0u8.into())
+        .receive_window(limits.window_bytes.into())
+        .stream_receive_window(limits.window_bytes.into())
+        .send_window(limits.window_bytes.into())
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(limits.keep_alive)
+        .max_idle_timeout(Some(idle))
+        .build();
+    let alpns = Protocol::ALL.map(|protocol| protocol.terms().alpn.to_vec());
+    let pins = pins.clone();
+    let verifier = move |provider| Ok(Arc::new(pin::Pinned::new(pins.clone(), provider)) as _);
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(SecretKey::from_bytes(&config.secret))
+        .alpns(alpns.to_vec())
+        .dns_resolver(resolver)
+        .relay_mode(RelayMode::Custom(RelayMap::empty()))
+        .ca_tls_config(CaTlsConfig::custom_server_cert_verifier(Arc::new(verifier)))
+        .transport_config(transport);
+    if let Some(listen) = config.listen {
+        builder = builder.clear_ip_transports();
+        builder = builder
+            .bind_addr(listen)
+            .map_err(|reason| error(reason.to_string()))?;
+    }
+    for address in &config.external {
+        builder = builder.external_addr(*address);
+    }
+    if config.is_relayed_only {
+        builder = builder.clear_ip_transports();
+    }
+    builder.bind().await.map_err(|reason| error(chain(&reason)))
+}
+
+/// An error with everything that led to it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        told = format!("{told}: {cause}");
+        source = cause.source();
+    }
+    told
+}
+
+/// The way a connection takes now.
+pub(crate) fn way(connection: &Connection) -> Option<Way> {
+    let paths = connection.paths();
+    let path = paths.iter().find(|path| path.is_selected())?;
+    Some(Way {
+        by: format!("{:?}", path.remote_addr()),
+        is_direct: path.is_ip(),
+        round_trip: path.rtt(),
+    })
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The members of one roster that another lacks; for what has to change.
+pub(crate) fn lacking<K: Ord + Copy, V, W>(
+    of: &BTreeMap<K, V>,
+    against: &BTreeMap<K, W>,
+) -> BTreeSet<K> {
+    of.keys()
+        .filter(|key| !against.contains_key(*key))
+        .copied()
+        .collect()
+}

@@ -1,0 +1,278 @@
+//! Links to peers: a queue each, and a task that opens a connection when there is something to say.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use iroh::endpoint::{Connection, SendStream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::{PeerKey, PeerPath, Protocol, Shared, chain, frame, lock, way};
+use crate::limits::PeerLimits;
+
+/// A peer, a protocol, and the way there.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) queue: Queue,
+    peer: PeerKey,
+    protocol: Protocol,
+    state: Mutex<State>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connection: Option<Connection>,
+    last_error: Option<String>,
+}
+
+/// Frames that wait for one peer. Where there is no room, the oldest go.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    frames: Mutex<Waiting>,
+    arrived: Notify,
+    bytes_max: usize,
+    frames_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Link {
+    pub(crate) fn new(peer: PeerKey, protocol: Protocol) -> Self {
+        let terms = protocol.terms();
+        Self {
+            queue: Queue::new(terms.queue_bytes_max, terms.queue_frames_max),
+            peer,
+            protocol,
+            state: Mutex::default(),
+            ended: Notify::new(),
+        }
+    }
+
+    /// Closes the link for good.
+    pub(crate) fn end(&self) {
+        self.ended.notify_one();
+    }
+
+    /// Closes the connection, so that the next frame goes by a new one.
+    pub(crate) fn reopen(&self) {
+        if let Some(connection) = lock(&self.state).connection.take() {
+            connection.close(0u8.into(), b"the way there has changed");
+        }
+    }
+
+    fn ended_because(&self, why: String) {
+        *lock(&self.state) = State {
+            connection: None,
+            last_error: Some(why),
+        };
+    }
+
+    pub(crate) fn path(&self) -> PeerPath {
+        let state = lock(&self.state);
+        PeerPath {
+            peer: self.peer,
+            protocol: self.protocol,
+            way: state.connection.as_ref().and_then(way),
+            last_error: state.last_error.clone(),
+        }
+    }
+
+    /// Whether frames go through a relay now.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.path().way.is_some_and(|way| !way.is_direct)
+    }
+}
+
+/// Speaks to one peer until the link is ended.
+pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
+    let mut pause = Pause::new(&shared.limits);
+    let all = async {
+        loop {
+            link.queue.wait().await;
+            let began = Instant::now();
+            let why = match open(&shared, &link).await {
+                Ok((connection, stream)) => say(&shared, &link, connection, stream).await,
+                Err(why) => why,
+            };
+            debug!(peer = ?link.peer, protocol = %link.protocol, %why, "link ended");
+            link.ended_because(why);
+            if began.elapsed() >= shared.limits.pause_max {
+                pause = Pause::new(&shared.limits);
+            }
+            pause.wait().await;
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = link.ended.notified() => link.reopen(),
+    }
+}
+
+async fn open(shared: &Shared, link: &Link) -> Result<(Connection, SendStream), String> {
+    let address = shared.roster.borrow().address(&link.peer);
+    let address = address.ok_or("the peer is not on the roster, or its key is none")?;
+    let all = async {
+        let connecting = shared.endpoint.connect(address, link.protocol.terms().alpn);
+        let connection = connecting.await.map_err(|error| chain(&error))?;
+        let mut stream = connection.open_uni().await.map_err(|error| chain(&error))?;
+        let hello = frame::write(&mut stream, &shared.network, shared.limits.frame_time_max);
+        hello.await.map_err(|error| chain(&error))?;
+        Ok((connection, stream))
+    };
+    let opened = timeout(shared.limits.connect_time_max, all).await;
+    opened.unwrap_or_else(|_| Err("the peer did not answer in time".into()))
+}
+
+/// Writes what comes until the connection fails; the reason is returned.
+async fn say(
+    shared: &Shared,
+    link: &Link,
+    connection: Connection,
+    mut stream: SendStream,
+) -> String {
+    lock(&link.state).connection = Some(connection.clone());
+    let writing = async {
+        loop {
+            let next = link.queue.next().await;
+            let written = frame::write(&mut stream, &next, shared.limits.frame_time_max);
+            if let Err(error) = written.await {
+                shared.count(|counts| &mut counts.frames_dropped, 1);
+                return chain(&error);
+            }
+        }
+    };
+    tokio::select! {
+        // The other side's own words say more than a write that failed because of them.
+        biased;
+        closed = connection.closed() => chain(&closed),
+        why = writing => why,
+    }
+}
+
+impl Queue {
+    const fn new(bytes_max: usize, frames_max: usize) -> Self {
+        Self {
+            frames: Mutex::new(Waiting {
+                frames: VecDeque::new(),
+                bytes: 0,
+            }),
+            arrived: Notify::const_new(),
+            bytes_max,
+            frames_max,
+        }
+    }
+
+    /// Adds a frame, and says how many older ones made room for it.
+    pub(crate) fn push(&self, frame: Bytes) -> u64 {
+        let mut dropped = 0;
+        let mut waiting = lock(&self.frames);
+        waiting.bytes += frame.len();
+        waiting.frames.push_back(frame);
+        while waiting.bytes > self.bytes_max || waiting.frames.len() > self.frames_max {
+            let Some(oldest) = waiting.frames.pop_front() else {
+                break;
+            };
+            waiting.bytes -= oldest.len();
+            dropped += 1;
+        }
+        drop(waiting);
+        self.arrived.notify_one();
+        dropped
+    }
+
+    /// Waits until there is a frame.
+    async fn wait(&self) {
+        while lock(&self.frames).frames.is_empty() {
+            self.arrived.notified().await;
+        }
+    }
+
+    async fn next(&self) -> Bytes {
+        loop {
+            if let Some(frame) = self.pop() {
+                return frame;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn pop(&self) -> Option<Bytes> {
+        let mut waiting = lock(&self.frames);
+        let frame = waiting.frames.pop_front()?;
+        waiting.bytes -= frame.len();
+        Some(frame)
+    }
+}
+
+/// Pauses between attempts: each twice as long as the one before, up to a bound, and a random half less.
+struct Pause {
+    next: Duration,
+    max: Duration,
+}
+
+impl Pause {
+    const fn new(limits: &PeerLimits) -> Self {
+        Self {
+            next: limits.pause_min,
+            max: limits.pause_max,
+        }
+    }
+
+    async fn wait(&mut self) {
+        let half = self.next / 2;
+        let part = getrandom::u32().unwrap_or(u32::MAX) >> 16;
+        sleep(half + half * part / u32::from(u16::MAX)).await;
+        self.next = (self.next * 2).min(self.max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_frames_make_room_by_count_and_by_size() {
+        let queue = Queue::new(10, 3);
+        assert_eq!(queue.push(Bytes::from_static(b"a")), 0);
+        assert_eq!(queue.push(Bytes::from_static(b"b")), 0);
+        assert_eq!(queue.push(Bytes::from_static(b"c")), 0);
+        assert_eq!(
+            queue.push(Bytes::from_static(b"d")),
+            1,
+            "four frames where three may wait"
+        );
+        assert_eq!(queue.next().await, "b");
+        assert_eq!(
+            queue.push(Bytes::from_static(b"123456789")),
+            1,
+            "eleven bytes where ten may wait"
+        );
+        assert_eq!(queue.next().await, "d");
+        assert_eq!(queue.next().await, "123456789");
+        assert!(queue.pop().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_to_a_bound_and_never_vanish() {
+        let limits = PeerLimits::default();
+        let mut pause = Pause::new(&limits);
+        for _ in 0..20 {
+            let began = Instant::now();
+            pause.wait().await;
+            let took = began.elapsed();
+            assert!(
+                took >= limits.pause_min / 2 && took <= limits.pause_max,
+                "{took:?}"
+            );
+        }
+        assert_eq!(pause.next, limits.pause_max);
+    }
+}

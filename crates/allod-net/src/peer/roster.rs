@@ -1,0 +1,76 @@
+//! Who may speak, and where each is: a value that the owner of the peers hands over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use iroh::{EndpointAddr, EndpointId, RelayUrl};
+
+/// A peer, by its Ed25519 public key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerKey(pub [u8; 32]);
+
+/// Everybody who may speak, and the relays there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// Those who may connect.
+    pub members: BTreeMap<PeerKey, Member>,
+    /// Members' relays, by the address of their HTTPS door.
+    pub relays: BTreeMap<SocketAddr, Relay>,
+}
+
+/// Where a member may be found. Both lists may be empty, or wrong: then it has to call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Its addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// The relays it listens on, by their addresses.
+    pub relays: Vec<SocketAddr>,
+}
+
+/// A member's relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// BLAKE3 of its certificate (DER): it is trusted for this and nothing else.
+    pub pin: [u8; 32],
+    /// The UDP port where it tells callers their own address (QUIC address discovery).
+    pub discovery_port: u16,
+}
+
+impl Roster {
+    /// Everything that is known of a member's whereabouts. Relays that are not on the roster are left out.
+    pub(crate) fn address(&self, peer: &PeerKey) -> Option<EndpointAddr> {
+        let member = self.members.get(peer)?;
+        let mut address = EndpointAddr::new(EndpointId::from_bytes(&peer.0).ok()?);
+        for at in &member.addresses {
+            address = address.with_ip_addr(*at);
+        }
+        for relay in member
+            .relays
+            .iter()
+            .filter(|relay| self.relays.contains_key(relay))
+        {
+            address = address.with_relay_url(relay_url(*relay)?);
+        }
+        Some(address)
+    }
+}
+
+/// How iroh names a relay.
+pub(crate) fn relay_url(https: SocketAddr) -> Option<RelayUrl> {
+    format!("https://{https}/").parse().ok()
+}
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.0.iter().take(5);
+        f.write_str("peer:")?;
+        short.clone().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

@@ -1,0 +1,371 @@
+//! Peers: real endpoints on loopback, and real relays where it says so.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use allod_net::limits::PeerLimits;
+use allod_net::peer::{
+    Inboxes, Member, MemberRelay, PeerKey, Peers, PeersConfig, Protocol, Roster, Sent,
+};
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+const NETWORK: [u8; 32] = [7; 32];
+/// Long past anything that takes its course.
+const LONG: Duration = Duration::from_secs(30);
+
+struct Machine {
+    peers: Peers,
+    inboxes: Inboxes,
+}
+
+fn config(seed: u8) -> PeersConfig {
+    PeersConfig {
+        secret: [seed; 32],
+        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        external: Vec::new(),
+        network: NETWORK,
+        is_relayed_only: false,
+        limits: PeerLimits::default(),
+    }
+}
+
+async fn machine(config: PeersConfig) -> Machine {
+    let (peers, inboxes) = Peers::open(config).await.unwrap();
+    Machine { peers, inboxes }
+}
+
+impl Machine {
+    fn key(&self) -> PeerKey {
+        self.peers.key()
+    }
+
+    async fn next(&mut self, protocol: Protocol) -> (PeerKey, Bytes) {
+        let inbox = self.inboxes.get_mut(&protocol).unwrap();
+        let received = timeout(LONG, inbox.recv())
+            .await
+            .expect("nothing came")
+            .unwrap();
+        assert_eq!(received.protocol, protocol);
+        (received.from, received.bytes)
+    }
+
+    fn send(&self, to: &Self, protocol: Protocol, bytes: &'static [u8]) -> Sent {
+        self.peers
+            .send(to.key(), protocol, Bytes::from_static(bytes))
+    }
+}
+
+/// Everybody at the addresses they listen on.
+fn roster(machines: &[&Machine]) -> Roster {
+    let member = |machine: &&Machine| {
+        let addresses = machine.peers.listening();
+        (
+            machine.key(),
+            Member {
+                addresses,
+                relays: Vec::new(),
+            },
+        )
+    };
+    Roster {
+        members: machines.iter().map(member).collect(),
+        relays: BTreeMap::new(),
+    }
+}
+
+async fn acquainted(seeds: [u8; 2]) -> [Machine; 2] {
+    let one = machine(config(seeds[0])).await;
+    let two = machine(config(seeds[1])).await;
+    let all = roster(&[&one, &two]);
+    one.peers.admit(all.clone()).await;
+    two.peers.admit(all).await;
+    [one, two]
+}
+
+/// Waits until something is so; the test's own limit ends it where it never is.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, waiting).await.expect("it never came to that");
+}
+
+#[tokio::test]
+async fn frames_arrive_in_order_with_their_senders_key() {
+    let [one, mut two] = acquainted([1, 2]).await;
+    let large = Bytes::from(vec![9; 5_000_000]);
+    assert_eq!(one.send(&two, Protocol::Agreement, b"first"), Sent::Queued);
+    assert_eq!(
+        one.peers
+            .send(two.key(), Protocol::Agreement, large.clone()),
+        Sent::Queued
+    );
+    assert_eq!(one.send(&two, Protocol::Agreement, b""), Sent::Queued);
+    assert_eq!(
+        two.next(Protocol::Agreement).await,
+        (one.key(), Bytes::from_static(b"first"))
+    );
+    assert_eq!(two.next(Protocol::Agreement).await, (one.key(), large));
+    assert_eq!(
+        two.next(Protocol::Agreement).await,
+        (one.key(), Bytes::new())
+    );
+    let paths = one.peers.paths();
+    let way = paths[0].way.as_ref().unwrap();
+    assert!(way.is_direct, "{way:?}");
+}
+
+#[tokio::test]
+async fn a_stranger_is_turned_away_and_told_so() {
+    let [mut one, _two] = acquainted([3, 4]).await;
+    let stranger = machine(config(5)).await;
+    stranger.peers.admit(roster(&[&one, &stranger])).await;
+    stranger.send(&one, Protocol::Sync, b"let me in");
+    let told = || {
+        stranger.peers.paths()[0]
+            .last_error
+            .clone()
+            .unwrap_or_default()
+    };
+    until(|| told().contains("not on the roster here")).await;
+    assert!(one.peers.counts().strangers >= 1);
+    assert_eq!(one.peers.counts().frames_received, 0);
+    assert!(
+        one.inboxes
+            .get_mut(&Protocol::Sync)
+            .unwrap()
+            .try_recv()
+            .is_err()
+    );
+    assert_eq!(one.send(&stranger, Protocol::Sync, b"no"), Sent::NotAMember);
+}
+
+#[tokio::test]
+async fn whoever_is_taken_off_the_roster_is_cut_off() {
+    let [one, mut two] = acquainted([6, 7]).await;
+    one.send(&two, Protocol::Sync, b"hello");
+    two.next(Protocol::Sync).await;
+    two.peers.admit(roster(&[&two])).await;
+    let told = || one.peers.paths()[0].last_error.clone().unwrap_or_default();
+    until(|| {
+        one.send(&two, Protocol::Sync, b"still there?");
+        told().contains("not on the roster here")
+    })
+    .await;
+    assert!(
+        two.inboxes
+            .get_mut(&Protocol::Sync)
+            .unwrap()
+            .try_recv()
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn another_network_is_told_apart() {
+    let one = machine(config(8)).await;
+    let elsewhere = machine(PeersConfig {
+        network: [8; 32],
+        ..config(9)
+    })
+    .await;
+    let all = roster(&[&one, &elsewhere]);
+    one.peers.admit(all.clone()).await;
+    elsewhere.peers.admit(all).await;
+    elsewhere.send(&one, Protocol::Sync, b"hello");
+    let told = || {
+        elsewhere.peers.paths()[0]
+            .last_error
+            .clone()
+            .unwrap_or_default()
+    };
+    until(|| told().contains("another network")).await;
+    assert_eq!(one.peers.counts().frames_received, 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_restarts_is_found_again() {
+    let [one, mut two] = acquainted([10, 11]).await;
+    one.send(&two, Protocol::Transactions, b"before");
+    two.next(Protocol::Transactions).await;
+    two.peers.clone().close().await;
+    drop(two);
+    let mut again = machine(config(11)).await;
+    let all = roster(&[&one, &again]);
+    one.peers.admit(all.clone()).await;
+    again.peers.admit(all).await;
+    // What was said while it was away may be lost; what is said again arrives.
+    let key = again.key();
+    let saying = async {
+        loop {
+            one.peers
+                .send(key, Protocol::Transactions, Bytes::from_static(b"after"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = saying => unreachable!("it never ends"),
+        (from, bytes) = again.next(Protocol::Transactions) => {
+            assert_eq!((from, bytes), (one.key(), Bytes::from_static(b"after")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_nothing_holds_up_nobody_and_its_queue_stays_bounded() {
+    let [one, mut two] = acquainted([12, 13]).await;
+    let frame = Bytes::from(vec![1; 1_000_000]);
+    // Nobody takes what comes in on this protocol, so that the queue, the windows and the inbox fill up.
+    let mut over = 0;
+    for _ in 0..600 {
+        if one
+            .peers
+            .send(two.key(), Protocol::Transactions, frame.clone())
+            == Sent::QueuedOverOldest
+        {
+            over += 1;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(over > 0, "600 MB were taken in");
+    assert!(one.peers.counts().frames_dropped > 0);
+    one.send(&two, Protocol::Agreement, b"a vote");
+    assert_eq!(two.next(Protocol::Agreement).await.1, "a vote");
+}
+
+#[tokio::test]
+async fn what_no_protocol_allows_is_not_sent() {
+    let [one, two] = acquainted([14, 15]).await;
+    let huge = Bytes::from(vec![0; 11 * 1024 * 1024]);
+    assert_eq!(
+        one.peers.send(two.key(), Protocol::Agreement, huge),
+        Sent::TooLarge
+    );
+    assert_eq!(
+        one.peers.send(one.key(), Protocol::Agreement, Bytes::new()),
+        Sent::NotAMember
+    );
+}
+
+/// Two machines that only a relay connects, and the relays that are there.
+async fn relayed(seeds: [u8; 2], relays: &[&MemberRelay]) -> [Machine; 2] {
+    let far = |seed| PeersConfig {
+        is_relayed_only: true,
+        ..config(seed)
+    };
+    let one = machine(far(seeds[0])).await;
+    let two = machine(far(seeds[1])).await;
+    let entries: BTreeMap<_, _> = relays.iter().map(|relay| relay.entry.clone()).collect();
+    let on_relays = Member {
+        addresses: Vec::new(),
+        relays: entries.keys().copied().collect(),
+    };
+    let all = Roster {
+        members: [&one, &two]
+            .map(|machine| (machine.key(), on_relays.clone()))
+            .into(),
+        relays: entries,
+    };
+    one.peers.admit(all.clone()).await;
+    two.peers.admit(all).await;
+    [one, two]
+}
+
+async fn relay(seed: u8, members: &[u8]) -> (MemberRelay, watch::Sender<Arc<Roster>>) {
+    let key = |seed: &u8| {
+        let secret = iroh::SecretKey::from_bytes(&[*seed; 32]);
+        (PeerKey(*secret.public().as_bytes()), Member::default())
+    };
+    let roster = Roster {
+        members: members.iter().map(key).collect(),
+        relays: BTreeMap::new(),
+    };
+    let (sender, receiver) = watch::channel(Arc::new(roster));
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let relay = MemberRelay::start(listen, &[seed; 32], receiver)
+        .await
+        .unwrap();
+    (relay, sender)
+}
+
+#[tokio::test]
+async fn a_members_relay_carries_what_has_no_other_way() {
+    let (relay, _roster) = relay(20, &[21, 22]).await;
+    let [one, mut two] = relayed([21, 22], &[&relay]).await;
+    until_home(&two).await;
+    one.send(&two, Protocol::Agreement, b"by relay");
+    assert_eq!(
+        two.next(Protocol::Agreement).await,
+        (one.key(), Bytes::from_static(b"by relay"))
+    );
+    let way = one.peers.paths()[0].way.clone().unwrap();
+    assert!(!way.is_direct, "{way:?}");
+}
+
+async fn until_home(machine: &Machine) {
+    let waiting = async {
+        while machine.peers.home_relay().is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, waiting).await.expect("no relay took it in");
+}
+
+#[tokio::test]
+async fn a_relay_with_another_certificate_is_not_believed() {
+    let (mut relay, _roster) = relay(23, &[24, 25]).await;
+    relay.entry.1.pin = [0; 32];
+    let [one, _two] = relayed([24, 25], &[&relay]).await;
+    let came = timeout(Duration::from_secs(3), until_home(&one)).await;
+    assert!(came.is_err(), "a false certificate was taken");
+}
+
+#[tokio::test]
+async fn a_relay_serves_members_alone() {
+    let (relay, _roster) = relay(26, &[27]).await;
+    let [member, stranger] = relayed([27, 28], &[&relay]).await;
+    until_home(&member).await;
+    let came = timeout(Duration::from_secs(3), until_home(&stranger)).await;
+    assert!(came.is_err(), "a stranger was let in");
+}
+
+#[tokio::test]
+async fn a_relay_keeps_its_certificate_over_a_restart() {
+    let (first, _one) = relay(29, &[]).await;
+    let pin = first.entry.1.pin;
+    drop(first);
+    let (second, _two) = relay(29, &[]).await;
+    assert_eq!(second.entry.1.pin, pin);
+    let (other, _three) = relay(30, &[]).await;
+    assert_ne!(other.entry.1.pin, pin);
+}
+
+#[tokio::test]
+async fn a_machine_whose_home_relay_dies_is_soon_at_home_with_another_one() {
+    let (first, _one) = relay(31, &[33, 34]).await;
+    let (second, _two) = relay(32, &[33, 34]).await;
+    let [machine, _other] = relayed([33, 34], &[&first, &second]).await;
+    until_home(&machine).await;
+    let home = machine.peers.home_relay().unwrap();
+    let (dead, alive) = if first.entry.0 == home {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    dead.stop().await;
+    let moved = async {
+        while machine.peers.home_relay() != Some(alive.entry.0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // iroh alone takes half a minute.
+    timeout(Duration::from_secs(15), moved)
+        .await
+        .expect("it stays with a dead relay");
+}

@@ -1,0 +1,110 @@
+//! Carries the ledger's messages to the ledgers of other machines, and theirs to this one's.
+//!
+//! Each kind of message has a protocol of its own, so that a flood of transactions never holds up a vote. Nothing here
+//! waits for a peer: what is lost, agreement says again and whoever lags behind asks for.
+
+use allod_ledger::Chain;
+use allod_ledger::bft::{Message, MessageError, Peer};
+use allod_ledger::chain::{Outbound, ReceiveError};
+use allod_ledger::replica::To;
+use allod_net::peer::{Inboxes, PeerKey, Peers, Protocol, Received, Sent};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::debug;
+
+/// The tasks that carry. Dropping them stops the carrying; the chain goes on alone.
+#[derive(Debug)]
+pub struct Carrier {
+    _tasks: JoinSet<()>,
+}
+
+impl Carrier {
+    /// Begins to carry what `chain` says, and what comes in for it.
+    #[must_use]
+    pub fn start(
+        chain: &Chain,
+        said: mpsc::Receiver<Outbound>,
+        peers: &Peers,
+        heard: Inboxes,
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(speak(said, peers.clone()));
+        for (_, inbox) in heard {
+            tasks.spawn(listen(chain.clone(), inbox, peers.clone()));
+        }
+        Self { _tasks: tasks }
+    }
+}
+
+async fn speak(mut said: mpsc::Receiver<Outbound>, peers: Peers) {
+    while let Some(Outbound { to, message }) = said.recv().await {
+        let protocol = protocol_of(&message);
+        let bytes = Bytes::from(message.encode());
+        match to {
+            To::All => peers.broadcast(protocol, &bytes),
+            To::One(Peer(key)) => answer(&peers, PeerKey(key), protocol, bytes),
+        }
+    }
+}
+
+async fn listen(chain: Chain, mut inbox: mpsc::Receiver<Received>, peers: Peers) {
+    while let Some(received) = inbox.recv().await {
+        let from = received.from;
+        match take(&chain, received).await {
+            Ok(None) => {}
+            Ok(Some(message)) => {
+                let bytes = Bytes::from(message.encode());
+                answer(&peers, from, protocol_of(&message), bytes);
+            }
+            Err(NotTaken::Ledger(ReceiveError::Stopped)) => return,
+            Err(why) => debug!(?from, %why, "a message is dropped"),
+        }
+    }
+}
+
+/// Why a message is not the ledger's.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("it came on the protocol of another kind of message: {0}")]
+    Elsewhere(Protocol),
+    #[error(transparent)]
+    Ledger(#[from] ReceiveError),
+}
+
+/// Hands one message to the ledger. Blocks for whoever lags behind are read on a thread that may wait for the disk.
+async fn take(chain: &Chain, received: Received) -> Result<Option<Message>, NotTaken> {
+    let message = Message::decode(&received.bytes)?;
+    let peer = Peer(received.from.0);
+    if protocol_of(&message) != received.protocol {
+        return Err(NotTaken::Elsewhere(received.protocol));
+    }
+    if received.protocol != Protocol::Sync {
+        return Ok(chain.receive(peer, message)?);
+    }
+    let chain = chain.clone();
+    let reading = spawn_blocking(move || chain.receive(peer, message));
+    Ok(reading.await.unwrap_or(Err(ReceiveError::Stopped))?)
+}
+
+fn answer(peers: &Peers, to: PeerKey, protocol: Protocol, bytes: Bytes) {
+    let sent = peers.send(to, protocol, bytes);
+    if matches!(sent, Sent::NotAMember | Sent::TooLarge) {
+        debug!(?to, %protocol, ?sent, "an answer is not sent");
+    }
+}
+
+const fn protocol_of(message: &Message) -> Protocol {
+    match message {
+        Message::Vote(_) | Message::Proposal(..) | Message::Polka(_) | Message::Round(_) => {
+            Protocol::Agreement
+        }
+        Message::Status(_) | Message::SyncRequest(_) | Message::SyncResponse(_) => Protocol::Sync,
+        Message::Transactions(_) => Protocol::Transactions,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Four real ledgers, on real folders, that know each other by real endpoints on loopback alone.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use allod_ledger::LocalSigner;
+use allod_ledger::bft::Signer;
+use allod_ledger::chain::{Committed, Config, Threads};
+use allod_ledger::replica::Settings;
+use allod_net::limits::PeerLimits;
+use allod_net::peer::{Member, PeersConfig, Roster};
+use allod_state::credit::Transfer;
+use allod_state::genesis::{Founder, Genesis};
+use allod_state::transaction::{Body, PROTOCOL_VERSION};
+use allod_state::{AccountId, Action, Credits, Root, Transaction};
+use tokio::time::timeout;
+
+use super::*;
+use crate::time::now_ms;
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn owner() -> LocalSigner {
+    LocalSigner::from_seed(&[100; 32])
+}
+
+fn validator(at: u8) -> LocalSigner {
+    LocalSigner::from_seed(&[at + 1; 32])
+}
+
+fn genesis(validators: u8) -> Genesis {
+    let founder = Founder {
+        balance: Credits::from_micro(1_000_000_000),
+        line: Credits::ZERO,
+    };
+    Genesis {
+        version: PROTOCOL_VERSION,
+        time_ms: now_ms() - 1_000,
+        salt: [5; 32],
+        founders: [(owner().public_key(), founder)].into(),
+        validators: (0..validators)
+            .map(|at| (validator(at).public_key(), 1))
+            .collect(),
+        fee_per_work: Credits::ZERO,
+    }
+}
+
+struct Validator {
+    chain: Chain,
+    threads: Threads,
+    peers: Peers,
+    carrier: Carrier,
+}
+
+impl Validator {
+    async fn start(at: u8, folder: &Path, genesis: &Genesis, is_new_key: bool) -> Self {
+        let config = Config {
+            folder: folder.to_path_buf(),
+            settings: Settings::new(genesis.clone(), is_new_key),
+            verify_threads: 1,
+            aborts_on_failure: false,
+        };
+        let (chain, said, threads) = Chain::start(config, validator(at)).unwrap();
+        let config = PeersConfig {
+            secret: [at + 50; 32],
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            external: Vec::new(),
+            network: *genesis.network().as_bytes(),
+            is_relayed_only: false,
+            limits: PeerLimits::default(),
+        };
+        let (peers, heard) = Peers::open(config).await.unwrap();
+        let carrier = Carrier::start(&chain, said, &peers, heard);
+        Self {
+            chain,
+            threads,
+            peers,
+            carrier,
+        }
+    }
+
+    async fn stop(self) {
+        drop(self.carrier);
+        self.peers.close().await;
+        drop(self.chain);
+        spawn_blocking(move || self.threads.join()).await.unwrap();
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Committed {
+        let answer = timeout(LONG, self.chain.submit(transaction)).await;
+        answer.expect("no quorum").unwrap().unwrap()
+    }
+
+    /// Waits until it has the height, and tells the root there.
+    async fn root_at(&self, height: u64) -> Root {
+        let mut views = self.chain.views();
+        let reached = views.wait_for(|view| {
+            view.tip
+                .as_ref()
+                .is_some_and(|tip| tip.header.height >= height)
+        });
+        timeout(LONG, reached)
+            .await
+            .expect("it lags behind")
+            .unwrap();
+        let chain = self.chain.clone();
+        let read = spawn_blocking(move || chain.block(height)).await.unwrap();
+        read.unwrap().unwrap().block.header.root
+    }
+}
+
+async fn acquaint(validators: &[&Validator]) {
+    let member = |validator: &&Validator| {
+        let addresses = validator.peers.listening();
+        (
+            validator.peers.key(),
+            Member {
+                addresses,
+                relays: Vec::new(),
+            },
+        )
+    };
+    let roster = Roster {
+        members: validators.iter().map(member).collect(),
+        relays: BTreeMap::new(),
+    };
+    for validator in validators {
+        validator.peers.admit(roster.clone()).await;
+    }
+}
+
+fn transfer(genesis: &Genesis, nonce: u64) -> Transaction {
+    let owner = owner();
+    let action = Transfer {
+        to: AccountId::COMMONS,
+        amount: Credits::from_micro(1),
+        memo: String::new(),
+    };
+    let body = Body {
+        version: PROTOCOL_VERSION,
+        network: genesis.network(),
+        account: AccountId::of_first_key(&owner.public_key()),
+        key: owner.public_key(),
+        nonce,
+        expires_ms: now_ms() + 600_000,
+        work_limit: 100,
+        actions: vec![Action::from(action)],
+    };
+    let signature = owner.sign(&body.sign_bytes());
+    Transaction { body, signature }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_ledgers_agree_over_quic_and_one_that_was_away_catches_up() {
+    let genesis = genesis(4);
+    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut running = Vec::new();
+    for (at, folder) in (0..).zip(&folders) {
+        running.push(Validator::start(at, folder.path(), &genesis, true).await);
+    }
+    acquaint(&running.iter().collect::<Vec<_>>()).await;
+    for nonce in 0..8 {
+        let at = usize::try_from(nonce).unwrap() % 4;
+        let committed = running[at].commit(transfer(&genesis, nonce)).await;
+        assert_eq!(committed.receipt.outcome, Ok(()));
+    }
+
+    // Three of four are a quorum.
+    running.pop().unwrap().stop().await;
+    let mut last = 0;
+    for nonce in 8..12 {
+        last = running[0].commit(transfer(&genesis, nonce)).await.height;
+    }
+
+    // The fourth comes back, and has what was decided without it.
+    running.push(Validator::start(3, folders[3].path(), &genesis, false).await);
+    acquaint(&running.iter().collect::<Vec<_>>()).await;
+    let mut roots = Vec::new();
+    for validator in &running {
+        roots.push(validator.root_at(last).await);
+    }
+    assert!(roots.iter().all(|root| *root == roots[0]), "{roots:?}");
+
+    // Two of four are none: what is submitted now waits.
+    running.pop().unwrap().stop().await;
+    running.pop().unwrap().stop().await;
+    let waiting = running[0].chain.submit(transfer(&genesis, 12));
+    let waited = timeout(Duration::from_secs(3), waiting).await;
+    assert!(waited.is_err(), "two of four decided: {waited:?}");
+    for validator in running {
+        validator.stop().await;
+    }
+}
