@@ -143,8 +143,18 @@ impl Client {
         url
     }
 
-    /// Sends a request and returns the answer's head and its body, unread. A refusal is an error.
+    /// Sends a request and returns the answer's head and its body, unread. A refusal is an error. Where the node was
+    /// started anew while the request waited at its door, nothing was done, and it is signed and sent once more.
     pub(super) async fn send(&self, call: Call) -> Result<Response<Incoming>> {
+        match self.send_once(call.clone()).await {
+            Err(Error::Problem(problem)) if problem.code == SIGNED_BEFORE_START => {
+                self.send_once(call).await
+            }
+            sent => sent,
+        }
+    }
+
+    async fn send_once(&self, call: Call) -> Result<Response<Incoming>> {
         let attempted = format!("{} {}", call.method, call.url.path());
         let within = call.timeout;
         let request = self.request(call)?;
@@ -254,7 +264,11 @@ impl Client {
     }
 }
 
+/// The name of the refusal of a signature that is older than the node's process.
+const SIGNED_BEFORE_START: &str = "signature_before_start";
+
 /// One request.
+#[derive(Clone)]
 pub(super) struct Call {
     method: Method,
     url: Url,

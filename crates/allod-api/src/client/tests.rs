@@ -132,6 +132,26 @@ async fn an_api_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
+async fn what_was_signed_before_a_restart_is_signed_again_once() {
+    for (answered, asked) in [(1, 2), (2, 2)] {
+        let count = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&count);
+        let fake = Fake::start(move |_, _| {
+            let mut count = counted.lock().unwrap();
+            *count += 1;
+            if *count > answered {
+                return answer(200, &json!([]));
+            }
+            answer(401, &json!({ "code": "signature_before_start" }))
+        })
+        .await;
+        let client = Client::new(&fake.url, Identity::new_account().unwrap()).unwrap();
+        assert_eq!(client.apps().await.is_ok(), answered == 1);
+        assert_eq!(*count.lock().unwrap(), asked);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_answer_is_said_to_be_none() {
     let fake = Fake::start(|_, _| answer(200, &json!({"nodes": 3}))).await;
     assert!(matches!(
