@@ -126,20 +126,22 @@ repaired() {
     evidence "ready, $(fails) failures"
 }
 
+# It answers what an image is, so that the deployment passes, and gives no layer until the file is gone.
 registry_was_away() {
-    local digest address=$REGISTRY
-    digest=$(curl -sSI -H 'Accept: application/vnd.oci.image.manifest.v1+json' \
-        -H 'Accept: application/vnd.docker.distribution.manifest.v2+json' \
-        "http://$address/v2/redis/manifests/7" | tr -d '\r' | sed -n 's/^[Dd]ocker-[Cc]ontent-[Dd]igest: //p')
-    "$here/../images/registry.sh" stop "$work/registry"
-    allod run "$address/redis@$digest" --name away --cpus 0.1 --storage 64m --no-wait --yes
+    local liar
+    touch "$work/away"
+    python3 "$here/../images/liar.py" "$REGISTRY" "$work/away" >"$work/liar" 2>/dev/null &
+    liar=$!
+    within 60 test -s "$work/liar"
+    allod run "$(cat "$work/liar")/away/redis:7" --name away --cpus 0.1 --storage 64m --no-wait --yes
     has_failed() { allod status away -o json | grep -q '"failures": [1-9]'; }
     within 60 has_failed
     evidence "$(allod status away -o json | sed -n 's/^ *"detail": "\(.*\)",*$/\1/p' | head -n 1 | cut -c1-160)"
-    "$here/../images/registry.sh" start "$work/registry" "${address##*:}" >/dev/null
+    rm "$work/away"
     is_ready() { allod status away -o json | grep -q '"stage": "ready"'; }
     within 60 is_ready
     allod delete away --yes
+    kill "$liar"
 }
 
 down() {

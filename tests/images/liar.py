@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A registry that does wrong on purpose, in front of an honest one.
 
-    liar.py HONEST_ADDRESS      prints its own address, then answers until it is killed
+    liar.py HONEST_ADDRESS [FILE]     prints its own address, then answers until it is killed
 
-The first part of an image's name says what goes wrong: limited/nginx:alpine is answered with 429.
+Layers of away/… are answered with 503 while FILE is there. The first part of an image's name says what goes wrong: limited/nginx:alpine is answered with 429.
 What is not told apart here is fetched from the honest registry.
 """
 
 import http.server
 import json
+import os
 import socketserver
 import sys
 import time
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 
 HONEST = sys.argv[1]
+AWAY = sys.argv[2] if len(sys.argv) > 2 else ""
 STATUS = {"closed": 401, "forbidden": 403, "missing": 404, "limited": 429, "broken": 500}
 PLATFORM = {"os": "linux", "architecture": "s390x"}
 ELSEWHERE = {
@@ -69,6 +71,8 @@ class Liar(http.server.BaseHTTPRequestHandler):
                 return self.say(200, body[:9_000], length=len(body))
             if fault == "gone":
                 return self.say(404)
+            if fault == "away" and os.path.exists(AWAY):
+                return self.say(503)
         return self.say(200, body, {"Content-Type": kind})
 
     def honest(self, rest):
