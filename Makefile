@@ -66,6 +66,7 @@ bench: needs_root images ## measure against dockerd and etcd; prints the table o
 	cargo build --release --locked -p allod-ledger --example commit
 	cargo build --release --locked -p allod-runtime --example start
 	cargo build --release --locked -p allod-state --example law
+	cargo build --release --locked -p allod-node --example quorum
 	bench/run.py
 
 .PHONY: fuzz

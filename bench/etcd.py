@@ -1,4 +1,4 @@
-"""etcd as a peer: one member with its defaults (fsync on), driven by a closed loop.
+"""etcd as a peer: members with their defaults (fsync on), driven by a closed loop.
 
 The client speaks gRPC itself, over one HTTP/2 connection: etcd's JSON gateway would be measured
 instead of etcd, and its `check perf` limits its own rate. Whether every put was committed is read from
@@ -19,27 +19,33 @@ VALUE = b"v" * 128
 
 
 class Etcd:
-    """A running etcd of our own on free ports."""
+    """A running etcd of our own on free ports: one member, or several that are one cluster; the first is asked."""
 
-    def __init__(self, tools, folder):
+    def __init__(self, tools, folder, members=1):
         self.log = folder + "/etcd.log"
         self.etcdctl = tools + "/usr/bin/etcdctl"
-        client, peer = free_port(), free_port()
-        self.address = ("127.0.0.1", client)
-        self.process = subprocess.Popen(
-            [
-                tools + "/usr/bin/etcd", "--data-dir", folder + "/etcd",
-                "--listen-client-urls", "http://127.0.0.1:%d" % client,
-                "--advertise-client-urls", "http://127.0.0.1:%d" % client,
-                "--listen-peer-urls", "http://127.0.0.1:%d" % peer,
-                "--initial-advertise-peer-urls", "http://127.0.0.1:%d" % peer,
-                "--initial-cluster", "default=http://127.0.0.1:%d" % peer,
-            ],
-            stdout=open(self.log, "wb"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        ports = [(free_port(), free_port()) for _ in range(members)]
+        self.address = ("127.0.0.1", ports[0][0])
+        urls = [("http://127.0.0.1:%d" % client, "http://127.0.0.1:%d" % peer) for client, peer in ports]
+        cluster = ",".join("member%d=%s" % (at, peer) for at, (_, peer) in enumerate(urls))
+        log = open(self.log, "wb")
+        self.processes = [
+            subprocess.Popen(
+                [
+                    tools + "/usr/bin/etcd", "--name", "member%d" % at,
+                    "--data-dir", "%s/etcd-%d-%d" % (folder, members, at),
+                    "--listen-client-urls", client, "--advertise-client-urls", client,
+                    "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                    "--initial-cluster", cluster,
+                ],
+                stdout=log, stderr=subprocess.STDOUT,
+            )
+            for at, (client, peer) in enumerate(urls)
+        ]  # fmt: skip
         deadline = time.monotonic() + 30
         while self._revision() is None:
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            has_ended = any(process.poll() is not None for process in self.processes)
+            if has_ended or time.monotonic() > deadline:
                 self.stop()
                 with open(self.log) as file:
                     raise RuntimeError("etcd did not start:\n" + file.read()[-2000:])
@@ -63,12 +69,14 @@ class Etcd:
         return latencies, took
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def free_port():

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Measures Allod beside dockerd and etcd, in one run, interleaved; prints Markdown.
 
-    bench/run.py [--n 30] [--only start,http,commit,idle,law,density,meter,logs] [--programs target/release]
+    bench/run.py [--n 30] [--only start,http,commit,idle,law,density,meter,logs,quorum] [--programs target/release]
 
 Needs root, `tests/setup.sh bench`, `tests/images/build.sh` and release builds:
 
     cargo build --release -p allod
     cargo build --release -p allod-ledger --example commit -p allod-runtime --example start
     cargo build --release -p allod-state --example law
+    cargo build --release -p allod-node --example quorum
 
 What is not built is not measured, and the output says so. Absolute times depend on the machine and
 its load; compare the ratios within one run.
@@ -148,6 +149,30 @@ def law(program):
     return figures.facts("The law on one core", rows)
 
 
+def quorums(etcd, program, folder):
+    """Four validators, and three members of etcd, one after the other."""
+    alone, puts, single, transfers, latencies = [], [], [], [], []
+    for _ in range(COMMIT_ROUNDS):
+        alone += etcd.puts(1, ETCD_SECONDS)[0]
+        mine = ours.json_of([program, "measure", folder])
+        single += mine["single_seconds"]
+        transfers.append(mine["transfers_per_second"])
+        latencies.append("%.0f and %.0f" % (mine["many_p50_ms"], mine["many_p99_ms"]))
+        many, took = etcd.puts(ETCD_OUTSTANDING, ETCD_SECONDS)
+        puts.append(len(many) / took)
+    rows = [
+        ("etcd put, 3 members, 1 under way", alone),
+        ("allod transfer, 4 validators, one every 20 ms", single),
+    ]
+    rates = [
+        ("etcd puts/s, 3 members, %d under way" % ETCD_OUTSTANDING, figures.rates(puts)),
+        ("allod transfers/s, 4 validators, 8000 under way", figures.rates(transfers)),
+        ("their p50 and p99 ms, by round", ", ".join(latencies)),
+    ]
+    shown = figures.compare("Commits of several, all on this machine", rows)
+    return shown + "\n" + figures.facts("Many under way", rates)
+
+
 def density(docker, crowd, count, peers):
     """Both make sleeping containers, one after the other."""
     theirs = docker.crowd("busybox:1", peers) if docker else None
@@ -271,6 +296,11 @@ def main():
             etcd = Etcd(TOOLS, folder)
             stack.callback(etcd.stop)
             print(commits(etcd, built("examples/commit"), folder), flush=True)
+        quorum = built("examples/quorum") if "quorum" in wanted else None
+        if quorum:
+            etcd = Etcd(TOOLS, folder, 3)
+            stack.callback(etcd.stop)
+            print(quorums(etcd, quorum, folder), flush=True)
         print("Load at the end: %.1f." % os.getloadavg()[0])
 
 
