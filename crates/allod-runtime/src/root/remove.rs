@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::adopt::settle;
@@ -15,7 +16,7 @@ use crate::container::{seed, user};
 use crate::fault::{Point, reach};
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
-use crate::limits::KILL_WAIT_MS;
+use crate::limits::{KILL_WAIT_MS, NETWORK_DIR_TRIES};
 use crate::record;
 use crate::request::Refusal;
 use crate::sys;
@@ -373,8 +374,19 @@ fn vacate(host: &Host) -> Result<(), Refusal> {
     host.network()?
         .destroy()
         .map_err(refuse("remove the private network"))?;
-    let directory = host.network_run_dir();
-    absent_is_none(std::fs::remove_dir(directory))
-        .map(drop)
+    remove_run_dir(&host.network_run_dir())
         .map_err(refuse("remove the private network's directory"))
+}
+
+/// Whoever looked at the network meanwhile has left its lock there again.
+fn remove_run_dir(directory: &Path) -> io::Result<()> {
+    let mut tries = NETWORK_DIR_TRIES;
+    loop {
+        match absent_is_none(std::fs::remove_dir_all(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 1 => {
+                tries -= 1
+            }
+            removed => return removed.map(drop),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 
 use super::host::Host;
 use super::keep::Keep;
@@ -425,7 +425,10 @@ impl Root {
             }
             Request::Shutdown {
                 stop_workloads: true,
-            } => Work::StopAll,
+            } => {
+                self.stop_tending();
+                Work::StopAll
+            }
             Request::Create { spec } => Work::Shim { id: spec.id },
             Request::Stop { id, .. } | Request::Delete { id } => {
                 Work::Request { changed: Some(*id) }
@@ -559,6 +562,18 @@ impl Root {
     fn is_closing(&self) -> bool {
         let mut works = self.workers.values();
         works.any(|work| matches!(work, Work::StopAll))
+    }
+
+    /// Ends a look at the private network that is under way: it would make anew what is about to be removed.
+    fn stop_tending(&self) {
+        for (pid, work) in &self.workers {
+            if matches!(work, Work::Tend)
+                && let Some(pid) = Pid::from_raw(*pid)
+                && let Err(error) = kill_process(pid, Signal::KILL)
+            {
+                tracing::debug!(%error, "a look at the private network had ended before");
+            }
+        }
     }
 
     /// Looks at the private network when it is time, in a child: it enters namespaces.
