@@ -153,17 +153,17 @@ is_of() { [ "$(stat -c %u "/proc/$1/mem")" = "$2" ]; }
 protection() {
     cp -r "$work/closed" "$work/changing"
     local here=$work/changing/identity.age
-    printf 'another horse battery' >"$work/second"
+    printf 'another horse battery' >"$work/second-words"
     # Without the passphrase nothing is changed, and one way has to be named.
     fails_with 4 at changing identity protect --machine
     fails_with 2 at changing identity protect
-    fails_with 2 at changing identity protect --machine --passphrase-file "$work/second"
-    ALLOD_PASSPHRASE_FILE=$work/passphrase at changing identity protect --passphrase-file "$work/second"
+    fails_with 2 at changing identity protect --machine --passphrase-file "$work/second-words"
+    ALLOD_PASSPHRASE_FILE=$work/passphrase at changing identity protect --passphrase-file "$work/second-words"
     is_private "$here"
     ALLOD_PASSPHRASE_FILE=$work/passphrase fails_with 4 at changing account show
-    ALLOD_PASSPHRASE_FILE=$work/second says 'balance' at changing account show
+    ALLOD_PASSPHRASE_FILE=$work/second-words says 'balance' at changing account show
     # What is held open is asked for no passphrase, and is held no longer after the change.
-    ALLOD_PASSPHRASE_FILE=$work/second at changing identity unlock --for 10m
+    ALLOD_PASSPHRASE_FILE=$work/second-words at changing identity unlock --for 10m
     at changing identity protect --machine
     says 'this machine' at changing identity show
     ! grep -q unlocked "$work/said" || { echo "still held open"; return 1; }
