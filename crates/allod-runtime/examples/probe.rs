@@ -12,7 +12,7 @@ use std::ffi::{CString, c_long};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ const PROBES: &[Probe] = &[
     Probe { name: "clone3-user-namespace", attempt: clone3_user_namespace },
     Probe { name: "core-pattern", attempt: || write_back("/proc/sys/kernel/core_pattern") },
     Probe { name: "debugfs", attempt: || mount("debugfs", "") },
-    Probe { name: "device-files", attempt: device_files },
+    Probe { name: "device-files", attempt: || device_files(|_| true) },
     Probe { name: "exe-overwrite", attempt: exe_overwrite },
     Probe { name: "fork-bomb", attempt: fork_bomb },
     Probe { name: "host-processes", attempt: host_processes },
@@ -70,6 +70,7 @@ const PROBES: &[Probe] = &[
     Probe { name: "real-time-priority", attempt: real_time_priority },
     Probe { name: "release-agent", attempt: release_agent },
     Probe { name: "remount", attempt: remount },
+    Probe { name: "root-device-files", attempt: || device_files(|mode| mode & 0o007 == 0) },
     Probe { name: "set-namespace", attempt: set_namespace },
     Probe { name: "sys-write", attempt: sys_write },
     Probe { name: "sysctl", attempt: || write_back("/proc/sys/vm/swappiness") },
@@ -564,8 +565,9 @@ fn mknod_kmsg() -> Outcome {
     Ok("opened the kernel's log as a device".to_owned())
 }
 
-fn device_files() -> Outcome {
-    let mut last = "no device is there".to_owned();
+/// Device files whose mode `is_meant`: some hosts let every user open a few.
+fn device_files(is_meant: fn(u32) -> bool) -> Outcome {
+    let mut refused = None;
     for name in [
         "kmsg",
         "mem",
@@ -580,16 +582,21 @@ fn device_files() -> Outcome {
         "vhost-net",
         "console",
     ] {
-        match OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(format!("/dev/{name}"))
-        {
-            Ok(_) => return Ok(format!("opened /dev/{name}")),
-            Err(error) => last = why(error),
+        let path = format!("/dev/{name}");
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        if !is_meant(metadata.mode()) {
+            continue;
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        match options.open(&path) {
+            Ok(_) => return Ok(format!("opened {path}")),
+            Err(error) => refused = Some(why(error)),
         }
     }
-    Err(last)
+    Err(refused.unwrap_or_else(|| "no device is there".to_owned()))
 }
 
 fn masked_paths() -> Outcome {
@@ -950,7 +957,6 @@ fn exe_overwrite() -> Outcome {
 /// The program of some process, if it is none of this image: its path names nothing here, or
 /// something else.
 fn foreign_program(own: &std::path::Path) -> Option<File> {
-    use std::os::unix::fs::MetadataExt;
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let link = process.path().join("exe");
         let Ok(target) = fs::read_link(&link) else {

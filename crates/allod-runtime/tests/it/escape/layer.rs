@@ -137,7 +137,7 @@ pub(super) const BEYOND: &[Beyond] = &[
     beyond(
         Opened::Capabilities,
         "device-files",
-        "shut ENOENT",
+        "shut no device is there",
         "nothing of that kind is mounted inside",
     ),
     beyond(
@@ -203,7 +203,7 @@ pub(super) const BEYOND: &[Beyond] = &[
     beyond(
         Opened::UserNamespace,
         "device-files",
-        "shut ENOENT",
+        "shut no device is there",
         "nothing of that kind is mounted inside",
     ),
     beyond(
@@ -244,7 +244,7 @@ pub(super) const BEYOND: &[Beyond] = &[
     ),
     beyond(
         Opened::MountNamespace,
-        "device-files",
+        "root-device-files",
         "shut EACCES",
         "the user namespace",
     ),
