@@ -25,8 +25,6 @@ pub const UNPACK_TIMEOUT_MS: u64 = 30 * 60_000;
 /// with what others left meanwhile.
 pub const SWEEP_DELAY_MS: u64 = 1_000;
 
-/// How often the removal of the private network's directory is tried where something appears in it meanwhile.
-pub const NETWORK_DIR_TRIES: u32 = 10;
 /// How often the private network is looked at while workloads run.
 pub const TEND_PERIOD_MS: u64 = 3_000;
 /// How often, where a look means writing all rules: beside the older packet filters.

@@ -4,11 +4,11 @@
 //! keeps the unprivileged process running. It never interprets what a tenant sent beyond the
 //! frame of a request; the children do, one request each.
 //!
-//! The workloads do not depend on it: it may end, by will or by accident, and a new one finds
-//! them again. Nor do they depend on their shims: when one dies, the root process sends another
-//! (see `adopt`). Another child guards the disk against what workloads write (see `guard`). Each shim moves to a control group of its own. Where a service manager starts the
-//! root process, it still has to be told to end only that one (systemd: `KillMode=process`),
-//! because on hosts of the first version it keeps a hierarchy of its own.
+//! The workloads do not depend on it: it may end, by will or by accident, and a new one finds them again. Nor do they
+//! depend on their shims: when one dies, the root process sends another (see `adopt`). Another child guards the disk
+//! against what workloads write (see `guard`). Each shim moves to a control group of its own. Where a service manager
+//! starts the root process, it still has to be told to end only that one (systemd: `KillMode=process`), because on hosts
+//! of the first version it keeps a hierarchy of its own.
 
 mod adopt;
 mod audit;

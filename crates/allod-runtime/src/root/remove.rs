@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::adopt::settle;
@@ -16,7 +15,7 @@ use crate::container::{seed, user};
 use crate::fault::{Point, reach};
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
-use crate::limits::{KILL_WAIT_MS, NETWORK_DIR_TRIES};
+use crate::limits::KILL_WAIT_MS;
 use crate::record;
 use crate::request::Refusal;
 use crate::sys;
@@ -373,20 +372,10 @@ fn vacate(host: &Host) -> Result<(), Refusal> {
         .map_err(refuse("remove the control groups"))?;
     host.network()?
         .destroy()
-        .map_err(refuse("remove the private network"))?;
-    remove_run_dir(&host.network_run_dir())
-        .map_err(refuse("remove the private network's directory"))
+        .map_err(refuse("remove the private network"))
 }
 
-/// Whoever looked at the network meanwhile has left its lock there again.
-fn remove_run_dir(directory: &Path) -> io::Result<()> {
-    let mut tries = NETWORK_DIR_TRIES;
-    loop {
-        match absent_is_none(std::fs::remove_dir_all(directory)) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 1 => {
-                tries -= 1
-            }
-            removed => return removed.map(drop),
-        }
-    }
+/// Removes what the private network kept beside it, once nobody can look at it any more.
+pub(crate) fn run_dir(host: &Host) -> io::Result<()> {
+    absent_is_none(std::fs::remove_dir_all(host.network_run_dir())).map(drop)
 }

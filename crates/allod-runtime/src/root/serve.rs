@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process};
+use rustix::process::WaitOptions;
 
 use super::host::Host;
 use super::keep::Keep;
 use super::supervise::Supervised;
 use super::work::{self, Job};
-use super::{Config, Ended, Process, RootError, SOCKET_NAME, adopt, guard, remove, tend};
+use super::{Config, Ended, Process, RootError, SOCKET_NAME, adopt, remove};
 use crate::container::cgroup::Hierarchy;
 use crate::container::seccomp::Filters;
 use crate::layout::{Layout, SHIM_MOUNT_DIR, USER_CLAIMS_DIR};
@@ -28,6 +28,9 @@ use crate::sys::{self, Fork};
 use crate::wire::{self, Frame, FrameReader};
 use crate::workload::WorkloadId;
 use crate::{fault, limits, record};
+
+mod chores;
+mod closing;
 
 /// Signals that the loop reads; everybody else gets their default effects back.
 const SIGNALS: &[i32] = &[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
@@ -57,6 +60,8 @@ pub struct Root {
     tend_at: Instant,
     /// When the next guard of the disk is to be sent, where there is none.
     guard_at: Option<Instant>,
+    /// Who wants everything stopped, until that begins.
+    closing: Option<closing::Asked>,
 }
 
 /// A connection whose request has not arrived yet.
@@ -146,6 +151,7 @@ impl Root {
             sweep_at: None,
             tend_at: Instant::now(),
             guard_at: Some(Instant::now()),
+            closing: None,
         };
         root.adopt().map_err(step("find its workloads"))?;
         Ok(root)
@@ -162,6 +168,7 @@ impl Root {
             for supervised in &mut self.supervised {
                 supervised.tend();
             }
+            self.close_when_made();
             self.settle_due();
             self.sweep();
             self.tend();
@@ -189,6 +196,9 @@ impl Root {
         };
         for supervised in &mut self.supervised {
             supervised.stop(Duration::from_secs(10));
+        }
+        if matches!(ended, Ended::RequestAndStopped) {
+            self.vacated();
         }
         Ok(ended)
     }
@@ -426,8 +436,12 @@ impl Root {
             Request::Shutdown {
                 stop_workloads: true,
             } => {
-                self.stop_tending();
-                Work::StopAll
+                self.close(stream, frame.fds);
+                return None;
+            }
+            Request::Create { .. } if self.is_closing() => {
+                closing::refuse(&stream);
+                return None;
             }
             Request::Create { spec } => Work::Shim { id: spec.id },
             Request::Stop { id, .. } | Request::Delete { id } => {
@@ -495,121 +509,6 @@ impl Root {
     fn announce(&mut self, id: WorkloadId) {
         self.watchers
             .retain(|stream| wire::send(stream, &Answer::Changed { id }, &[]).is_ok());
-    }
-
-    fn settle(&mut self, id: WorkloadId) {
-        let Ok(told) = self.keep.tell(&id) else {
-            return self.settle_later(id);
-        };
-        let is_sent = self.fork(Work::Settle { id }, vec![told], move |host, kept| {
-            let Some(told) = kept.into_iter().next() else {
-                return 70;
-            };
-            match adopt::adopt(host, &id, told) {
-                Ok(()) => 0,
-                Err(refusal) => {
-                    tracing::error!(workload = %id, %refusal, "workload not settled");
-                    1
-                }
-            }
-        });
-        if !is_sent {
-            self.settle_later(id);
-        }
-    }
-
-    /// Whatever ended the last one may end the next, too: a pause keeps that from being a busy loop.
-    fn settle_later(&mut self, id: WorkloadId) {
-        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
-        self.unsettled.push((id, Instant::now() + pause));
-    }
-
-    fn settle_due(&mut self) {
-        let now = Instant::now();
-        let due: Vec<WorkloadId> = self
-            .unsettled
-            .extract_if(.., |(_, at)| *at <= now)
-            .map(|(id, _)| id)
-            .collect();
-        for id in due {
-            self.settle(id);
-        }
-    }
-
-    fn sweep_soon(&mut self) {
-        let delay = Duration::from_millis(limits::SWEEP_DELAY_MS);
-        self.sweep_at.get_or_insert_with(|| Instant::now() + delay);
-    }
-
-    /// Sweeps the private network when it is time, in a child: it enters namespaces.
-    fn sweep(&mut self) {
-        if self.sweep_at.is_none_or(|at| Instant::now() < at) || self.is_closing() {
-            return;
-        }
-        self.sweep_at = None;
-        self.fork(Work::Sweep, Vec::new(), |host, _| {
-            match remove::sweep(host) {
-                Ok(()) => 0,
-                Err(refusal) => {
-                    tracing::warn!(%refusal, "private network not swept");
-                    1
-                }
-            }
-        });
-    }
-
-    /// Whether everything is being stopped, and the network with it: nobody makes it anew.
-    fn is_closing(&self) -> bool {
-        let mut works = self.workers.values();
-        works.any(|work| matches!(work, Work::StopAll))
-    }
-
-    /// Ends a look at the private network that is under way: it would make anew what is about to be removed.
-    fn stop_tending(&self) {
-        for (pid, work) in &self.workers {
-            if matches!(work, Work::Tend)
-                && let Some(pid) = Pid::from_raw(*pid)
-                && let Err(error) = kill_process(pid, Signal::KILL)
-            {
-                tracing::debug!(%error, "a look at the private network had ended before");
-            }
-        }
-    }
-
-    /// Looks at the private network when it is time, in a child: it enters namespaces.
-    fn tend(&mut self) {
-        if self.keep.is_empty() || Instant::now() < self.tend_at || self.is_closing() {
-            return;
-        }
-        // Until it has ended, and said how often to look.
-        self.tend_at = Instant::now() + Duration::from_millis(limits::TEND_PERIOD_COSTLY_MS);
-        self.fork(Work::Tend, Vec::new(), |host, _| match tend::tend(host) {
-            Ok(true) => 0,
-            Ok(false) => 1,
-            Err(refusal) => {
-                tracing::warn!(%refusal, "private network not looked at");
-                1
-            }
-        });
-    }
-
-    /// Sends a guard of the disk, where there is none.
-    fn guard(&mut self) {
-        if self.guard_at.is_none_or(|at| Instant::now() < at) {
-            return;
-        }
-        let root = std::process::id().cast_signed();
-        let is_sent = self.fork(Work::Guard, Vec::new(), |host, _| {
-            match guard::guard(host, root) {
-                Ok(()) => 0,
-                Err(error) => {
-                    tracing::error!(%error, "the disk is not guarded");
-                    1
-                }
-            }
-        });
-        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
-        self.guard_at = (!is_sent).then(|| Instant::now() + pause);
     }
 
     fn spawn(&mut self, work: Work, stream: UnixStream, fds: Vec<OwnedFd>, job: Job) {
@@ -759,7 +658,7 @@ fn listen(config: &Config) -> io::Result<UnixListener> {
 
 /// Finishes interrupted work before the first request, in a child: it enters namespaces.
 fn recover(host: &Host) -> Result<(), RootError> {
-    let pid: Pid = match sys::fork().map_err(step("fork"))? {
+    let pid = match sys::fork().map_err(step("fork"))? {
         Fork::Parent(pid) => pid,
         Fork::Child => in_child(host, Vec::new(), |host, _| match remove::recover(host) {
             Ok(()) => 0,

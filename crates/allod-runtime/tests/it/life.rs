@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
 
 use allod_runtime::logs::{self, Cursor, Stream};
 use allod_runtime::{
@@ -398,4 +400,46 @@ fn watchers_hear_of_ends_and_a_foreign_signal_is_told_apart() {
         matches!(&status.phase, Phase::Exited { cause: found, .. } if *found == cause),
         "{status:?}"
     );
+}
+
+#[test]
+fn when_everything_is_stopped_nothing_is_made_anew_by_those_who_ask_meanwhile() {
+    for round in 1..=5 {
+        let mut house = House::new();
+        house
+            .client
+            .create(house.spec(round, "exec sleep 1000"))
+            .unwrap();
+        std::thread::scope(|scope| {
+            for maker in 0..3 {
+                let house = &house;
+                scope.spawn(move || {
+                    for number in 0..50 {
+                        let spec = house.spec(10 + maker * 60 + number, "exec sleep 1000");
+                        if house.client.create(spec).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            // Another moment of their work each time.
+            std::thread::sleep(Duration::from_millis(u64::from(round) * 30));
+            house.client.shutdown(true).unwrap();
+        });
+        until("the root process has ended", || house.has_no_root());
+        let left = format!("/run/allod/network-{}", house.installation());
+        assert!(!Path::new(&left).exists(), "{left}, round {round}");
+        assert_eq!(processes_of(house.path()), [0; 0], "round {round}");
+    }
+}
+
+/// The processes that name this directory: the root process, its children and the shims.
+fn processes_of(directory: &Path) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let named = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(directory.to_str().unwrap())
+    };
+    pids.filter(named).collect()
 }
