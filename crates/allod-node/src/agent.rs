@@ -78,7 +78,6 @@ struct Entry {
     local: Local,
     image: Option<Image>,
     address: Option<Ipv4Addr>,
-    started_ms: u64,
     health: Health,
     detail: Option<String>,
     tally: Option<Tally>,
@@ -201,13 +200,8 @@ impl Agent {
         let entry = self.entries.entry(status.id).or_default();
         match status.phase {
             RuntimePhase::Created => {}
-            RuntimePhase::Running {
-                address,
-                started_ms,
-                ..
-            } => {
+            RuntimePhase::Running { address, .. } => {
                 entry.address = Some(address);
-                entry.started_ms = started_ms;
                 if entry.local.stage != Stage::Running {
                     entry.local.stage = Stage::Running;
                     entry.health = Health::default();
@@ -245,6 +239,7 @@ impl Agent {
             return;
         };
         let kills = is_liveness || service.liveness.as_ref() == service.readiness.as_ref();
+        let is_good = answer.outcome.is_ok();
         entry
             .health
             .observe(&probe, kills && service.liveness.is_some(), answer);
@@ -254,7 +249,10 @@ impl Agent {
         } else {
             entry.detail = None;
         }
-        entry.set_ready(entry.health.is_ready);
+        // A failure that is forgiven tells nothing new: what was taken over is tallied from its first success on.
+        if is_good || !entry.health.is_ready {
+            entry.set_ready(entry.health.is_ready);
+        }
     }
 
     fn done(&mut self, id: WorkloadId, done: Done) {
@@ -381,6 +379,7 @@ impl Agent {
             let Some(address) = entry.address else {
                 continue;
             };
+            let was_ready = matches!(lease.phase, Phase::Ready { .. });
             match readiness_of(service) {
                 None => {
                     entry.health.is_ready = true;
@@ -388,10 +387,18 @@ impl Agent {
                     tally.set_ready(true, now);
                 }
                 Some(probe) => {
+                    // Nothing of it is tallied before this agent has found it ready itself.
+                    if was_ready {
+                        entry.health = Health::taken_over();
+                        entry.local.is_ready = true;
+                    }
                     let target = self.inner.target(*id, address);
-                    let started = entry.started_ms;
-                    let task =
-                        ask_again_and_again(target, probe, false, started, self.events.clone());
+                    let asking = Asking {
+                        probe,
+                        is_liveness: false,
+                        was_ready,
+                    };
+                    let task = asking.again_and_again(target, self.events.clone());
                     entry.probes.push(self.tasks.spawn(task));
                 }
             }
@@ -401,8 +408,12 @@ impl Agent {
                 .filter(|p| Some(p) != service.readiness.as_ref())
             {
                 let target = self.inner.target(*id, address);
-                let task =
-                    ask_again_and_again(target, probe, true, entry.started_ms, self.events.clone());
+                let asking = Asking {
+                    probe,
+                    is_liveness: true,
+                    was_ready,
+                };
+                let task = asking.again_and_again(target, self.events.clone());
                 entry.probes.push(self.tasks.spawn(task));
             }
         }
@@ -465,11 +476,9 @@ type Leases = BTreeMap<WorkloadId, (LeaseId, Lease, Option<Arc<Manifest>>)>;
 
 impl Entry {
     fn set_ready(&mut self, is_ready: bool) {
-        if self.local.is_ready != is_ready {
-            self.local.is_ready = is_ready;
-            if let Some(tally) = &mut self.tally {
-                tally.set_ready(is_ready, now_ms());
-            }
+        self.local.is_ready = is_ready;
+        if let Some(tally) = &mut self.tally {
+            tally.set_ready(is_ready, now_ms());
         }
     }
 
@@ -541,28 +550,32 @@ fn cause_of(cause: &RuntimeEnd) -> EndCause {
     }
 }
 
-async fn ask_again_and_again(
-    target: Target,
+/// What one replica is asked.
+struct Asking {
     probe: Probe,
     is_liveness: bool,
-    started_ms: u64,
-    events: mpsc::Sender<Event>,
-) {
-    let mut asked = 0;
-    let mut was_ready = false;
-    loop {
-        let answer = probe::ask(&target, &probe, now_ms().saturating_sub(started_ms)).await;
-        was_ready |= answer.outcome.is_ok();
-        let event = Event::Answered {
-            id: target.id,
-            is_liveness,
-            answer,
-        };
-        if events.send(event).await.is_err() {
-            return;
+    /// Whether it has been ready before: then it is asked at its probe's own pace.
+    was_ready: bool,
+}
+
+impl Asking {
+    async fn again_and_again(mut self, target: Target, events: mpsc::Sender<Event>) {
+        let (began, mut asked) = (Instant::now(), 0);
+        loop {
+            let age_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let answer = probe::ask(&target, &self.probe, age_ms).await;
+            self.was_ready |= answer.outcome.is_ok();
+            let event = Event::Answered {
+                id: target.id,
+                is_liveness: self.is_liveness,
+                answer,
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(probe::pause(&self.probe, asked, self.was_ready)).await;
+            asked = asked.saturating_add(1);
         }
-        tokio::time::sleep(probe::pause(&probe, asked, was_ready)).await;
-        asked = asked.saturating_add(1);
     }
 }
 

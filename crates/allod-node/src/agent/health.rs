@@ -1,7 +1,8 @@
 //! Health: what a replica's probe answers add up to.
 //!
 //! Ready after the first success; not ready after `retries` failures in a row; given up when it was not ready within
-//! its time, or when its liveness fails. Failures in the start period do not count.
+//! its time, or when its liveness fails. Failures in the start period do not count. One that an earlier agent of this
+//! machine found ready stays so until its probe has said otherwise `retries` times: this agent's start ends nobody.
 
 use allod_state::lease::EndCause;
 
@@ -23,13 +24,22 @@ pub(crate) struct Health {
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// How long after the start it came, in milliseconds.
+    /// How long after this agent's first question it came, in milliseconds.
     pub(crate) age_ms: u64,
     /// Nothing, or what was wrong.
     pub(crate) outcome: Result<(), String>,
 }
 
 impl Health {
+    /// Of a replica that the ledger knows as ready, since an earlier agent found it so.
+    pub(crate) fn taken_over() -> Self {
+        Self {
+            is_ready: true,
+            was_ready: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes one answer of `probe` in. `kills` says whether failing it for good ends the replica.
     pub(crate) fn observe(&mut self, probe: &Probe, kills: bool, answer: Answer) {
         let Err(complaint) = answer.outcome else {
@@ -75,7 +85,10 @@ mod tests {
     }
 
     fn after(answers: &[(u64, bool)], kills: bool) -> Health {
-        let mut health = Health::default();
+        observed(Health::default(), answers, kills)
+    }
+
+    fn observed(mut health: Health, answers: &[(u64, bool)], kills: bool) -> Health {
         for (age_ms, is_good) in answers {
             let outcome = if *is_good {
                 Ok(())
@@ -111,6 +124,15 @@ mod tests {
         let health = after(&[(0, false), (6_000, false), (10_000, false)], false);
         assert_eq!(health.verdict, Some(EndCause::PortNotListening));
         assert_eq!(after(&[(0, false), (9_999, false)], false).verdict, None);
+    }
+
+    #[test]
+    fn what_an_earlier_agent_found_ready_stays_so_until_its_probe_says_otherwise() {
+        let over = |answers: &[(u64, bool)]| observed(Health::taken_over(), answers, false);
+        let once = over(&[(60_000, false)]);
+        assert!(once.is_ready && once.verdict.is_none(), "{once:?}");
+        let twice = over(&[(60_000, false), (61_000, false)]);
+        assert!(!twice.is_ready && twice.verdict.is_none(), "{twice:?}");
     }
 
     #[test]
