@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use allod_runtime::image::{Budget, Freed};
 use allod_state::{Digest, State};
@@ -49,9 +48,7 @@ pub(crate) fn collect(inner: &Inner) {
             tracing::debug!(error = %chain(&error), "images are collected another time");
         }
     }
-    if let Ok(bytes) = inner.images.bytes(&inner.runtime) {
-        inner.images_bytes.store(bytes, Ordering::Relaxed);
-    }
+    inner.images.measure(&inner.runtime);
 }
 
 /// The images, by manifest digest, and the sealed manifests of every kept revision of every app.

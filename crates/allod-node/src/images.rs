@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allod_runtime::image::{
@@ -74,6 +75,8 @@ pub(crate) struct Images {
     registries: Arc<Registries>,
     /// The images under way, by manifest digest.
     fetching: Mutex<BTreeMap<String, Fetching>>,
+    /// What all take of the disk.
+    bytes: AtomicU64,
 }
 
 impl Images {
@@ -88,6 +91,7 @@ impl Images {
             limits,
             registries,
             fetching: Mutex::default(),
+            bytes: AtomicU64::new(0),
         })
     }
 
@@ -158,15 +162,23 @@ impl Images {
         Ok(freed)
     }
 
-    /// What images take of the disk, fetched and unpacked. It blocks.
-    pub(crate) fn bytes(&self, runtime: &Client) -> Result<u64, ImageError> {
-        let unpacked = runtime.layer_uses()?;
+    /// What images take of the disk, fetched and unpacked, since the last one came or went.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Measures what they take. It blocks; where the root process does not answer, what was known stands.
+    pub(crate) fn measure(&self, runtime: &Client) {
+        let Ok(unpacked) = runtime.layer_uses() else {
+            return;
+        };
         let unpacked: u64 = unpacked.iter().map(|layer| layer.bytes).sum();
         let blobs = std::fs::read_dir(self.dir.join("blobs/sha256"))
             .into_iter()
             .flatten();
         let sizes = blobs.filter_map(|blob| Some(blob.ok()?.metadata().ok()?.len()));
-        Ok(unpacked.saturating_add(sizes.sum()))
+        let bytes = unpacked.saturating_add(sizes.sum());
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Fetches and unpacks an image, unless it is here.
@@ -186,10 +198,17 @@ impl Images {
             }
             None => self.fetch(&image.reference, &digest).await?,
         };
-        let (store, runtime) = (self.puller.store().clone(), runtime.clone());
-        spawn_blocking(move || unpack(&record, &store, &runtime))
-            .await
-            .map_err(|_| ImageError::Stopping)?
+        let (images, runtime) = (Arc::clone(self), runtime.clone());
+        let unpacking = spawn_blocking(move || {
+            let present = runtime.layers()?;
+            let is_here = |layer: &LayerId| present.contains(layer);
+            let image = unpack(&record, images.puller.store(), &runtime, is_here)?;
+            if !image.layers.iter().all(is_here) {
+                images.measure(&runtime);
+            }
+            Ok(image)
+        });
+        unpacking.await.map_err(|_| ImageError::Stopping)?
     }
 
     async fn fetch(self: &Arc<Self>, text: &str, digest: &str) -> Result<ImageRecord, ImageError> {
@@ -244,12 +263,16 @@ fn layer_id(diff_id: Digest) -> Result<LayerId, ImageError> {
     text.parse().map_err(|_| ImageError::Digest(text))
 }
 
-fn unpack(record: &ImageRecord, store: &BlobStore, runtime: &Client) -> Result<Image, ImageError> {
-    let present = runtime.layers()?;
+fn unpack(
+    record: &ImageRecord,
+    store: &BlobStore,
+    runtime: &Client,
+    is_here: impl Fn(&LayerId) -> bool,
+) -> Result<Image, ImageError> {
     let mut layers = Vec::new();
     for layer in &record.layers {
         let id = layer_id(layer.diff_id)?;
-        if !present.contains(&id) {
+        if !is_here(&id) {
             let blob = store.open_blob(layer.digest)?;
             runtime.unpack_layer(id, &layer.media_type, blob)?;
             reach(Point::ImageLayerUnpacked);

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use allod_runtime::{Client, WorkloadId};
 use allod_state::NodeId;
@@ -32,8 +31,6 @@ pub(crate) struct Inner {
     pub(crate) images: Arc<Images>,
     /// What images may take before those that nobody needs go.
     pub(crate) images_bytes_max: u64,
-    /// What images took when it was last looked.
-    pub(crate) images_bytes: AtomicU64,
     pub(crate) registries: Arc<Registries>,
     pub(crate) manifests: Manifests,
     pub(crate) archive: Archive,

@@ -14,7 +14,6 @@ pub use workloads::{LogReader, Which, WorkloadError};
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use allod_ledger::chain::SubmitError;
 use allod_state::account::grant::AppSelector;
@@ -135,7 +134,7 @@ impl Node {
         view::Disk {
             free_bytes: room.map_or(0, |room| room.f_bavail.saturating_mul(room.f_frsize)),
             is_full: self.inner.ledger.view().is_read_only,
-            images_bytes: self.inner.images_bytes.load(Ordering::Relaxed),
+            images_bytes: self.inner.images.bytes(),
         }
     }
 

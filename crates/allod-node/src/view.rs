@@ -41,7 +41,7 @@ pub struct Disk {
     pub free_bytes: u64,
     /// Whether so little is free that the node takes no transactions until there is more.
     pub is_full: bool,
-    /// What images take of it, fetched and unpacked, when it was last looked.
+    /// What images take of it, fetched and unpacked.
     pub images_bytes: u64,
 }
 

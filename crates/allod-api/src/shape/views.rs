@@ -522,7 +522,7 @@ static DISK: View = View {
         field(
             "images_bytes",
             Shape::Count,
-            "What images take of it, fetched and unpacked, when it was last looked.",
+            "What images take of it, fetched and unpacked.",
         ),
     ],
 };

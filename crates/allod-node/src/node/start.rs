@@ -5,7 +5,6 @@ use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use allod_ledger::bft::{Signer as Voter, Timing};
@@ -146,7 +145,6 @@ impl Node {
             runtime: Client::new(&settings.places.run),
             images,
             images_bytes_max: settings.images_bytes_max,
-            images_bytes: AtomicU64::new(0),
             registries,
             manifests,
             archive,
