@@ -5,6 +5,7 @@ mod claims;
 mod history;
 mod plans;
 mod start;
+mod validators;
 mod verdicts;
 mod workloads;
 

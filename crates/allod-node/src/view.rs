@@ -113,6 +113,35 @@ pub struct Node {
     pub is_cordoned: bool,
 }
 
+/// A machine that validates, is elected to, or stands for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validator {
+    /// The node.
+    pub node: NodeId,
+    /// What its operator calls it, where it is listed.
+    pub name: Option<String>,
+    /// Who operates it, where it is listed.
+    pub operator: Option<AccountId>,
+    /// Its part in deciding blocks.
+    pub standing: Standing,
+    /// Its votes among all.
+    pub power: u64,
+    /// The validators that want its standing changed: elected, or where it is elected, dismissed.
+    pub votes: Vec<NodeId>,
+}
+
+/// A machine's part in deciding blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It decides.
+    Validates,
+    /// It is elected, and waits until enough are.
+    Waits,
+    /// It stands for election.
+    Stands,
+}
+
 /// An app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {

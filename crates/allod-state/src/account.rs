@@ -2,8 +2,10 @@
 
 pub mod grant;
 mod manage;
+mod open;
 
 pub use manage::{AddKey, RevokeKey, RotateKey};
+pub use open::OpenAccount;
 
 use std::sync::Arc;
 

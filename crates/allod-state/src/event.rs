@@ -163,6 +163,42 @@ pub enum Event {
         /// Which.
         volume: Label,
     },
+    /// A newcomer's account was opened.
+    AccountOpened {
+        /// The account.
+        account: AccountId,
+        /// Who invited it.
+        by: AccountId,
+    },
+    /// A machine said where it may be found.
+    ReachPublished {
+        /// The node.
+        node: NodeId,
+    },
+    /// A machine stands for validator.
+    ValidatorStands {
+        /// The node.
+        node: NodeId,
+    },
+    /// An operator of validators voted.
+    ValidatorVoted {
+        /// On which node.
+        node: NodeId,
+        /// Who.
+        by: AccountId,
+        /// Whether it is to validate.
+        is_in: bool,
+    },
+    /// A machine stopped standing or validating by its operator's will.
+    ValidatorLeft {
+        /// The node.
+        node: NodeId,
+    },
+    /// Other validators decide from the next block on.
+    ValidatorsChanged {
+        /// How many.
+        count: u64,
+    },
 }
 
 impl Event {

@@ -90,6 +90,14 @@ pub const PLACE_RETRY_MS: u64 = 5_000;
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 /// A lease that was ready this long, in milliseconds, forgets the failures before it.
 pub const FAILURES_FORGIVEN_AFTER_MS: u64 = 60_000;
+/// Validators from which on those that are elected validate: as many as can lose one and go on.
+pub const VALIDATORS_MIN: u64 = 4;
+/// Validators at most.
+pub const VALIDATORS_MAX: u64 = 100;
+/// Addresses that a machine states.
+pub const REACH_ADDRESSES_MAX: usize = 8;
+/// Relays that a machine listens on.
+pub const REACH_RELAYS_MAX: usize = 4;
 /// Signatures in one certificate.
 pub const CERTIFICATE_SIGNATURES_MAX: usize = 1_000;
 /// Leaves of one proof's path.

@@ -1,4 +1,8 @@
-//! Machines and what they offer.
+//! Machines, what they offer, and where they may be found.
+
+mod reach;
+
+pub use reach::{PublishReach, Reach, Relay};
 
 use std::collections::BTreeSet;
 

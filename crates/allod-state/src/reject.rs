@@ -186,6 +186,20 @@ rejections! {
     32 "out-of-range" AmountRange "an amount leaves the range of credits" => "use smaller amounts",
     /// The state changed since the plan was made.
     33 "plan-changed" PlanChanged "the state changed since the plan was made" => "plan again",
+    /// The account has no validator to vote with.
+    34 "not-a-validator" NotAValidator "the account operates no validator, so it has no vote" => "ask an operator of a validator: allod validator status",
+    /// The node does not stand for validator.
+    35 "not-standing" NotStanding {
+        /// The node.
+        node: NodeId,
+    } "the node {node} does not stand for validator" => "its operator puts it up first: allod validator stand",
+    /// An operator would get a third of the power.
+    36 "too-much-power" TooMuchPower {
+        /// Who.
+        operator: AccountId,
+    } "the operator {operator} would hold a third of the votes or more, and could stop the network alone" => "elect validators of other operators first",
+    /// Nobody would be left to decide blocks.
+    37 "last-validator" LastValidator "the network would have no validator left" => "elect another first: allod validator add",
 }
 
 impl From<OutOfRange> for Rejection {

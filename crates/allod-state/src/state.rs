@@ -22,11 +22,11 @@ use crate::block::Header;
 use crate::id::{BlockId, NetworkId, Root};
 use crate::lease::Lease;
 use crate::money::Credits;
-use crate::node::Node;
+use crate::node::{Node, Reach};
 pub use crate::table::Write;
 use crate::table::{Row, Table};
 use crate::tree::Tree;
-use crate::validator::ValidatorSet;
+use crate::validator::{Seat, ValidatorSet};
 use crate::volume::Volume;
 
 use derived::Derived;
@@ -46,6 +46,11 @@ impl Row for Params {
     type Key = u8;
     const TAG: u8 = 10;
 }
+
+/// The key of the set that decides the next block.
+const VALIDATING: u8 = 0;
+/// The key of the set that was elected, and may be too small to validate yet.
+const ELECTED: u8 = 1;
 
 impl Row for ValidatorSet {
     type Key = u8;
@@ -79,6 +84,8 @@ pub struct State {
     volumes: Table<Volume>,
     params: Table<Params>,
     validators: Table<ValidatorSet>,
+    reaches: Table<Reach>,
+    seats: Table<Seat>,
     tree: Tree,
     derived: Derived,
 }
@@ -120,6 +127,8 @@ macro_rules! each_table {
         $state.volumes.$method($($argument)?);
         $state.params.$method($($argument)?);
         $state.validators.$method($($argument)?);
+        $state.reaches.$method($($argument)?);
+        $state.seats.$method($($argument)?);
     };
 }
 
@@ -144,6 +153,8 @@ impl State {
             volumes: Table::default(),
             params: Table::default(),
             validators: Table::default(),
+            reaches: Table::default(),
+            seats: Table::default(),
             tree: Tree::default(),
             derived: Derived::default(),
         }
@@ -210,6 +221,8 @@ impl State {
             Volume::TAG => drop(self.volumes.restore(key, value)?),
             Params::TAG => drop(self.params.restore(key, value)?),
             ValidatorSet::TAG => drop(self.validators.restore(key, value)?),
+            Reach::TAG => drop(self.reaches.restore(key, value)?),
+            Seat::TAG => drop(self.seats.restore(key, value)?),
             _ => return None,
         }
         Some(())
@@ -258,6 +271,8 @@ impl State {
         self.volumes.undo(|_, _, _| {});
         self.params.undo(|_, _, _| {});
         self.validators.undo(|_, _, _| {});
+        self.reaches.undo(|_, _, _| {});
+        self.seats.undo(|_, _, _| {});
     }
 
     pub(crate) fn moved_to(&mut self, header: &Header) {

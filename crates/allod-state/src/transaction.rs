@@ -7,7 +7,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::account::grant::Verb;
-use crate::account::{AddKey, RevokeKey, RotateKey};
+use crate::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use crate::app::{Delete, Deploy, Restart, Rollback, Scale};
 use crate::apply::Context;
 use crate::codec::{self, DecodeError};
@@ -17,8 +17,9 @@ use crate::id::{AccountId, NetworkId, TransactionId};
 use crate::key::{BadSignature, Claim, PublicKey, Signature, verify_batch};
 use crate::lease::ReportLease;
 use crate::limits::TRANSACTION_BYTES_MAX;
-use crate::node::{CordonNode, PublishOffer, RegisterNode};
+use crate::node::{CordonNode, PublishOffer, PublishReach, RegisterNode};
 use crate::reject::Rejection;
+use crate::validator::{Leave, Stand, Vote};
 use crate::volume::{DropVolume, ReportVolume};
 
 /// The protocol version that this law speaks.
@@ -250,4 +251,14 @@ actions! {
     14 "volume.drop" DropVolume,
     /// Tells that a dropped volume is gone from its node.
     15 "volume.report" ReportVolume,
+    /// Opens a newcomer's account.
+    16 "account.open" OpenAccount,
+    /// States where a machine may be found.
+    17 "node.reach" PublishReach,
+    /// Puts a machine up for validator.
+    18 "validator.stand" Stand,
+    /// Votes on whether a machine validates.
+    19 "validator.vote" Vote,
+    /// Stops standing or validating.
+    20 "validator.leave" Leave,
 }

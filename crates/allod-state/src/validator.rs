@@ -1,5 +1,9 @@
 //! Who votes on blocks.
 
+mod seat;
+
+pub use seat::{Leave, Seat, Stand, Vote};
+
 use std::collections::BTreeMap;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -47,6 +51,19 @@ impl ValidatorSet {
         self.powers
             .iter()
             .map(|(key, power)| (key, u64::from(*power)))
+    }
+
+    /// The same set with another power for one key; with none, without the key.
+    pub(crate) fn with(&self, key: PublicKey, power: u32) -> Self {
+        let mut powers = self.powers.clone();
+        powers.insert(key, power);
+        Self::new(powers)
+    }
+
+    /// Those of this set that are in the other, too.
+    pub(crate) fn among(&self, other: &Self) -> Self {
+        let powers = self.powers.iter().map(|(key, power)| (*key, *power));
+        Self::new(powers.filter(|(key, _)| other.power(key) > 0))
     }
 
     /// How many members there are.

@@ -54,6 +54,14 @@ impl Client {
         self.get(&["v1", "nodes"], &[]).await
     }
 
+    /// The machines that decide blocks, and those that are about to.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn validators(&self) -> Result<Vec<view::Validator>> {
+        self.get(&["v1", "validators"], &[]).await
+    }
+
     /// The own account.
     ///
     /// # Errors

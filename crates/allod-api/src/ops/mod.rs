@@ -16,6 +16,7 @@ mod node;
 mod plan;
 mod registry;
 mod transaction;
+mod validator;
 mod volume;
 
 use std::time::Duration;
@@ -57,6 +58,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &registry::LOGIN,
     &registry::LOGOUT,
     &transaction::SUBMIT,
+    &validator::LIST,
     &volume::LIST,
 ];
 

@@ -163,11 +163,12 @@ pub(crate) fn status_of(name: &str) -> StatusCode {
         | "resource-not-granted"
         | "budget-exceeded"
         | "not-your-node"
+        | "not-a-validator"
         | "not-your-app" => StatusCode::FORBIDDEN,
         "unknown-account" | "unknown-node" | "unknown-app" | "unknown-service"
         | "unknown-revision" | "unknown-lease" | "unknown-volume" => StatusCode::NOT_FOUND,
         "wrong-nonce" | "stale-lease" | "plan-changed" | "key-exists" | "last-key"
-        | "volume-in-use" | "expired" => StatusCode::CONFLICT,
+        | "last-validator" | "not-standing" | "volume-in-use" | "expired" => StatusCode::CONFLICT,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

@@ -150,6 +150,17 @@ fn accounts_and_machines_fit() {
         },
     );
     assert_fits(
+        &VALIDATOR,
+        &view::Validator {
+            node: NODE_ID,
+            name: Some("one".into()),
+            operator: Some(ACCOUNT_ID),
+            standing: view::Standing::Validates,
+            power: 1,
+            votes: vec![NODE_ID],
+        },
+    );
+    assert_fits(
         &NODE,
         &view::Node {
             node: NODE_ID,

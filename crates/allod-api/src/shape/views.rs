@@ -565,6 +565,36 @@ pub static NODE: View = View {
     ],
 };
 
+/// A machine's part in deciding blocks.
+pub static VALIDATOR: View = View {
+    name: "Validator",
+    summary: "A machine that validates, is elected to, or stands for it.",
+    fields: &[
+        field("node", Shape::Id("node"), "The node."),
+        field(
+            "name",
+            Shape::Maybe(&Shape::Text),
+            "What its operator calls it, where it is listed.",
+        ),
+        field(
+            "operator",
+            Shape::Maybe(&Shape::Id("acct")),
+            "Who operates it, where it is listed.",
+        ),
+        field(
+            "standing",
+            Shape::OneOf(&["validates", "waits", "stands"]),
+            "Whether it decides, is elected and waits until enough are, or stands for election.",
+        ),
+        field("power", Shape::Count, "Its votes among all."),
+        field(
+            "votes",
+            Shape::List(&Shape::Id("node")),
+            "The validators that want its standing changed.",
+        ),
+    ],
+};
+
 /// Amounts of what a machine has.
 static RESOURCES: View = View {
     name: "Resources",

@@ -1,7 +1,7 @@
 //! What happened, in words, and how credits moved.
 
 use allod_state::event::Event;
-use allod_state::{AccountId, AppId, State};
+use allod_state::{AccountId, AppId, NodeId, State};
 
 use crate::archive::Entry;
 use crate::node::Node;
@@ -125,15 +125,19 @@ impl Node {
 }
 
 fn is_about(event: &Event, owner: &AccountId, state: &State) -> bool {
+    let is_operated = |node: &NodeId| state.node(node).is_some_and(|node| node.operator == *owner);
     match event {
         Event::Transferred { from, to, .. } => from == owner || to == owner,
         Event::KeyAdded { account, .. }
         | Event::KeyRevoked { account, .. }
         | Event::KeyRotated { account, .. } => account == owner,
         Event::NodeRegistered { operator, .. } => operator == owner,
-        Event::OfferPublished { node } | Event::NodeCordoned { node, .. } => {
-            state.node(node).is_some_and(|node| node.operator == *owner)
-        }
+        Event::AccountOpened { account, by } => account == owner || by == owner,
+        Event::OfferPublished { node }
+        | Event::NodeCordoned { node, .. }
+        | Event::ValidatorStands { node }
+        | Event::ValidatorLeft { node } => is_operated(node),
+        Event::ValidatorVoted { node, by, .. } => by == owner || is_operated(node),
         Event::VolumeDropped { owner: of, .. } => of == owner,
         // Charges are in the bill and would drown everything else here.
         _ => false,
@@ -158,6 +162,17 @@ pub(super) fn words(event: &Event, node: &Node) -> (&'static str, String) {
         Event::NodeCordoned { node, .. } => ("node.uncordoned", node.to_string()),
         Event::LeaseCharged { amount, .. } => ("lease.charged", format!("{amount} credits")),
         Event::VolumeDropped { volume, .. } => ("volume.dropped", volume.short()),
+        Event::AccountOpened { account, .. } => ("account.opened", account.to_string()),
+        Event::ReachPublished { node } => ("node.reached", node.to_string()),
+        Event::ValidatorStands { node } => ("validator.stands", node.to_string()),
+        Event::ValidatorVoted {
+            node, is_in: true, ..
+        } => ("validator.wanted", node.to_string()),
+        Event::ValidatorVoted { node, .. } => ("validator.unwanted", node.to_string()),
+        Event::ValidatorLeft { node } => ("validator.left", node.to_string()),
+        Event::ValidatorsChanged { count } => {
+            ("validators.changed", format!("{count} decide blocks now"))
+        }
         _ => app_words(event, node),
     }
 }

@@ -56,6 +56,10 @@ verbs! {
     6 Report "report",
     /// Read what is private to the account: logs, events, bills.
     7 Read "read",
+    /// Open accounts for newcomers, as an invite does.
+    8 Invite "invite",
+    /// Stand for validator, vote on who validates, and stop validating.
+    9 Validate "validate",
 }
 
 /// Which apps a grant covers.
@@ -123,6 +127,24 @@ impl Grant {
             budget: None,
             expires_ms: None,
         }
+    }
+
+    /// What an invite's key needs: it opens one account, and is gone with that.
+    #[must_use]
+    pub fn of_invite(expires_ms: u64) -> Self {
+        Self {
+            verbs: BTreeSet::from([Verb::Invite]),
+            apps: AppSelector::Only(BTreeSet::new()),
+            nodes: NodeSelector::Only(BTreeSet::new()),
+            budget: None,
+            expires_ms: Some(expires_ms),
+        }
+    }
+
+    /// Whether it is an invite's: it allows to open accounts and nothing else.
+    #[must_use]
+    pub fn is_invite(&self) -> bool {
+        self.verbs.iter().eq([&Verb::Invite])
     }
 
     /// Whether it covers the app with this label.

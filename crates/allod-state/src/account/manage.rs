@@ -7,6 +7,7 @@ use crate::account::grant::{Grant, Verb};
 use crate::app::App;
 use crate::apply::Context;
 use crate::event::Event;
+use crate::id::AccountId;
 use crate::key::PublicKey;
 use crate::limits::{EFFORT_PER_ROW, EFFORT_PER_SLOT, KEYS_PER_ACCOUNT_MAX};
 use crate::reject::Rejection;
@@ -93,17 +94,28 @@ impl Apply for RevokeKey {
         if manages(&record.grant) && !another_manages {
             return Err(Rejection::LastKey);
         }
-        let mut owner = context.state.account_or_reject(&account)?;
-        owner.keys = owner.keys.saturating_sub(1);
-        owner.nonce_floor = owner.nonce_floor.max(record.nonce);
-        context.state.put_account(account, owner);
-        context.state.remove_key(&account, &self.key);
-        context.emit(Event::KeyRevoked {
-            account,
-            key: self.key,
-        });
-        Ok(())
+        remove(context, &account, &self.key)
     }
+}
+
+/// Takes a key of an account away, so that nothing it has signed is ever valid again.
+pub(super) fn remove(
+    context: &mut Context<'_>,
+    account: &AccountId,
+    key: &PublicKey,
+) -> Result<(), Rejection> {
+    let record = context.state.key(account, key);
+    let record = record.ok_or(Rejection::UnknownKey)?;
+    let mut owner = context.state.account_or_reject(account)?;
+    owner.keys = owner.keys.saturating_sub(1);
+    owner.nonce_floor = owner.nonce_floor.max(record.nonce);
+    context.state.put_account(*account, owner);
+    context.state.remove_key(account, key);
+    context.emit(Event::KeyRevoked {
+        account: *account,
+        key: *key,
+    });
+    Ok(())
 }
 
 impl Apply for RotateKey {

@@ -11,14 +11,14 @@ use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Roo
 use crate::key::PublicKey;
 use crate::lease::Lease;
 use crate::money::Credits;
-use crate::node::{Node, Resources};
+use crate::node::{Node, Reach, Resources};
 use crate::proof::Proof;
 use crate::reject::Rejection;
 use crate::state::inventory::Inventory;
-use crate::state::{Params, State, Tip};
+use crate::state::{ELECTED, Params, State, Tip, VALIDATING};
 use crate::table::{Row, Table};
 use crate::tree::Tree;
-use crate::validator::ValidatorSet;
+use crate::validator::{Seat, ValidatorSet};
 use crate::volume::{Volume, VolumeKey};
 
 const FIRST: [u8; 32] = [0; 32];
@@ -57,9 +57,48 @@ impl State {
     /// Who votes on the next block.
     #[must_use]
     pub fn validators(&self) -> ValidatorSet {
-        self.validators
-            .get(&0)
-            .map_or_else(|| ValidatorSet::new([]), |row| row.as_ref().clone())
+        let row = self.validators.get(&VALIDATING);
+        row.map_or_else(|| ValidatorSet::new([]), |row| row.as_ref().clone())
+    }
+
+    /// Who is elected to validate: those who do, and those who wait until they are enough.
+    #[must_use]
+    pub fn elected(&self) -> ValidatorSet {
+        let row = self.validators.get(&ELECTED);
+        row.map_or_else(|| self.validators(), |row| row.as_ref().clone())
+    }
+
+    /// A machine's seat, where it stands or was elected.
+    #[must_use]
+    pub fn seat(&self, node: &NodeId) -> Option<Seat> {
+        self.seats.get(node).map(|row| row.as_ref().clone())
+    }
+
+    /// All machines that stand or were elected, and the votes for a change.
+    pub fn seats(&self) -> impl Iterator<Item = (&NodeId, &Seat)> {
+        self.seats.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// Where a machine says that it may be found.
+    #[must_use]
+    pub fn reach(&self, node: &NodeId) -> Option<Reach> {
+        self.reaches.get(node).map(|row| row.as_ref().clone())
+    }
+
+    /// Where machines say that they may be found.
+    pub fn reaches(&self) -> impl Iterator<Item = (&NodeId, &Reach)> {
+        self.reaches.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// The keys of the invites that may still be used at a block time.
+    pub fn invites(&self, now_ms: u64) -> impl Iterator<Item = PublicKey> {
+        self.keys.iter().filter_map(move |((_, key), record)| {
+            let grant = &record.grant;
+            let is_open = grant
+                .expires_ms
+                .is_none_or(|expires_ms| now_ms < expires_ms);
+            (grant.is_invite() && is_open).then_some(*key)
+        })
     }
 
     /// The sum of all balances, counted one by one. It equals [`Params::supply`] in every state there can be.

@@ -8,9 +8,9 @@ use crate::bill;
 use crate::id::{AccountId, AppId, LeaseId, NodeId};
 use crate::key::PublicKey;
 use crate::lease::Lease;
-use crate::node::Node;
-use crate::state::{Params, State};
-use crate::validator::ValidatorSet;
+use crate::node::{Node, Reach};
+use crate::state::{ELECTED, Params, State, VALIDATING};
+use crate::validator::{Seat, ValidatorSet};
 use crate::volume::{Volume, VolumeKey};
 
 impl State {
@@ -100,6 +100,22 @@ impl State {
     }
 
     pub(crate) fn put_validators(&mut self, validators: ValidatorSet) {
-        self.validators.put(0, Arc::new(validators));
+        self.validators.put(VALIDATING, Arc::new(validators));
+    }
+
+    pub(crate) fn put_elected(&mut self, elected: ValidatorSet) {
+        self.validators.put(ELECTED, Arc::new(elected));
+    }
+
+    pub(crate) fn put_seat(&mut self, node: NodeId, seat: Seat) {
+        self.seats.put(node, Arc::new(seat));
+    }
+
+    pub(crate) fn remove_seat(&mut self, node: &NodeId) {
+        self.seats.remove(node);
+    }
+
+    pub(crate) fn put_reach(&mut self, node: NodeId, reach: Reach) {
+        self.reaches.put(node, Arc::new(reach));
     }
 }

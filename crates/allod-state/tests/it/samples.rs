@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use allod_state::account::grant::{AppSelector, Budget, Grant, NodeSelector, Verb};
-use allod_state::account::{AddKey, RevokeKey, RotateKey};
+use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use allod_state::app::{Delete, Deploy, Port, Protocol, Restart, Rollback, Scale, Update, Wrap};
 use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::{EndCause, Report, ReportLease};
 use allod_state::node::{
-    CordonNode, Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources,
+    CordonNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach, RegisterNode, Relay,
+    Resources,
 };
+use allod_state::validator::{Leave, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
 use allod_state::{AccountId, Action, AppId, Label, LeaseId, NodeId};
 
@@ -71,7 +73,33 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         evidence().into(),
         drop.into(),
         gone.into(),
+        OpenAccount { key }.into(),
+        reach().into(),
+        Stand { node: node() }.into(),
+        Vote {
+            node: node(),
+            is_in: true,
+        }
+        .into(),
+        Leave { node: node() }.into(),
     ]
+}
+
+pub(crate) fn reach() -> PublishReach {
+    let relay = Relay {
+        address: "[2001:db8::5]:443".parse().unwrap(),
+        pin: [6; 32],
+        discovery_port: 7842,
+    };
+    let reach = Reach {
+        addresses: BTreeSet::from(["192.0.2.7:4433".parse().unwrap()]),
+        relayed_by: BTreeSet::from([NodeId([8; 32])]),
+        relay: Some(relay),
+    };
+    PublishReach {
+        node: node(),
+        reach,
+    }
 }
 
 fn transfer() -> Transfer {

@@ -26,6 +26,7 @@ mod run;
 mod scale;
 mod source;
 mod status;
+mod validator;
 mod version;
 mod volume;
 mod why;
@@ -77,6 +78,7 @@ enum Command {
     Registry(registry::Args),
     Volume(volume::Args),
     Node(node::Args),
+    Validator(validator::Args),
     Account(account::Args),
     Keys(keys::Args),
     Network(network::Args),
@@ -161,6 +163,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Registry(args) => Box::pin(registry::run(context, args)).await?,
         Command::Volume(args) => Box::pin(volume::run(context, args)).await?,
         Command::Node(args) => Box::pin(node::run(context, args)).await?,
+        Command::Validator(args) => validator::run(context, args).await?,
         Command::Account(args) => Box::pin(account::run(context, args)).await?,
         Command::Keys(args) => Box::pin(keys::run(context, args)).await?,
         Command::Network(args) => Box::pin(network::run(context, args)).await?,

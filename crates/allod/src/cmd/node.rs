@@ -2,8 +2,8 @@
 
 use allod_api::client::{Client, Error, Result};
 use allod_node::view;
-use allod_state::Action;
 use allod_state::node::CordonNode;
+use allod_state::{Action, NodeId};
 use clap::Subcommand;
 
 use crate::context::Context;
@@ -45,29 +45,32 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     }
 }
 
-async fn cordon(context: &Context, client: &Client, name: &str, is_cordoned: bool) -> Result<()> {
+/// The node of that name or id.
+pub(super) async fn named(client: &Client, name: &str) -> Result<NodeId> {
     let nodes = client.nodes().await?;
     let is_meant = |node: &&view::Node| node.name == name || node.node.to_string() == name;
     let mut found = nodes.iter().filter(is_meant);
-    let node = match (found.next(), found.next()) {
-        (Some(node), None) => node.node,
-        (None, _) => {
-            return Err(Error::NotFound {
-                kind: "node",
-                name: name.to_owned(),
-            });
-        }
+    match (found.next(), found.next()) {
+        (Some(node), None) => Ok(node.node),
+        (None, _) => Err(Error::NotFound {
+            kind: "node",
+            name: name.to_owned(),
+        }),
         (Some(_), Some(_)) => {
             let ids = nodes
                 .iter()
                 .filter(is_meant)
                 .map(|node| node.node.to_string());
-            return Err(Error::Ambiguous {
+            Err(Error::Ambiguous {
                 name: name.to_owned(),
                 candidates: ids.collect(),
-            });
+            })
         }
-    };
+    }
+}
+
+async fn cordon(context: &Context, client: &Client, name: &str, is_cordoned: bool) -> Result<()> {
+    let node = named(client, name).await?;
     let receipt = client
         .submit(vec![Action::from(CordonNode { node, is_cordoned })])
         .await?;

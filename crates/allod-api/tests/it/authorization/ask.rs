@@ -3,13 +3,14 @@
 use allod_api::ops::{Input, Method as OpsMethod, Operation};
 use allod_node::identity::Identity;
 use allod_state::account::grant::{AppSelector, Grant, NodeSelector};
-use allod_state::account::{AddKey, RevokeKey, RotateKey};
+use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use allod_state::app::{Delete, Deploy, Restart, Rollback, Scale};
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::{Report, ReportLease};
-use allod_state::node::{CordonNode, PublishOffer, RegisterNode};
+use allod_state::node::{CordonNode, PublishOffer, PublishReach, Reach, RegisterNode};
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
+use allod_state::validator::{Leave, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
 use allod_state::{Action, Credits, Digest, Signature, Transaction, codec};
 use http::{HeaderValue, Method};
@@ -194,6 +195,8 @@ impl Stage {
                 RevokeKey { key }.into()
             }
             "key.rotate" => RotateKey { new: fresh() }.into(),
+            "account.open" => OpenAccount { key: fresh() }.into(),
+            name if name.starts_with("validator.") => self.validator_action(name),
             name if name.starts_with("node.") => self.node_action(name, author),
             name if name.starts_with("app.") => self.app_action(name).await,
             name => self.report(name),
@@ -226,7 +229,21 @@ impl Stage {
                 is_cordoned: false,
             }
             .into(),
+            "node.reach" => {
+                let reach = Reach::default();
+                PublishReach { node, reach }.into()
+            }
             other => panic!("no such change of a node: {other}"),
+        }
+    }
+
+    fn validator_action(&self, name: &str) -> Action {
+        let node = self.node();
+        match name {
+            "validator.stand" => Stand { node }.into(),
+            "validator.vote" => Vote { node, is_in: true }.into(),
+            "validator.leave" => Leave { node }.into(),
+            other => panic!("no such change of a validator: {other}"),
         }
     }
 

@@ -123,7 +123,9 @@ impl Stage {
         let nodes = match (row.name, verb) {
             // The machine that is listed is new, and no grant can name it.
             ("node.register", _) => NodeSelector::All,
-            (_, Verb::Nodes | Verb::Report) => NodeSelector::Only([self.node()].into()),
+            (_, Verb::Nodes | Verb::Report | Verb::Validate) => {
+                NodeSelector::Only([self.node()].into())
+            }
             _ => NodeSelector::Only(BTreeSet::new()),
         };
         let fitting = Grant {

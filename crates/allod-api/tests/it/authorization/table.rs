@@ -124,6 +124,7 @@ const ORIGIN: Cell = Cell::No(403, "origin_not_allowed");
 const NO_APP: Cell = Cell::No(404, "unknown-app");
 const NO_VOLUME: Cell = Cell::No(404, "unknown-volume");
 const NOT_APP: Cell = Cell::No(403, "not-your-app");
+const NO_VOTE: Cell = Cell::No(403, "not-a-validator");
 const NOT_NODE: Cell = Cell::No(403, "not-your-node");
 
 const OK: (u16, &str) = (200, "");
@@ -235,6 +236,7 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
         [NOT_NODE, VERB, SCOPE],
     ),
     public("transaction.submit", (400, "malformed-request")),
+    read("validator.list", OK, None, [Y, Y, Y]),
     read("volume.list", OK, Some(Marker::Label), [B, VERB, B]),
 ];
 
@@ -258,6 +260,15 @@ pub(super) static ACTIONS: &[Row] = &[
     change(
         "volume.report",
         (409, "volume-in-use"),
+        [NOT_NODE, SCOPE, Y],
+    ),
+    change("account.open", OK, [Y, Y, Y]),
+    change("node.reach", OK, [NOT_NODE, SCOPE, Y]),
+    change("validator.stand", OK, [NOT_NODE, SCOPE, Y]),
+    change("validator.vote", OK, [NO_VOTE, NO_VOTE, Y]),
+    change(
+        "validator.leave",
+        (409, "last-validator"),
         [NOT_NODE, SCOPE, Y],
     ),
 ];

@@ -1,0 +1,277 @@
+//! Who validates: elections, dismissals, and what no election does.
+
+use allod_state::account::OpenAccount;
+use allod_state::account::grant::{Grant, NodeSelector};
+use allod_state::node::RegisterNode;
+use allod_state::validator::{Leave, Stand, Vote};
+use allod_state::{NodeId, Rejection};
+
+use crate::world::{Person, World};
+
+/// An operator with one machine.
+struct Member {
+    owner: Person,
+    machine: Person,
+    node: NodeId,
+}
+
+impl Member {
+    fn stand(&self, world: &mut World) -> Result<(), Rejection> {
+        let action = Stand { node: self.node };
+        world.try_as(&self.owner, self.owner.account, vec![action.into()])
+    }
+
+    fn vote(&self, world: &mut World, node: NodeId, is_in: bool) -> Result<(), Rejection> {
+        let action = Vote { node, is_in };
+        world.try_as(&self.owner, self.owner.account, vec![action.into()])
+    }
+
+    fn leave(&self, world: &mut World) -> Result<(), Rejection> {
+        let action = Leave { node: self.node };
+        world.try_as(&self.owner, self.owner.account, vec![action.into()])
+    }
+
+    fn validates(&self, world: &World) -> bool {
+        world.state.validators().power(&self.machine.key) > 0
+    }
+}
+
+fn founder(world: &World) -> Member {
+    Member {
+        owner: world.owner.clone(),
+        machine: world.machine.clone(),
+        node: world.node,
+    }
+}
+
+fn register(world: &mut World, owner: &Person, machine: Person) -> Member {
+    let consent = RegisterNode::consent_bytes(&owner.account, &[3; 32]);
+    let register = RegisterNode {
+        key: machine.key,
+        consent: machine.sign(&consent),
+        sealing_key: [3; 32],
+        name: "attic".parse().unwrap(),
+    };
+    world
+        .try_as(owner, owner.account, vec![register.into()])
+        .unwrap();
+    let node = NodeId::of_first_key(&machine.key);
+    let owner = owner.clone();
+    Member {
+        owner,
+        machine,
+        node,
+    }
+}
+
+fn newcomer(world: &mut World, seed: u8) -> Member {
+    let owner = Person::new(seed);
+    let key = owner.key;
+    world.run(vec![OpenAccount { key }.into()]);
+    register(world, &owner, Person::new(seed + 100))
+}
+
+/// The founder and so many others, all elected by all who had a vote.
+fn network(others: u8) -> (World, Vec<Member>) {
+    let mut world = World::new();
+    let mut members = vec![founder(&world)];
+    for seed in 10..10 + others {
+        let member = newcomer(&mut world, seed);
+        member.stand(&mut world).unwrap();
+        let voters: Vec<&Member> = members.iter().filter(|it| it.validates(&world)).collect();
+        for voter in voters {
+            voter.vote(&mut world, member.node, true).unwrap();
+        }
+        members.push(member);
+    }
+    (world, members)
+}
+
+fn validating(world: &World, members: &[Member]) -> Vec<bool> {
+    members
+        .iter()
+        .map(|member| member.validates(world))
+        .collect()
+}
+
+#[test]
+fn the_elected_wait_until_four_are_elected() {
+    let (world, members) = network(2);
+    assert_eq!(validating(&world, &members), [true, false, false]);
+    assert_eq!(world.state.elected().count(), 3);
+    let (world, members) = network(3);
+    assert_eq!(validating(&world, &members), [true; 4]);
+    let header = &world.last.as_ref().unwrap().block.header;
+    assert_eq!(header.next_validators_hash, world.state.validators().hash());
+    assert_ne!(header.validators_hash, header.next_validators_hash);
+}
+
+#[test]
+fn nobody_validates_who_did_not_stand_or_was_not_elected_by_more_than_two_thirds() {
+    let (mut world, members) = network(3);
+    let fifth = newcomer(&mut world, 40);
+    let node = fifth.node;
+    assert_eq!(
+        members[0].vote(&mut world, node, true),
+        Err(Rejection::NotStanding { node })
+    );
+    fifth.stand(&mut world).unwrap();
+    assert_eq!(
+        fifth.vote(&mut world, node, true),
+        Err(Rejection::NotAValidator)
+    );
+    for voter in &members[..2] {
+        voter.vote(&mut world, node, true).unwrap();
+        voter.vote(&mut world, node, true).unwrap();
+        assert!(!fifth.validates(&world));
+    }
+    members[1].vote(&mut world, node, false).unwrap();
+    members[2].vote(&mut world, node, true).unwrap();
+    assert!(!fifth.validates(&world), "one took its vote back");
+    members[1].vote(&mut world, node, true).unwrap();
+    assert!(fifth.validates(&world));
+}
+
+#[test]
+fn a_dead_validator_is_replaced() {
+    let (mut world, members) = network(3);
+    let fifth = newcomer(&mut world, 40);
+    fifth.stand(&mut world).unwrap();
+    for voter in &members[..3] {
+        voter.vote(&mut world, fifth.node, true).unwrap();
+    }
+    let dead = members[3].node;
+    for voter in [&members[0], &members[1], &members[2]] {
+        voter.vote(&mut world, dead, false).unwrap();
+        assert!(members[3].validates(&world), "three of five are no quorum");
+    }
+    fifth.vote(&mut world, dead, false).unwrap();
+    assert!(!members[3].validates(&world));
+    assert_eq!(world.state.validators().count(), 4);
+    assert_eq!(world.state.seat(&dead), None);
+}
+
+#[test]
+fn the_votes_of_those_who_left_do_not_count() {
+    let (mut world, members) = network(4);
+    let sixth = newcomer(&mut world, 40);
+    sixth.stand(&mut world).unwrap();
+    for voter in &members[..3] {
+        voter.vote(&mut world, sixth.node, true).unwrap();
+    }
+    members[2].leave(&mut world).unwrap();
+    assert!(!members[2].validates(&world));
+    members[1].vote(&mut world, sixth.node, true).unwrap();
+    assert!(
+        !sixth.validates(&world),
+        "two of four voters and one who left"
+    );
+    members[3].vote(&mut world, sixth.node, true).unwrap();
+    assert!(sixth.validates(&world));
+}
+
+#[test]
+fn no_election_gives_an_operator_a_third() {
+    let (mut world, members) = network(3);
+    let second = register(&mut world, &members[1].owner, Person::new(90));
+    second.stand(&mut world).unwrap();
+    for voter in &members[..2] {
+        voter.vote(&mut world, second.node, true).unwrap();
+    }
+    let operator = members[1].owner.account;
+    let refused = members[2].vote(&mut world, second.node, true);
+    assert_eq!(refused, Err(Rejection::TooMuchPower { operator }));
+    assert!(!second.validates(&world));
+}
+
+#[test]
+fn before_there_are_four_nobody_collects_two_seats() {
+    let (mut world, members) = network(1);
+    let second = register(&mut world, &members[1].owner, Person::new(90));
+    second.stand(&mut world).unwrap();
+    let operator = members[1].owner.account;
+    let refused = members[0].vote(&mut world, second.node, true);
+    assert_eq!(refused, Err(Rejection::TooMuchPower { operator }));
+}
+
+#[test]
+fn an_owner_of_everything_may_have_four_validators() {
+    let mut world = World::new();
+    let founder = founder(&world);
+    let mut all = vec![];
+    for seed in 70..73 {
+        let owner = world.owner.clone();
+        let member = register(&mut world, &owner, Person::new(seed));
+        member.stand(&mut world).unwrap();
+        founder.vote(&mut world, member.node, true).unwrap();
+        all.push(member);
+    }
+    assert_eq!(validating(&world, &all), [true; 3]);
+    founder.vote(&mut world, all[0].node, false).unwrap();
+    assert_eq!(
+        world.state.validators().count(),
+        3,
+        "one word of theirs is every vote"
+    );
+}
+
+#[test]
+fn whoever_leaves_is_out_and_the_last_stays() {
+    let (mut world, members) = network(3);
+    members[1].leave(&mut world).unwrap();
+    members[2].leave(&mut world).unwrap();
+    members[3].leave(&mut world).unwrap();
+    assert_eq!(validating(&world, &members), [true, false, false, false]);
+    assert_eq!(members[0].leave(&mut world), Err(Rejection::LastValidator));
+    let node = members[1].node;
+    assert_eq!(
+        members[1].leave(&mut world),
+        Err(Rejection::NotStanding { node })
+    );
+}
+
+#[test]
+fn the_founder_hands_over_to_whoever_waits() {
+    let (mut world, members) = network(1);
+    assert_eq!(validating(&world, &members), [true, false]);
+    members[0].leave(&mut world).unwrap();
+    assert_eq!(validating(&world, &members), [false, true]);
+}
+
+#[test]
+fn a_key_votes_only_with_the_machines_that_it_covers() {
+    let (mut world, members) = network(3);
+    let limited = Person::new(95);
+    let grant = Grant {
+        nodes: NodeSelector::Only([NodeId([1; 32])].into()),
+        ..Grant::full()
+    };
+    let key = limited.key;
+    let add = allod_state::account::AddKey { key, grant };
+    world.run(vec![add.into()]);
+    let vote = Vote {
+        node: members[1].node,
+        is_in: false,
+    };
+    let account = world.owner.account;
+    let refused = world.try_as(&limited, account, vec![vote.into()]);
+    assert_eq!(refused, Err(Rejection::NotAValidator));
+}
+
+#[test]
+fn elections_are_restored_from_their_rows() {
+    let (mut world, members) = network(2);
+    members[1].stand(&mut world).unwrap();
+    world.wait(1);
+    let header = &world.last.as_ref().unwrap().block.header;
+    let mut rows = std::collections::BTreeMap::new();
+    for (key, value) in &world.writes {
+        match value {
+            Some(value) => rows.insert(key.clone(), value.clone()),
+            None => rows.remove(key),
+        };
+    }
+    let again = allod_state::State::restore(header, rows).unwrap();
+    assert_eq!(again.elected(), world.state.elected());
+    assert_eq!(again.seats().count(), 2);
+}
