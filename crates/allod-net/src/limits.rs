@@ -216,6 +216,65 @@ pub struct PeerLimits {
     pub pause_min: Duration,
     /// The longest.
     pub pause_max: Duration,
+    /// Questions and their answers.
+    pub asks: AskLimits,
+}
+
+/// What questions between peers, and their answers, may take.
+#[derive(Debug, Clone)]
+pub struct AskLimits {
+    /// Bytes of a question: a few of the largest transactions, and far more than any request for something.
+    pub question_bytes_max: usize,
+    /// Bytes of an answer: as many as the largest frame, so that whatever is said in one can be asked for.
+    pub answer_bytes_max: usize,
+    /// How long a question may take, from the call for its peer to the last byte of the answer. Either side keeps this
+    /// time for itself: it has to suffice for a call, a block's commit and a large answer over a slow line.
+    pub time_max: Duration,
+    /// What one member may ask of this machine, and this machine of one peer.
+    pub member: AskShare,
+    /// What one guest may ask of this machine: enough to fetch what it joins with, and to send what it joins by.
+    pub guest: AskShare,
+    /// Questions of all members together that are under way: fewer than they could ask at once, so that what they hold
+    /// in memory stays bounded however many members there are.
+    pub members_at_once_max: usize,
+    /// The same for all guests, who have places of their own: no flood of theirs takes any from members.
+    pub guests_at_once_max: usize,
+    /// After how long without a question the connection for them is closed.
+    pub quiet_max: Duration,
+}
+
+/// One peer's share of the answering.
+#[derive(Debug, Clone, Copy)]
+pub struct AskShare {
+    /// Questions at once; further ones wait.
+    pub at_once_max: u32,
+    /// Questions a second, lastingly; further ones are read later.
+    pub per_second: u32,
+    /// Bytes a second of questions and answers, lastingly: large answers let the next question wait.
+    pub bytes_per_second: u32,
+}
+
+impl Default for AskLimits {
+    fn default() -> Self {
+        Self {
+            question_bytes_max: 256 * 1024,
+            answer_bytes_max: 10 * 1024 * 1024,
+            time_max: Duration::from_secs(20),
+            member: AskShare {
+                at_once_max: 8,
+                per_second: 50,
+                bytes_per_second: 32 * 1024 * 1024,
+            },
+            guest: AskShare {
+                at_once_max: 2,
+                per_second: 5,
+                bytes_per_second: 4 * 1024 * 1024,
+            },
+            members_at_once_max: 128,
+            guests_at_once_max: 16,
+            quiet_max: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Default for PeerLimits {
@@ -230,6 +289,7 @@ impl Default for PeerLimits {
             window_bytes: 4 * 1024 * 1024,
             pause_min: Duration::from_millis(100),
             pause_max: Duration::from_secs(5),
+            asks: AskLimits::default(),
         }
     }
 }

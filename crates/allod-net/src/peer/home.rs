@@ -124,4 +124,8 @@ async fn leave(shared: &Shared, relay: SocketAddr) {
     for link in links.iter().filter(|link| link.is_relayed()) {
         link.reopen();
     }
+    let lines: Vec<_> = lock(&shared.lines).values().cloned().collect();
+    for line in lines.iter().filter(|line| line.is_relayed()) {
+        line.close();
+    }
 }

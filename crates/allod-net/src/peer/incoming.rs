@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use iroh::endpoint::{Connection, Incoming, RecvStream};
+use iroh::endpoint::{Connection, Incoming, RecvStream, VarInt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::pace::Pace;
-use super::{PeerKey, Protocol, Received, Shared, chain, frame, lock};
+use super::protocol::Purpose;
+use super::{PeerKey, Protocol, Received, Shared, answer, chain, frame, lock};
 
 /// Why a connection is closed; the number and words reach the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,14 +21,35 @@ pub(crate) enum Closing {
 }
 
 impl Closing {
-    pub(crate) fn close(self, connection: &Connection) {
-        let (code, words): (u8, &[u8]) = match self {
-            Self::NotAMember => (1, b"your key is not on the roster here"),
-            Self::OtherNetwork => (2, b"another network lives here"),
-            Self::Offence => (3, b"a frame was too large, too slow or not one"),
-            Self::Replaced => (4, b"a newer link of yours takes its place"),
+    const ALL: [Self; 4] = [
+        Self::NotAMember,
+        Self::OtherNetwork,
+        Self::Offence,
+        Self::Replaced,
+    ];
+
+    fn code(self) -> VarInt {
+        let code: u8 = match self {
+            Self::NotAMember => 1,
+            Self::OtherNetwork => 2,
+            Self::Offence => 3,
+            Self::Replaced => 4,
         };
-        connection.close(code.into(), words);
+        code.into()
+    }
+
+    pub(crate) fn of_code(code: VarInt) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.code() == code)
+    }
+
+    pub(crate) fn close(self, connection: &Connection) {
+        let words: &[u8] = match self {
+            Self::NotAMember => b"your key is not on the roster here",
+            Self::OtherNetwork => b"another network lives here",
+            Self::Offence => b"a frame was too large, too slow or not one",
+            Self::Replaced => b"a newer link of yours takes its place",
+        };
+        connection.close(self.code(), words);
     }
 }
 
@@ -62,15 +84,16 @@ async fn receive(shared: Arc<Shared>, incoming: Incoming, seat: OwnedSemaphorePe
         return;
     };
     let from = PeerKey(*connection.remote_id().as_bytes());
-    let Some(protocol) = Protocol::of_alpn(connection.alpn()) else {
+    let Some(purpose) = Purpose::of_alpn(connection.alpn()) else {
         Closing::Offence.close(&connection);
         return;
     };
     // The place is taken before the roster is asked: whoever is taken off it meanwhile is found in one of the two.
     let newest = connection.weak_handle();
-    let before = lock(&shared.heard).insert((from, protocol), newest);
-    if !shared.roster.borrow().members.contains_key(&from) {
-        lock(&shared.heard).remove(&(from, protocol));
+    let before = lock(&shared.heard).insert((from, purpose), newest);
+    let standing = shared.roster.borrow().standing(&from);
+    if !purpose.is_open_to(standing) {
+        lock(&shared.heard).remove(&(from, purpose));
         shared.count(|counts| &mut counts.strangers, 1);
         Closing::NotAMember.close(&connection);
         // The words have to be sent before the connection is dropped.
@@ -80,8 +103,12 @@ async fn receive(shared: Arc<Shared>, incoming: Incoming, seat: OwnedSemaphorePe
     if let Some(before) = before.and_then(|before| before.upgrade()) {
         Closing::Replaced.close(&before);
     }
-    match listen(&shared, from, protocol, &connection).await {
-        Ok(why) => debug!(peer = ?from, %protocol, %why, "peer went"),
+    let heard = match purpose {
+        Purpose::Frames(protocol) => listen(&shared, from, protocol, &connection).await,
+        Purpose::Questions => answer::hear(&shared, from, &connection).await,
+    };
+    match heard {
+        Ok(why) => debug!(peer = ?from, %purpose, %why, "peer went"),
         Err(closing) => {
             shared.count(|counts| &mut counts.offenders, 1);
             closing.close(&connection);
@@ -112,7 +139,7 @@ async fn listen(
         None => return Ok("nothing was said".into()),
     }
     let terms = protocol.terms();
-    let mut pace = Pace::new(&terms);
+    let mut pace = Pace::new(terms.rate);
     while let Some(bytes) = next(shared, &mut stream, terms.frame_bytes_max).await? {
         shared.count(|counts| &mut counts.frames_received, 1);
         let pause = pace.after(bytes.len());

@@ -1,4 +1,4 @@
-//! Peers: frames between identities, whatever network lies between them.
+//! Peers: frames and questions between identities, whatever network lies between them.
 //!
 //! Rules:
 //! - A peer is its Ed25519 key, which the QUIC handshake proves. Who may speak at all, and where each is, is a value,
@@ -8,8 +8,12 @@
 //!   protocols above say again. [`Peers::send`] never waits.
 //! - Each [`Protocol`] has connections, queues, windows and rates of its own, so that a flood on one leaves the others
 //!   their room. Frames are sent on links that their sender has opened; nothing is sent back on a link of the other's.
+//! - [`Peers::ask`] is the other way to speak: a question, and its answer. Guests, who hold an unused invite, may ask and
+//!   nothing else; what they take is bounded apart from what members take.
 //! - Every wait ends and every buffer is bounded; [`PeerLimits`] names the bounds.
 
+mod answer;
+mod ask;
 mod frame;
 mod home;
 mod incoming;
@@ -36,7 +40,10 @@ use tracing::info;
 use crate::limits::{PEER_INBOX_FRAMES_MAX, PeerLimits};
 use crate::tasks::Tasks;
 use outgoing::Link;
+use protocol::Purpose;
 
+pub use answer::{Answered, Answerer, Question};
+pub use ask::{AskError, Refusal};
 pub use protocol::Protocol;
 pub use relay::{MemberRelay, RelayError};
 pub use roster::{Member, PeerKey, Relay, Roster};
@@ -117,6 +124,10 @@ pub struct PeerCounts {
     pub strangers: u64,
     /// Connections closed because of what came on them: another network, too large or too slow a frame.
     pub offenders: u64,
+    /// Questions handed to whoever answers them.
+    pub questions_received: u64,
+    /// Questions refused: too many, too large, too slow, or without an answer.
+    pub questions_refused: u64,
     /// Frames received.
     pub frames_received: u64,
     /// Frames that gave way to newer ones, or went with their link.
@@ -162,7 +173,10 @@ pub(crate) struct Shared {
     pub(crate) pins: pin::Pins,
     pub(crate) links: Mutex<BTreeMap<(PeerKey, Protocol), Arc<Link>>>,
     /// The newest connection on which a peer speaks.
-    pub(crate) heard: Mutex<BTreeMap<(PeerKey, Protocol), WeakConnectionHandle>>,
+    pub(crate) heard: Mutex<BTreeMap<(PeerKey, Purpose), WeakConnectionHandle>>,
+    /// The ways for questions of this machine's.
+    pub(crate) lines: Mutex<BTreeMap<PeerKey, Arc<ask::Line>>>,
+    pub(crate) answering: answer::Answering,
     pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
     pub(crate) handshakes: Arc<Semaphore>,
     pub(crate) counts: Mutex<PeerCounts>,
@@ -191,14 +205,16 @@ impl Peers {
             endpoint,
             network: config.network,
             handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
-            limits: config.limits,
             roster: watch::Sender::new(Arc::default()),
             pins,
             links: Mutex::default(),
             heard: Mutex::default(),
+            lines: Mutex::default(),
+            answering: answer::Answering::new(&config.limits.asks),
             inboxes: senders,
             counts: Mutex::default(),
             tasks: Tasks::default(),
+            limits: config.limits,
         });
         shared.tasks.start(incoming::accept(Arc::clone(&shared)));
         shared.tasks.start(home::watch(Arc::clone(&shared)));
@@ -236,25 +252,47 @@ impl Peers {
         let before = shared.roster.send_replace(Arc::new(roster));
         let now = Arc::clone(&shared.roster.borrow());
         home::apply(shared, &before, &now).await;
-        let is_gone = |(peer, _): &(PeerKey, Protocol)| !now.members.contains_key(peer);
         let mut cut: Vec<WeakConnectionHandle> = Vec::new();
-        lock(&shared.heard).retain(|key, connection| {
-            let is_gone = is_gone(key);
-            if is_gone {
+        lock(&shared.heard).retain(|(peer, purpose), connection| {
+            let is_open = purpose.is_open_to(now.standing(peer));
+            if !is_open {
                 cut.push(connection.clone());
             }
-            !is_gone
+            is_open
         });
-        lock(&shared.links).retain(|key, link| {
-            let is_gone = is_gone(key);
-            if is_gone {
+        lock(&shared.links).retain(|(peer, _), link| {
+            let is_member = now.members.contains_key(peer);
+            if !is_member {
                 link.end();
             }
-            !is_gone
+            is_member
         });
+        lock(&shared.lines).retain(|peer, line| {
+            let is_member = now.members.contains_key(peer);
+            if !is_member {
+                line.close();
+            }
+            is_member
+        });
+        shared.answering.retain(&now);
         for connection in cut.iter().filter_map(WeakConnectionHandle::upgrade) {
             incoming::Closing::NotAMember.close(&connection);
         }
+    }
+
+    /// The questions that peers ask, for the first who wants them; taken before [`Peers::admit`], none is missed. Nobody
+    /// else answers: without this, every question is refused.
+    #[must_use]
+    pub fn questions(&self) -> Option<mpsc::Receiver<Question>> {
+        self.shared.0.answering.take()
+    }
+
+    /// Asks one member, and waits for its answer.
+    ///
+    /// # Errors
+    /// Where there is none. The question may have arrived unless it is refused: ask twice only what may be answered twice.
+    pub async fn ask(&self, to: PeerKey, question: Bytes) -> Result<Bytes, AskError> {
+        ask::ask(&self.shared.0, to, question).await
     }
 
     /// Sends a frame to one peer, now or as soon as it is reached.
@@ -343,6 +381,7 @@ async fn bind(config: &PeersConfig, pins: &pin::Pins) -> Result<Endpoint, PeersE
     let idle = IdleTimeout::try_from(limits.idle_max).map_err(|never| error(never.to_string()))?;
     let transport = QuicTransportConfig::builder()
         .max_concurrent_uni_streams(1u8.into())
+        // Connections for questions get theirs once it is known who asks.
         .max_concurrent_bidi_streams(0u8.into())
         .receive_window(limits.window_bytes.into())
         .stream_receive_window(limits.window_bytes.into())
@@ -351,12 +390,11 @@ async fn bind(config: &PeersConfig, pins: &pin::Pins) -> Result<Endpoint, PeersE
         .keep_alive_interval(limits.keep_alive)
         .max_idle_timeout(Some(idle))
         .build();
-    let alpns = Protocol::ALL.map(|protocol| protocol.terms().alpn.to_vec());
     let pins = pins.clone();
     let verifier = move |provider| Ok(Arc::new(pin::Pinned::new(pins.clone(), provider)) as _);
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(SecretKey::from_bytes(&config.secret))
-        .alpns(alpns.to_vec())
+        .alpns(Purpose::alpns())
         .dns_resolver(resolver)
         .relay_mode(RelayMode::Custom(RelayMap::empty()))
         .ca_tls_config(CaTlsConfig::custom_server_cert_verifier(Arc::new(verifier)))

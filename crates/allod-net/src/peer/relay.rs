@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use iroh::EndpointId;
+use iroh_relay::server::RelayService;
 use iroh_relay::server::{
     Access, AccessControl, CertConfig, ClientRateLimit, ClientRequest, QuicConfig, RelayConfig,
     Server, ServerConfig, TlsConfig,
@@ -16,6 +18,7 @@ use tracing::{debug, info};
 
 use super::{PeerKey, Roster, chain};
 use crate::limits::RELAY_BYTES_PER_SECOND;
+use crate::tasks::Tasks;
 
 /// Why a relay does not run.
 #[derive(Debug, thiserror::Error)]
@@ -39,16 +42,17 @@ pub struct MemberRelay {
     /// Where it is reached, and how its certificate is known.
     pub entry: (SocketAddr, super::Relay),
     server: Server,
+    _cutting: Tasks,
 }
 
-/// Lets the members of the newest roster in.
+/// Lets those on the newest roster in: members, and guests, who may have no other way to a member.
 #[derive(Debug)]
-struct Members(watch::Receiver<Arc<Roster>>);
+struct Listed(watch::Receiver<Arc<Roster>>);
 
-impl AccessControl for Members {
+impl AccessControl for Listed {
     async fn on_connect(&self, request: &ClientRequest) -> Access {
         let peer = PeerKey(*request.endpoint_id().as_bytes());
-        if self.0.borrow().members.contains_key(&peer) {
+        if self.0.borrow().standing(&peer).is_some() {
             return Access::Allow;
         }
         debug!(?peer, "the relay turns a stranger away");
@@ -76,17 +80,22 @@ impl MemberRelay {
             CertConfig::Manual { server_config: tls },
         ));
         relay.limits.client_rx = NonZeroU32::new(RELAY_BYTES_PER_SECOND).map(ClientRateLimit::new);
-        relay.access = Arc::new(Members(roster));
+        relay.access = Arc::new(Listed(roster.clone()));
         let mut config = ServerConfig::default();
         config.relay = Some(relay);
         config.quic = Some(QuicConfig::new((listen.ip(), listen.port())));
         let refused = |reason: String| RelayError::Start { listen, reason };
+        let before = Arc::clone(&roster.borrow());
         let server = Server::spawn(config)
             .await
             .map_err(|error| refused(chain(&error)))?;
         let (Some(https), Some(discovery)) = (server.https_addr(), server.quic_addr()) else {
             return Err(refused("it has no address".into()));
         };
+        let cutting = Tasks::default();
+        if let Some(service) = server.relay_service() {
+            cutting.start(cut(service.clone(), before, roster));
+        }
         info!(%https, %discovery, "relay open to members");
         let entry = super::Relay {
             pin: *blake3::hash(&certificate).as_bytes(),
@@ -95,6 +104,7 @@ impl MemberRelay {
         Ok(Self {
             entry: (https, entry),
             server,
+            _cutting: cutting,
         })
     }
 
@@ -102,6 +112,27 @@ impl MemberRelay {
     pub async fn stop(self) {
         if let Err(error) = self.server.shutdown().await {
             debug!(error = chain(&error), "the relay ended badly");
+        }
+    }
+}
+
+/// Disconnects those who are no longer listed.
+async fn cut(
+    service: RelayService,
+    mut before: Arc<Roster>,
+    mut roster: watch::Receiver<Arc<Roster>>,
+) {
+    loop {
+        let now = Arc::clone(&roster.borrow_and_update());
+        let listed = before.members.keys().chain(&before.guests);
+        for gone in listed.filter(|peer| now.standing(peer).is_none()) {
+            if let Ok(peer) = EndpointId::from_bytes(&gone.0) {
+                service.clients().disconnect(peer, None);
+            }
+        }
+        before = now;
+        if roster.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who may speak, and where each is: a value that the owner of the peers hands over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -15,8 +15,17 @@ pub struct PeerKey(pub [u8; 32]);
 pub struct Roster {
     /// Those who may connect.
     pub members: BTreeMap<PeerKey, Member>,
+    /// Those who may ask, and nothing else: whoever holds an invite, before it is a member.
+    pub guests: BTreeSet<PeerKey>,
     /// Members' relays, by the address of their HTTPS door.
     pub relays: BTreeMap<SocketAddr, Relay>,
+}
+
+/// As what somebody is on a roster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Member,
+    Guest,
 }
 
 /// Where a member may be found. Both lists may be empty, or wrong: then it has to call.
@@ -38,6 +47,14 @@ pub struct Relay {
 }
 
 impl Roster {
+    /// As what a peer is on it; whoever is both is a member.
+    pub(crate) fn standing(&self, peer: &PeerKey) -> Option<Standing> {
+        if self.members.contains_key(peer) {
+            return Some(Standing::Member);
+        }
+        self.guests.contains(peer).then_some(Standing::Guest)
+    }
+
     /// Everything that is known of a member's whereabouts. Relays that are not on the roster are left out.
     pub(crate) fn address(&self, peer: &PeerKey) -> Option<EndpointAddr> {
         let member = self.members.get(peer)?;

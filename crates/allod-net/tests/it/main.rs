@@ -5,8 +5,10 @@
     reason = "a scene that cannot be set up has failed"
 )]
 
+mod asks;
 mod drain;
 mod hygiene;
+mod machines;
 mod outage;
 mod peers;
 mod published;

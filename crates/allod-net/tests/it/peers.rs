@@ -1,100 +1,12 @@
 //! Peers: real endpoints on loopback, and real relays where it says so.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use allod_net::limits::PeerLimits;
-use allod_net::peer::{
-    Inboxes, Member, MemberRelay, PeerKey, Peers, PeersConfig, Protocol, Roster, Sent,
-};
+use allod_net::peer::{PeersConfig, Protocol, Sent};
 use bytes::Bytes;
-use tokio::sync::watch;
 use tokio::time::timeout;
 
-const NETWORK: [u8; 32] = [7; 32];
-/// Long past anything that takes its course.
-const LONG: Duration = Duration::from_secs(30);
-
-struct Machine {
-    peers: Peers,
-    inboxes: Inboxes,
-}
-
-fn config(seed: u8) -> PeersConfig {
-    PeersConfig {
-        secret: [seed; 32],
-        listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-        external: Vec::new(),
-        network: NETWORK,
-        is_relayed_only: false,
-        limits: PeerLimits::default(),
-    }
-}
-
-async fn machine(config: PeersConfig) -> Machine {
-    let (peers, inboxes) = Peers::open(config).await.unwrap();
-    Machine { peers, inboxes }
-}
-
-impl Machine {
-    fn key(&self) -> PeerKey {
-        self.peers.key()
-    }
-
-    async fn next(&mut self, protocol: Protocol) -> (PeerKey, Bytes) {
-        let inbox = self.inboxes.get_mut(&protocol).unwrap();
-        let received = timeout(LONG, inbox.recv())
-            .await
-            .expect("nothing came")
-            .unwrap();
-        assert_eq!(received.protocol, protocol);
-        (received.from, received.bytes)
-    }
-
-    fn send(&self, to: &Self, protocol: Protocol, bytes: &'static [u8]) -> Sent {
-        self.peers
-            .send(to.key(), protocol, Bytes::from_static(bytes))
-    }
-}
-
-/// Everybody at the addresses they listen on.
-fn roster(machines: &[&Machine]) -> Roster {
-    let member = |machine: &&Machine| {
-        let addresses = machine.peers.listening();
-        (
-            machine.key(),
-            Member {
-                addresses,
-                relays: Vec::new(),
-            },
-        )
-    };
-    Roster {
-        members: machines.iter().map(member).collect(),
-        relays: BTreeMap::new(),
-    }
-}
-
-async fn acquainted(seeds: [u8; 2]) -> [Machine; 2] {
-    let one = machine(config(seeds[0])).await;
-    let two = machine(config(seeds[1])).await;
-    let all = roster(&[&one, &two]);
-    one.peers.admit(all.clone()).await;
-    two.peers.admit(all).await;
-    [one, two]
-}
-
-/// Waits until something is so; the test's own limit ends it where it never is.
-async fn until(mut is_so: impl FnMut() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(LONG, waiting).await.expect("it never came to that");
-}
+use crate::machines::{acquainted, config, machine, relay, relayed, roster, until, until_home};
 
 #[tokio::test]
 async fn frames_arrive_in_order_with_their_senders_key() {
@@ -253,47 +165,6 @@ async fn what_no_protocol_allows_is_not_sent() {
     );
 }
 
-/// Two machines that only a relay connects, and the relays that are there.
-async fn relayed(seeds: [u8; 2], relays: &[&MemberRelay]) -> [Machine; 2] {
-    let far = |seed| PeersConfig {
-        is_relayed_only: true,
-        ..config(seed)
-    };
-    let one = machine(far(seeds[0])).await;
-    let two = machine(far(seeds[1])).await;
-    let entries: BTreeMap<_, _> = relays.iter().map(|relay| relay.entry.clone()).collect();
-    let on_relays = Member {
-        addresses: Vec::new(),
-        relays: entries.keys().copied().collect(),
-    };
-    let all = Roster {
-        members: [&one, &two]
-            .map(|machine| (machine.key(), on_relays.clone()))
-            .into(),
-        relays: entries,
-    };
-    one.peers.admit(all.clone()).await;
-    two.peers.admit(all).await;
-    [one, two]
-}
-
-async fn relay(seed: u8, members: &[u8]) -> (MemberRelay, watch::Sender<Arc<Roster>>) {
-    let key = |seed: &u8| {
-        let secret = iroh::SecretKey::from_bytes(&[*seed; 32]);
-        (PeerKey(*secret.public().as_bytes()), Member::default())
-    };
-    let roster = Roster {
-        members: members.iter().map(key).collect(),
-        relays: BTreeMap::new(),
-    };
-    let (sender, receiver) = watch::channel(Arc::new(roster));
-    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let relay = MemberRelay::start(listen, &[seed; 32], receiver)
-        .await
-        .unwrap();
-    (relay, sender)
-}
-
 #[tokio::test]
 async fn a_members_relay_carries_what_has_no_other_way() {
     let (relay, _roster) = relay(20, &[21, 22]).await;
@@ -306,15 +177,6 @@ async fn a_members_relay_carries_what_has_no_other_way() {
     );
     let way = one.peers.paths()[0].way.clone().unwrap();
     assert!(!way.is_direct, "{way:?}");
-}
-
-async fn until_home(machine: &Machine) {
-    let waiting = async {
-        while machine.peers.home_relay().is_none() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LONG, waiting).await.expect("no relay took it in");
 }
 
 #[tokio::test]
