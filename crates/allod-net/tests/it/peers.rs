@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use allod_net::peer::{PeersConfig, Protocol, Sent};
+use allod_net::peer::{AskError, Member, PeersConfig, Protocol, Sent};
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -230,4 +230,47 @@ async fn a_machine_whose_home_relay_dies_is_soon_at_home_with_another_one() {
     timeout(Duration::from_secs(15), moved)
         .await
         .expect("it stays with a dead relay");
+}
+
+#[tokio::test]
+async fn a_machine_that_nobody_can_call_is_answered_on_the_way_it_came() {
+    let mut one = machine(config(35)).await;
+    let mut hidden = machine(config(36)).await;
+    hidden.peers.admit(roster(&[&one, &hidden])).await;
+    let mut nowhere = roster(&[&one, &hidden]);
+    nowhere.members.insert(hidden.key(), Member::default());
+    one.peers.admit(nowhere).await;
+    let answer = one.peers.ask(hidden.key(), "where?".into()).await;
+    let is_unreachable = matches!(answer, Err(AskError::Unreachable { .. }));
+    assert!(is_unreachable, "{answer:?}");
+    // What is said meanwhile waits.
+    one.send(&hidden, Protocol::Agreement, b"said before it called");
+    hidden.send(&one, Protocol::Sync, b"here I am");
+    one.next(Protocol::Sync).await;
+    let said = hidden.next(Protocol::Agreement).await.1;
+    assert_eq!(said, "said before it called");
+    let asking = one.peers.ask(hidden.key(), "where?".into());
+    let (answer, ()) = tokio::join!(asking, async {
+        hidden.asked().await.answer.send("there".into());
+    });
+    assert_eq!(answer.unwrap(), "there");
+}
+
+#[tokio::test]
+async fn a_machine_that_called_by_a_relay_is_answered_by_it() {
+    let (relay, _roster) = relay(37, &[38, 39]).await;
+    let [mut one, mut hidden] = relayed([38, 39], &[&relay]).await;
+    let mut nowhere = roster(&[&one, &hidden]);
+    nowhere.relays = [relay.entry.clone()].into();
+    nowhere.members.insert(hidden.key(), Member::default());
+    one.peers.admit(nowhere).await;
+    until_home(&one).await;
+    until_home(&hidden).await;
+    let answer = one.peers.ask(hidden.key(), "where?".into()).await;
+    let is_unreachable = matches!(answer, Err(AskError::Unreachable { .. }));
+    assert!(is_unreachable, "{answer:?}");
+    hidden.send(&one, Protocol::Sync, b"here I am");
+    one.next(Protocol::Sync).await;
+    one.send(&hidden, Protocol::Agreement, b"I see");
+    assert_eq!(hidden.next(Protocol::Agreement).await.1, "I see");
 }
