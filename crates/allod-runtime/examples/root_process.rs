@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Ok(Ended::Signal { .. }) => ExitCode::from(10),
         Ok(Ended::Request) => ExitCode::from(11),
         Ok(Ended::RequestAndStopped) => ExitCode::from(12),
+        Ok(Ended::GaveUp) => ExitCode::from(13),
         Err(error) => {
             eprintln!("{error}: {:?}", std::error::Error::source(&error));
             ExitCode::FAILURE

@@ -33,7 +33,7 @@ use crate::workload::InstallationId;
 
 pub use crate::fault::POINTS;
 pub use serve::Root;
-pub use supervise::{FDS_VARIABLE, Process, ProcessEnd, inherited_fds};
+pub use supervise::{FDS_VARIABLE, GIVES_UP, Process, ProcessEnd, inherited_fds};
 
 /// The name of the root process's socket in the installation's `run/` directory.
 pub const SOCKET_NAME: &str = "root.sock";
@@ -90,4 +90,6 @@ pub enum Ended {
     Request,
     /// A request, after all workloads were stopped.
     RequestAndStopped,
+    /// A process that it keeps running gives up; see [`GIVES_UP`]. The workloads go on.
+    GaveUp,
 }

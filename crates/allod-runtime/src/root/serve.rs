@@ -304,7 +304,7 @@ impl Root {
         while let Some(signal) = sys::next_signal(self.signals.as_fd())? {
             match signal {
                 libc::SIGTERM | libc::SIGINT => ended = Some(Ended::Signal { signal }),
-                libc::SIGCHLD if self.reap() => return Ok(Some(Ended::RequestAndStopped)),
+                libc::SIGCHLD => ended = self.reap().or(ended),
                 // The terminal went away; the house stays.
                 _ => {}
             }
@@ -312,13 +312,15 @@ impl Root {
         Ok(ended)
     }
 
-    /// Takes note of all children that have ended; whether the root process is to end.
-    fn reap(&mut self) -> bool {
-        let mut is_over = false;
+    /// Takes note of all children that have ended; whether the root process is to end, and how.
+    fn reap(&mut self) -> Option<Ended> {
+        let mut over = None;
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
             if let Some(supervised) = self.supervised.iter_mut().find(|it| it.is(pid)) {
-                supervised.ended(status.as_raw());
+                if supervised.ended(status.as_raw()) {
+                    over = Some(Ended::GaveUp);
+                }
                 continue;
             }
             match self.workers.remove(&pid) {
@@ -333,7 +335,9 @@ impl Root {
                     self.sweep_soon();
                     self.announce(id);
                 }
-                Some(Work::StopAll) => is_over = status.exit_status() == Some(0),
+                Some(Work::StopAll) if status.exit_status() == Some(0) => {
+                    over = Some(Ended::RequestAndStopped);
+                }
                 Some(Work::Sweep) if status.exit_status() != Some(0) => self.sweep_soon(),
                 Some(Work::Guard) => {
                     let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
@@ -346,11 +350,11 @@ impl Root {
                     };
                     self.tend_at = Instant::now() + Duration::from_millis(pause);
                 }
-                Some(Work::Request { changed: None } | Work::Sweep) => {}
+                Some(Work::Request { changed: None } | Work::Sweep | Work::StopAll) => {}
                 None => self.keep.reaped(pid, status.as_raw()),
             }
         }
-        is_over
+        over
     }
 
     fn accept(&mut self) {

@@ -15,6 +15,9 @@ use crate::sys;
 /// The environment variable that names the descriptors handed over, in order, from 3 on.
 pub const FDS_VARIABLE: &str = "ALLOD_FDS";
 
+/// The exit code by which a process says that another start would end as this one did (`EX_CONFIG` of `sysexits.h`).
+pub const GIVES_UP: i32 = 78;
+
 /// A process to keep running.
 #[derive(Debug)]
 pub struct Process {
@@ -112,10 +115,10 @@ impl Supervised {
         matches!(&self.state, State::Running { child, .. } if child.id() as i32 == pid)
     }
 
-    /// Notes that the process has ended.
-    pub(crate) fn ended(&mut self, status: i32) {
+    /// Notes that the process has ended; says whether it gives up.
+    pub(crate) fn ended(&mut self, status: i32) -> bool {
         let State::Running { since, .. } = &self.state else {
-            return;
+            return false;
         };
         let longest = Duration::from_millis(limits::RESTART_PAUSE_MS_MAX);
         if since.elapsed() >= Duration::from_millis(limits::RESTART_HEALTHY_MS) {
@@ -133,6 +136,7 @@ impl Supervised {
             until: Instant::now() + self.pause,
         };
         self.pause = (self.pause * 2).min(longest);
+        end == ProcessEnd::Exited { code: GIVES_UP }
     }
 
     /// Starts the process if it is time to.

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use allod_runtime::root::GIVES_UP;
+
 use crate::house::{House, NETWORK_UID, until};
 
 /// What a supervised shell reports about itself, line by line, each time it is started.
@@ -36,4 +38,15 @@ fn a_child_gets_what_it_is_handed_and_no_more_and_is_started_again() {
     ];
     assert_eq!(first, expected);
     drop(house);
+}
+
+#[test]
+fn a_child_that_gives_up_is_not_started_again_and_the_root_process_ends() {
+    let inside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(inside.path(), Some(NETWORK_UID), None).unwrap();
+    let script = format!("echo once >>report; exit {GIVES_UP}");
+    let mut house = House::supervising(inside.path(), &script);
+    assert_eq!(house.root_exit_code(), 13);
+    let report = std::fs::read_to_string(inside.path().join("report")).unwrap();
+    assert_eq!(report, "once\n");
 }
