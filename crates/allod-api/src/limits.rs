@@ -59,6 +59,9 @@ pub const RETRY_AFTER_S_MAX: u64 = 3;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an answer may take that waits for a block.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long an answer waits for a block while too few validators are reached: a little longer than it takes to notice that
+/// one is gone.
+pub const QUORUM_TIMEOUT: Duration = Duration::from_secs(18);
 /// How long an answer may take that waits for a registry.
 pub const REGISTRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long taking an image archive in may take.

@@ -14,10 +14,14 @@ use allod_state::{AccountId, Action, Credits, NetworkId, NodeId, Transaction, co
 use crate::fault::{Point, reach};
 use crate::home::{Home, HomeError};
 use crate::identity::{Identity, IdentityError, Secret, Subject};
+use crate::invite::Invite;
 use crate::limits::{FOUNDING_LIFETIME_MS, GENESIS_BYTES_MAX};
 use crate::node::node_keyfile;
 use crate::time::now_ms;
 use crate::whole;
+
+/// The file that keeps an invite until this machine has joined.
+pub(crate) const JOINING_FILE: &str = "joining";
 
 /// Memory that the host keeps for itself, as a part of the whole.
 const MEMORY_KEPT: u64 = 8;
@@ -74,19 +78,35 @@ pub enum FoundingError {
         /// Where it is.
         path: PathBuf,
     },
+    /// The home belongs to a network already.
+    #[error(
+        "this home belongs to a network already ({path}), and a machine is in one; join in another one: ALLOD_HOME=DIRECTORY allod join"
+    )]
+    HasNetwork {
+        /// Its genesis document.
+        path: PathBuf,
+    },
+    /// The invite is over.
+    #[error("the invite is over; ask for a new one: `allod invite`")]
+    InviteOver,
     /// The system gave no random bytes.
     #[error("the system gave no random bytes")]
     Random,
 }
 
 /// Makes the account, the node's key and the genesis document where they are missing, and signs the transaction that
-/// lists this machine. The node submits it unless it is listed already.
+/// lists this machine. The node submits it unless it is listed already. With an invite, nothing is founded: the node
+/// joins the network that it names when it starts.
 ///
 /// A closed identity is asked for only where nothing was founded yet.
 ///
 /// # Errors
 /// Where the home cannot be used, or the identity is needed and `passphrase` does not open it.
-pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded, FoundingError> {
+pub fn found(
+    home: &Home,
+    passphrase: Option<&Secret<String>>,
+    invite: Option<&Invite>,
+) -> Result<Founded, FoundingError> {
     home.prepare()?;
     let keyfile = home.account_keyfile();
     if !keyfile.exists() {
@@ -107,18 +127,25 @@ pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded
     reach(Point::FoundingNodeMade);
     let node = node_file.load(None)?;
     let founding = dir.join("founding");
+    let document = dir.join("genesis");
+    let joining = joining(&dir, &document, invite)?;
     let owner = match home.open_identity(&keyfile, passphrase) {
         Err(IdentityError::PassphraseNeeded { .. })
-            if founding.exists() && dir.join("genesis").exists() =>
+            if founding.exists() && (document.exists() || joining.is_some()) =>
         {
             None
         }
         opened => Some(opened?),
     };
-    let genesis = genesis(&dir.join("genesis"), account, owner.as_ref(), &node)?;
+    let network = match &joining {
+        Some(network) => *network,
+        None => genesis(&document, account, owner.as_ref(), &node)?.network(),
+    };
     reach(Point::FoundingGenesisWritten);
     if let Some(owner) = owner {
-        let listing = listing(&genesis, &owner, account, &node, &dir);
+        // Whoever joins offers nothing by itself.
+        let offered = joining.is_none().then_some(dir.as_path());
+        let listing = listing(network, &owner, account, &node, offered);
         write(&founding, &listing.to_bytes())?;
     }
     reach(Point::FoundingListingWritten);
@@ -126,9 +153,33 @@ pub fn found(home: &Home, passphrase: Option<&Secret<String>>) -> Result<Founded
     Ok(Founded {
         account,
         node: id,
-        network: genesis.network(),
+        network,
         is_new,
     })
+}
+
+/// The network that this machine is yet to join: by the given invite, or by that of an earlier try.
+fn joining(
+    dir: &Path,
+    document: &Path,
+    invite: Option<&Invite>,
+) -> Result<Option<NetworkId>, FoundingError> {
+    let path = dir.join(JOINING_FILE);
+    let Some(invite) = invite else {
+        let text = fs::read_to_string(&path).ok();
+        let invite: Option<Invite> = text.and_then(|text| text.parse().ok());
+        return Ok(invite.map(|invite| invite.network));
+    };
+    if document.exists() {
+        return Err(FoundingError::HasNetwork {
+            path: document.to_owned(),
+        });
+    }
+    if invite.expires_ms <= now_ms() {
+        return Err(FoundingError::InviteOver);
+    }
+    write(&path, invite.to_string().as_bytes())?;
+    Ok(Some(invite.network))
 }
 
 fn genesis(
@@ -158,12 +209,13 @@ fn genesis(
     Ok(genesis)
 }
 
+/// The transaction that lists this machine and, where a directory of it is named, offers what it has.
 fn listing(
-    genesis: &Genesis,
+    network: NetworkId,
     owner: &Identity,
     account: AccountId,
     node: &Identity,
-    dir: &Path,
+    offered: Option<&Path>,
 ) -> Transaction {
     let sealing_key = node.sealing_key().public();
     let register = RegisterNode {
@@ -173,14 +225,15 @@ fn listing(
         name: host_name(),
     };
     let id = NodeId::of_first_key(&node.public_key());
-    let offer = PublishOffer {
+    let offer = offered.map(|dir| PublishOffer {
         node: id,
         offer: offer_of_this_machine(dir),
-    };
-    let actions: Vec<Action> = vec![register.into(), offer.into()];
+    });
+    let mut actions: Vec<Action> = vec![register.into()];
+    actions.extend(offer.map(Action::from));
     let body = Body {
         version: PROTOCOL_VERSION,
-        network: genesis.network(),
+        network,
         account,
         key: owner.public_key(),
         nonce: 0,

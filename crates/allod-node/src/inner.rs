@@ -4,8 +4,10 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use allod_net::peer::Peers;
 use allod_runtime::{Client, WorkloadId};
 use allod_state::NodeId;
+use tokio::sync::watch;
 
 use crate::agent::Target;
 use crate::archive::Archive;
@@ -37,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) details: Details,
     pub(crate) lines: Arc<Lines>,
     pub(crate) doors: Arc<Doors>,
+    /// The other machines, once there are any to speak with.
+    pub(crate) peers: watch::Receiver<Option<Peers>>,
 }
 
 impl Inner {

@@ -15,12 +15,14 @@ pub mod home;
 pub mod identity;
 mod images;
 mod inner;
+pub mod invite;
 mod ledger;
 pub mod limits;
 mod lines;
 pub mod manifest;
 mod manifests;
 pub mod node;
+mod peers;
 mod ports;
 mod registries;
 pub mod seal;
@@ -38,6 +40,7 @@ pub use archive::Retired;
 pub use images::{IMAGE_REFUSALS, ImageError};
 pub use manifests::KeepManifestError;
 pub use node::{ImageView, LogReader, Node, Which, WorkloadError};
+pub use peers::JoinError;
 pub use registries::LoginError;
 
 /// Stops every workload of a home's installation, then its root process and all it supervises.

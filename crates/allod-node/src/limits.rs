@@ -64,3 +64,19 @@ pub(crate) const RESOLVE_SILENCE_MAX: Duration = Duration::from_secs(8);
 pub(crate) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(40);
 /// Nodes whose verdict on a replica is told.
 pub(crate) const VERDICT_NODES_MAX: usize = 100;
+/// Longest invite, in characters.
+pub const INVITE_BYTES_MAX: usize = 4_096;
+/// Members that an invite names.
+pub const GREETERS_MAX: usize = 4;
+/// How long a newcomer asks members before it gives up.
+pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
+/// How often it is looked whether the ledger says something new about who may speak, and where each is.
+pub(crate) const ROSTER_PERIOD: Duration = Duration::from_millis(500);
+/// How long whoever holds an invite may still ask after it was used: its machine is not listed at once.
+pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(120);
+/// How long this machine waits at least before it says again where it is.
+pub(crate) const REACH_PERIOD: Duration = Duration::from_secs(30);
+/// Questions answered at once.
+pub(crate) const ANSWERS_MAX: usize = 32;
+/// How long ending the links to peers may hold up the end of the node.
+pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 mod bills;
 mod claims;
+mod company;
 mod history;
 mod plans;
 mod start;
@@ -29,6 +30,7 @@ use crate::archive::Retired;
 use crate::identity::Secret;
 use crate::images::ImageError;
 use crate::inner::Inner;
+use crate::limits::PEERS_CLOSE_MAX;
 use crate::manifest::Manifest;
 use crate::manifests::KeepManifestError;
 use crate::registries::LoginError;
@@ -62,6 +64,11 @@ pub struct ImageView {
 impl Node {
     /// Stops the ledger, so that the next start has little to replay. Workloads go on.
     pub async fn stop(self) {
+        let peers = self.inner.peers.borrow().clone();
+        if let Some(peers) = peers {
+            // Those that do not answer any more are not waited for.
+            let _ = tokio::time::timeout(PEERS_CLOSE_MAX, peers.close()).await;
+        }
         // Where the ledger has stopped already there is nothing to wait for.
         let _ = self.inner.ledger.chain().shutdown().await;
     }
@@ -116,6 +123,11 @@ impl Node {
         let notice = (validators == 1).then(|| {
             "one validator: if this machine stops, the network stops with it; running workloads go on".to_owned()
         });
+        let notice = self.lost_quorum().map_or(notice, |lost| {
+            Some(format!(
+                "{lost}; what runs goes on, and nothing can be changed until they are back"
+            ))
+        });
         let ingress = self.inner.doors.ingress.addresses().first();
         view::Network {
             network: state.network(),
@@ -125,6 +137,7 @@ impl Node {
             node: self.inner.node,
             ingress: ingress.map(ToString::to_string).unwrap_or_default(),
             notice,
+            entrance: self.entrance(),
             disk: self.disk(),
         }
     }

@@ -30,6 +30,8 @@ pub struct Network {
     pub ingress: String,
     /// What is said about the network's resilience.
     pub notice: Option<String>,
+    /// Where newcomers get in, as invites carry it; none while this node expects nobody.
+    pub entrance: Option<String>,
     /// This node's disk.
     pub disk: Disk,
 }
@@ -111,6 +113,23 @@ pub struct Node {
     pub isolation: Vec<Isolation>,
     /// Whether it takes no new replicas.
     pub is_cordoned: bool,
+}
+
+/// Another machine, as the one that answers reaches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The node.
+    pub node: NodeId,
+    /// What its operator calls it, where it is listed.
+    pub name: Option<String>,
+    /// The address or relay by which it is reached now.
+    pub by: Option<String>,
+    /// Whether that leads there without a relay.
+    pub is_direct: bool,
+    /// The time for there and back, in microseconds.
+    pub round_trip_us: u64,
+    /// Why it was not reached the last time that it was not.
+    pub problem: Option<String>,
 }
 
 /// A machine that validates, is elected to, or stands for it.

@@ -16,7 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 /// What is logged where `RUST_LOG` says nothing: our own life-cycle, and of others what a person must act on.
 const LOG_DEFAULT: &str = "warn,allod=info,allod_api=info,allod_ledger=info,allod_net=info,\
-    allod_node=info,allod_runtime=info,libcgroups=error,libcontainer=error";
+    allod_node=info,allod_runtime=info,iroh::socket::transports::relay=off,libcgroups=error,\
+    libcontainer=error";
 
 fn main() -> ExitCode {
     let cli = cmd::Cli::parse();

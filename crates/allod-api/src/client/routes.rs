@@ -54,6 +54,14 @@ impl Client {
         self.get(&["v1", "nodes"], &[]).await
     }
 
+    /// The machines that the node has spoken to, and how.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn peers(&self) -> Result<Vec<view::Peer>> {
+        self.get(&["v1", "peers"], &[]).await
+    }
+
     /// The machines that decide blocks, and those that are about to.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 31] = [
+const OF_THE_API: [(&str, u16, &str, &str); 32] = [
     (
         "account-full",
         429,
@@ -105,6 +105,12 @@ const OF_THE_API: [(&str, u16, &str, &str); 31] = [
         405,
         "the path has no such method",
         "use a method that the header `Allow` names",
+    ),
+    (
+        "no-quorum",
+        503,
+        "too few validators are reached to decide a block",
+        "what runs goes on; the transaction waits, and is decided once enough are back or expires: allod validator status",
     ),
     (
         "not-a-websocket",

@@ -13,6 +13,7 @@ mod log;
 mod manifest;
 mod network;
 mod node;
+mod peer;
 mod plan;
 mod registry;
 mod transaction;
@@ -54,6 +55,7 @@ pub static OPERATIONS: &[&Operation] = &[
     &network::OPENAPI,
     &network::SHOW,
     &node::LIST,
+    &peer::LIST,
     &plan::MAKE,
     &registry::LOGIN,
     &registry::LOGOUT,

@@ -2,9 +2,11 @@
 
 use allod_state::Transaction;
 use allod_state::limits::TRANSACTION_BYTES_MAX;
+use http::StatusCode;
+use tokio::time::timeout;
 
 use super::{Access, Answer, Answered, Input, Method, Operation, plain};
-use crate::limits::COMMIT_TIMEOUT;
+use crate::limits::{COMMIT_TIMEOUT, QUORUM_TIMEOUT};
 use crate::server::answer::json;
 use crate::server::call::Call;
 use crate::server::gate;
@@ -27,6 +29,16 @@ pub(super) static SUBMIT: Operation = Operation {
     ..plain(submit)
 };
 
+fn no_quorum(lost: String) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no-quorum",
+        lost,
+        "what runs goes on; the transaction waits, and is decided once enough are back or expires: allod validator status",
+    )
+    .retry_after(5)
+}
+
 fn submit(call: Call) -> Answered {
     Box::pin(async move {
         let transaction = Transaction::from_bytes(&call.bytes()?)
@@ -37,7 +49,15 @@ fn submit(call: Call) -> Answered {
         {
             return Err(problem);
         }
-        let receipt = call.node.submit(transaction).await?;
+        let submitting = call.node.submit(transaction);
+        tokio::pin!(submitting);
+        let receipt = match timeout(QUORUM_TIMEOUT, &mut submitting).await {
+            Ok(receipt) => receipt?,
+            Err(_) => match call.node.lost_quorum() {
+                Some(lost) => return Err(no_quorum(lost)),
+                None => submitting.await?,
+            },
+        };
         match &receipt.rejection {
             Some(rejection) => Err(Problem::of_receipt(&receipt, rejection)),
             None => json(&receipt),

@@ -109,6 +109,32 @@ fn replica(phase: Phase) -> view::Replica {
 }
 
 #[test]
+fn peers_and_validators_fit() {
+    assert_fits(
+        &PEER,
+        &view::Peer {
+            node: NODE_ID,
+            name: Some("one".into()),
+            by: Some("192.0.2.1:4433".into()),
+            is_direct: true,
+            round_trip_us: 300,
+            problem: Some("it did not answer".into()),
+        },
+    );
+    assert_fits(
+        &VALIDATOR,
+        &view::Validator {
+            node: NODE_ID,
+            name: Some("one".into()),
+            operator: Some(ACCOUNT_ID),
+            standing: view::Standing::Validates,
+            power: 1,
+            votes: vec![NODE_ID],
+        },
+    );
+}
+
+#[test]
 fn accounts_and_machines_fit() {
     let key = view::Key {
         key: PublicKey::Ed25519([7; 32]),
@@ -142,22 +168,12 @@ fn accounts_and_machines_fit() {
             node: NODE_ID,
             ingress: "127.0.0.1:1".into(),
             notice: None,
+            entrance: Some("allod-entrance-aa".into()),
             disk: view::Disk {
                 free_bytes: 1,
                 is_full: false,
                 images_bytes: 0,
             },
-        },
-    );
-    assert_fits(
-        &VALIDATOR,
-        &view::Validator {
-            node: NODE_ID,
-            name: Some("one".into()),
-            operator: Some(ACCOUNT_ID),
-            standing: view::Standing::Validates,
-            power: 1,
-            votes: vec![NODE_ID],
         },
     );
     assert_fits(

@@ -504,6 +504,11 @@ pub static NETWORK: View = View {
             Shape::Maybe(&Shape::Text),
             "What is said about the network's resilience.",
         ),
+        field(
+            "entrance",
+            Shape::Maybe(&Shape::Text),
+            "Where newcomers get in, as invites carry it; none while this node expects nobody.",
+        ),
         field("disk", Shape::View(&DISK), "This node's disk."),
     ],
 };
@@ -561,6 +566,40 @@ pub static NODE: View = View {
             "is_cordoned",
             Shape::Flag,
             "Whether it takes no new replicas.",
+        ),
+    ],
+};
+
+/// Another machine, as the one that answers reaches it.
+pub static PEER: View = View {
+    name: "Peer",
+    summary: "Another machine, as the one that answers reaches it.",
+    fields: &[
+        field("node", Shape::Id("node"), "The node."),
+        field(
+            "name",
+            Shape::Maybe(&Shape::Text),
+            "What its operator calls it, where it is listed.",
+        ),
+        field(
+            "by",
+            Shape::Maybe(&Shape::Text),
+            "The address or relay by which it is reached now.",
+        ),
+        field(
+            "is_direct",
+            Shape::Flag,
+            "Whether that leads there without a relay.",
+        ),
+        field(
+            "round_trip_us",
+            Shape::Count,
+            "The time for there and back, in microseconds.",
+        ),
+        field(
+            "problem",
+            Shape::Maybe(&Shape::Text),
+            "Why it was not reached the last time that it was not.",
         ),
     ],
 };

@@ -64,7 +64,7 @@ impl World {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
-        let founded = found(&home, None).unwrap();
+        let founded = found(&home, None, None).unwrap();
         let owner = home.account_keyfile().load(None).unwrap();
         let settings = Settings {
             places: Places {
@@ -75,6 +75,7 @@ impl World {
             ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
             resolv_conf: String::new(),
             images_bytes_max: IMAGES_BYTES_MAX,
+            peers: SocketAddr::from(([127, 0, 0, 1], 0)),
             is_new: founded.is_new,
         };
         let node = Node::start(settings).await.unwrap();

@@ -239,6 +239,12 @@ impl Peers {
         self.shared.0.endpoint.bound_sockets()
     }
 
+    /// Where this machine may be reached directly, as far as it knows: its own addresses, and those that others see.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.shared.0.endpoint.addr().ip_addrs().copied().collect()
+    }
+
     /// The relay through which this machine is reached, once it is.
     #[must_use]
     pub fn home_relay(&self) -> Option<SocketAddr> {

@@ -1,6 +1,6 @@
 //! One validator: it does what the lines on its standard input ask, and answers with a line each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -124,7 +124,7 @@ impl Validator {
                 });
                 let roster = Roster {
                     members: members.collect(),
-                    relays: BTreeMap::new(),
+                    ..Roster::default()
                 };
                 runtime.block_on(self.peers.admit(roster));
                 Ok(Said::Done)

@@ -1,6 +1,5 @@
 //! Four real ledgers, on real folders, that know each other by real endpoints on loopback alone.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -124,7 +123,7 @@ async fn acquaint(validators: &[&Validator]) {
     };
     let roster = Roster {
         members: validators.iter().map(member).collect(),
-        relays: BTreeMap::new(),
+        ..Roster::default()
     };
     for validator in validators {
         validator.peers.admit(roster.clone()).await;

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use allod_ledger::bft::{Signer as Voter, Timing};
-use allod_ledger::chain::{self, Chain};
+use allod_ledger::chain::{self, Chain, Outbound};
 use allod_ledger::limits::{CHECKPOINT_BLOCKS, WAL_PREPARED_BYTES};
 use allod_ledger::replica::{Commit, Settings as LedgerSettings};
 use allod_net::limits::{IngressLimits, PortLimits, ResolverLimits};
+use allod_net::peer::Peers;
 use allod_net::resolver::{Names, Resolver, upstreams_of};
 use allod_net::{Ingress, Ports, Routes};
 use allod_runtime::Client;
@@ -26,9 +27,11 @@ use crate::archive::{Archive, Entry, items_of};
 use crate::details::Details;
 use crate::doors::Doors;
 use crate::fault::{Point, reach};
+use crate::founding::JOINING_FILE;
 use crate::identity::{Identity, IdentityError, Keyfile};
 use crate::images::{ImageError, Images};
 use crate::inner::Inner;
+use crate::invite::Invite;
 use crate::ledger::Ledger;
 use crate::limits::{
     AGENT_EVENTS_MAX, GENESIS_BYTES_MAX, LEDGER_RETENTION_MS, RETRY_PAUSE, SPACE_LOW_BYTES,
@@ -36,6 +39,7 @@ use crate::limits::{
 use crate::lines::Lines;
 use crate::manifests::Manifests;
 use crate::node::Node;
+use crate::peers::{self, JoinError};
 use crate::ports::PickedPorts;
 use crate::registries::Registries;
 use crate::signer::Signer;
@@ -64,6 +68,8 @@ pub struct Settings {
     pub resolv_conf: String,
     /// What images may take of the disk before those that nobody needs go, the longest unused first.
     pub images_bytes_max: u64,
+    /// Where to listen for peers; port 0 takes the one of the last time, or any free one.
+    pub peers: SocketAddr,
     /// Whether this is the first start with a key that was just made.
     pub is_new: bool,
 }
@@ -91,6 +97,9 @@ pub enum StartError {
     /// The key file is an account's.
     #[error("the key in the node's directory belongs to an account, not to a node")]
     NotANode,
+    /// This machine could not join its network.
+    #[error("could not join the network")]
+    Join(#[from] JoinError),
     /// The ledger did not start.
     #[error("the ledger did not start")]
     Ledger(#[from] chain::StartError),
@@ -111,6 +120,9 @@ impl Node {
         let dir = settings.places.node.clone();
         let identity = Arc::new(node_keyfile(&dir).load(None)?);
         let node = identity.node().ok_or(StartError::NotANode)?;
+        if let Some(invite) = pending(&dir)? {
+            join_network(&dir, &invite).await?;
+        }
         let genesis_bytes = read(&dir.join("genesis"))?;
         let content = || StartError::Content {
             path: dir.join("genesis"),
@@ -118,7 +130,7 @@ impl Node {
         let genesis: Genesis =
             codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
         let network = genesis.network();
-        let chain = open_chain(&dir, genesis, &identity, settings.is_new)?;
+        let (chain, said) = open_chain(&dir, genesis, &identity, settings.is_new)?;
         let ledger = Ledger::new(chain);
         reach(Point::StartLedgerOpened);
 
@@ -136,6 +148,7 @@ impl Node {
         let lines = Arc::new(lines);
         let picked = Arc::new(PickedPorts::open(dir.join("ports")));
         let (doors, tables) = open_doors(settings.ingress, &settings.resolv_conf, &lines, picked)?;
+        let (opened, peers) = watch::channel(None);
         let inner = Arc::new(Inner {
             dir: dir.clone(),
             node,
@@ -151,15 +164,50 @@ impl Node {
             details: Details::default(),
             lines,
             doors: Arc::new(doors),
+            peers,
         });
-        let founding = std::fs::read(dir.join("founding")).ok();
-        Ok(set_going(inner, tables, genesis_bytes, founding))
+        let company = peers::Settings {
+            listen: settings.peers,
+            genesis: Arc::new(genesis_bytes),
+        };
+        Ok(set_going(inner, tables, company, said, opened))
     }
+}
+
+/// The invite by which this machine is to join, until it has.
+fn pending(dir: &Path) -> Result<Option<Invite>, StartError> {
+    let path = dir.join(JOINING_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(|source| StartError::File {
+        path: path.clone(),
+        source,
+    })?;
+    let invite = text.parse();
+    invite.map(Some).map_err(|_| StartError::Content { path })
+}
+
+/// Joins, and keeps what it takes to start without the invite, which goes last.
+async fn join_network(dir: &Path, invite: &Invite) -> Result<(), StartError> {
+    let file = |path: PathBuf| move |source| StartError::File { path, source };
+    let path = dir.join("founding");
+    let listing = Transaction::from_bytes(&read(&path)?);
+    let listing = listing.map_err(|_| StartError::Content { path })?;
+    let key = listing.body.key;
+    let genesis = peers::join(invite, &peers::Newcomer { key, listing }).await?;
+    peers::remember(dir, &invite.entrance).map_err(file(dir.to_owned()))?;
+    let path = dir.join("genesis");
+    whole::write(&path, &genesis).map_err(file(path.clone()))?;
+    let path = dir.join(JOINING_FILE);
+    std::fs::remove_file(&path).map_err(file(path))?;
+    tracing::info!(network = %invite.network, "this machine has joined");
+    Ok(())
 }
 
 /// The key file of a node in its directory.
 #[must_use]
-pub fn node_keyfile(dir: &std::path::Path) -> Keyfile {
+pub fn node_keyfile(dir: &Path) -> Keyfile {
     Keyfile::new(dir.join("node.age"), dir.join("machine.secret"))
 }
 
@@ -184,11 +232,11 @@ impl Voter for NodeVoter {
 }
 
 fn open_chain(
-    dir: &std::path::Path,
+    dir: &Path,
     genesis: Genesis,
     identity: &Arc<Identity>,
     is_new_key: bool,
-) -> Result<Chain, StartError> {
+) -> Result<(Chain, mpsc::Receiver<Outbound>), StartError> {
     let folder = dir.join("ledger");
     let made = std::fs::create_dir_all(&folder);
     made.map_err(|source| StartError::File {
@@ -211,10 +259,10 @@ fn open_chain(
         verify_threads: 2,
         aborts_on_failure: true,
     };
-    let (chain, outbound, threads) = Chain::start(config, NodeVoter(Arc::clone(identity)))?;
-    // A network of one has nobody to carry messages to; the threads end with the last handle.
-    drop((outbound, threads));
-    Ok(chain)
+    let (chain, said, threads) = Chain::start(config, NodeVoter(Arc::clone(identity)))?;
+    // They end with the last handle.
+    drop(threads);
+    Ok((chain, said))
 }
 
 fn open_doors(
@@ -256,9 +304,11 @@ fn open_doors(
 fn set_going(
     inner: Arc<Inner>,
     tables: Tables,
-    genesis: Vec<u8>,
-    founding: Option<Vec<u8>>,
+    company: peers::Settings,
+    said: mpsc::Receiver<Outbound>,
+    opened: watch::Sender<Option<Peers>>,
 ) -> Node {
+    let genesis = Arc::clone(&company.genesis);
     let (events, inbox) = mpsc::channel(AGENT_EVENTS_MAX);
     let (seen_sender, seen) = watch::channel(Arc::default());
     let height = inner.ledger.state().tip().height;
@@ -278,14 +328,18 @@ fn set_going(
         events,
         inbox,
     ));
-    if let Some(founding) = founding {
+    // Who joined is listed already, though its own ledger may not have come so far.
+    if !peers::has_joined(&inner.dir)
+        && let Ok(founding) = std::fs::read(inner.dir.join("founding"))
+    {
         tasks.spawn(found(Arc::clone(&inner), founding));
     }
+    tasks.spawn(peers::keep(Arc::clone(&inner), company, said, opened));
     Node {
         inner,
         seen,
         heights,
-        genesis: Arc::new(genesis),
+        genesis,
         _tasks: Arc::new(tasks),
     }
 }

@@ -1,8 +1,8 @@
 //! Where a machine may be found by its peers: facts that it states itself, and that only ever cost whoever believes them a
 //! vain dial, since a peer is proven by its key.
 
+use core::net::SocketAddr;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

@@ -12,6 +12,8 @@ mod down;
 mod events;
 mod exec;
 mod identity;
+mod invite;
+mod join;
 mod keys;
 mod launch;
 mod logs;
@@ -82,6 +84,8 @@ enum Command {
     Account(account::Args),
     Keys(keys::Args),
     Network(network::Args),
+    Invite(invite::Args),
+    Join(join::Args),
     Identity(identity::Args),
     Doctor(doctor::Args),
     Version(version::Args),
@@ -102,7 +106,10 @@ enum Command {
 impl Cli {
     /// Whether this process serves, and so has a log, instead of answering one question.
     pub(crate) const fn is_server(&self) -> bool {
-        matches!(self.command, Command::Up(_) | Command::NetworkProcess(_))
+        matches!(
+            self.command,
+            Command::Up(_) | Command::Join(_) | Command::NetworkProcess(_)
+        )
     }
 }
 
@@ -111,6 +118,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let context = Context::new(cli.globals);
     match cli.command {
         Command::Up(args) => ended(up::run(&args)),
+        Command::Join(args) => ended(join::run(&args)),
         Command::NetworkProcess(args) => ended(up::network::run(&args)),
         Command::Reference => {
             crate::render::print(&reference::markdown());
@@ -166,11 +174,13 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Validator(args) => validator::run(context, args).await?,
         Command::Account(args) => Box::pin(account::run(context, args)).await?,
         Command::Keys(args) => Box::pin(keys::run(context, args)).await?,
+        Command::Invite(args) => invite::run(context, args).await?,
         Command::Network(args) => Box::pin(network::run(context, args)).await?,
         Command::Identity(args) => Box::pin(identity::run(context, args)).await?,
         Command::Version(args) => version::run(context, &args)?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Up(_)
+        | Command::Join(_)
         | Command::NetworkProcess { .. }
         | Command::IdentityHolder(_)
         | Command::Reference

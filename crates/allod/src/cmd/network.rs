@@ -1,11 +1,11 @@
 //! `allod network`: the ledger that this home belongs to.
 
 use allod_api::client::Result;
-use allod_node::view::Network;
+use allod_node::view::{Network, Peer};
 use clap::Subcommand;
 
 use crate::context::Context;
-use crate::render::table::pairs;
+use crate::render::table::{pairs, table};
 use crate::render::text::{bytes, utc};
 
 /// Show the network.
@@ -19,6 +19,8 @@ pub(crate) struct Args {
 enum Command {
     /// Show the network, its newest block and this node.
     Status,
+    /// Show the machines that this node has spoken to, by which way, and what was wrong.
+    Peers,
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
@@ -27,6 +29,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
         Command::Status => context.show(&client.network().await?, |network| {
             show(network, client.url())
         }),
+        Command::Peers => context.show(&client.peers().await?, |peers| list(peers)),
     }
     Ok(())
 }
@@ -56,4 +59,30 @@ fn show(network: &Network, url: &str) -> String {
     ));
     rows.extend(network.notice.clone().map(|notice| ("notice", notice)));
     pairs(&rows)
+}
+
+fn list(peers: &[Peer]) -> String {
+    let row = |peer: &Peer| {
+        let way = match (&peer.by, peer.is_direct) {
+            (None, _) => "not reached",
+            (Some(_), true) => "direct",
+            (Some(_), false) => "relayed",
+        };
+        let by = peer.by.clone().or_else(|| peer.problem.clone());
+        let round_trip = peer.by.as_ref().map(|_| {
+            let tenths = peer.round_trip_us / 100;
+            format!("{}.{} ms", tenths / 10, tenths % 10)
+        });
+        [
+            peer.name.clone().unwrap_or_default(),
+            peer.node.short(),
+            way.to_owned(),
+            round_trip.unwrap_or_default(),
+            by.unwrap_or_default(),
+        ]
+    };
+    table(
+        ["NODE", "ID", "WAY", "ROUND TRIP>", "BY"],
+        peers.iter().map(row).collect(),
+    )
 }

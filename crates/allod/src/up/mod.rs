@@ -19,6 +19,7 @@ use allod_node::fault;
 use allod_node::founding::{self, Founded, FoundingError};
 use allod_node::home::{Home, RunningApi};
 use allod_node::identity::IdentityError;
+use allod_node::invite::Invite;
 use allod_node::root::{Config, Ended, Process, Root};
 use anyhow::{Context, Result, bail};
 
@@ -26,6 +27,7 @@ use crate::context::passphrase;
 
 /// Starts the node of this home, and founds a network of one where there is none yet.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// Where the API listens; port 0 picks a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7400")]
@@ -33,6 +35,10 @@ pub(crate) struct Args {
     /// Where the ingress listens; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:7480")]
     pub(crate) ingress: SocketAddr,
+    /// Where to listen for other machines, on UDP; port 0 takes the one of the last time, or any free one. Nothing is
+    /// opened while there is no other machine and no invite.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:0")]
+    pub(crate) peers: SocketAddr,
     /// How much of the disk images may take; beyond it those that no app has go, the longest unused first.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "20g")]
     pub(crate) images_max: u64,
@@ -48,6 +54,11 @@ const NETWORK_UID_FIRST: u32 = 0x1f00_0000;
 
 /// Runs the root process until it is told to stop.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    start(args, None)
+}
+
+/// The same, with an invite for a home that belongs to no network yet.
+pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "`allod up` must be started as root: containers need namespaces, mounts and control groups\n\
@@ -58,9 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.fault_plan {
         fault::arm(home.node_dir().join(fault::PLAN));
     }
-    let founded = match founding::found(&home, None) {
+    let founded = match founding::found(&home, None, invite) {
         Err(FoundingError::Identity(needed @ IdentityError::PassphraseNeeded { .. })) => {
-            founding::found(&home, Some(&passphrase(needed)?))?
+            founding::found(&home, Some(&passphrase(needed)?), invite)?
         }
         founded => founded?,
     };
@@ -95,12 +106,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         words.push("--new".into());
     }
     words.push(format!("--images-max={}", args.images_max).into());
+    words.push(format!("--peers={}", args.peers).into());
     if args.fault_plan {
         words.push("--fault-plan".into());
     }
     root.supervise(network_process(&home, words, uid, api, ingress)?);
     home.announce_api(&RunningApi::of_this_process(url.clone(), founded.network))?;
-    greet(&home, &founded, &url);
+    greet(&home, &founded, &url, invite.is_some());
     let ended = root.serve();
     home.withdraw_api()?;
     match ended? {
@@ -110,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             );
         }
         Ended::RequestAndStopped => say("allod: stopped, with all workloads"),
+        Ended::GaveUp => bail!("this machine is not in the network"),
     }
     Ok(())
 }
@@ -169,14 +182,16 @@ fn network_process(
 }
 
 /// What a person wants to know next. Standard output is left to the one line that scripts wait for.
-fn greet(home: &Home, founded: &Founded, url: &str) {
-    let what = if founded.is_new {
-        "a new network of one"
+fn greet(home: &Home, founded: &Founded, url: &str, is_joining: bool) {
+    let what = if is_joining {
+        "joining a network with this machine"
+    } else if founded.is_new {
+        "a new network of one on this machine"
     } else {
-        "your network of one"
+        "your network"
     };
     say(&format!(
-        "allod: {what} on this machine\n  \
+        "allod: {what}\n  \
          API      {url}\n  \
          data     {}\n  \
          account  {}\n  \

@@ -1,18 +1,20 @@
 //! The network process: the ledger, the agent, the ingress and the API, without rights over the host.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use allod_node::Node;
 use allod_node::fault;
-use allod_node::node::{Places, Settings};
-use allod_node::root::inherited_fds;
+use allod_node::node::{Places, Settings, StartError};
+use allod_node::root::{GIVES_UP, inherited_fds};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::render;
 
 /// How long open requests may take to end when the process is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -29,6 +31,9 @@ pub(crate) struct Args {
     /// What images may take, in bytes.
     #[arg(long)]
     images_max: u64,
+    /// Where to listen for peers.
+    #[arg(long)]
+    peers: SocketAddr,
     /// Whether to look at the plan of a test.
     #[arg(long)]
     fault_plan: bool,
@@ -70,6 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         ingress: vec![TcpListener::from(ingress)],
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         images_bytes_max: args.images_max,
+        peers: args.peers,
         is_new: args.new,
     };
     async_runtime.block_on(serve(
@@ -92,7 +98,14 @@ async fn serve(settings: Settings, api: TcpListener, of_api: &Handle) -> Result<
     let mut told_to_stop = signal(SignalKind::terminate()).context("listening for signals")?;
     // A terminal sends Ctrl-C to the whole group; the root process decides what it means.
     let mut interrupts = signal(SignalKind::interrupt()).context("listening for signals")?;
-    let node = Node::start(settings).await?;
+    let node = match Node::start(settings).await {
+        // Whoever started this is there to hear it, and another start would end as this one.
+        Err(error @ StartError::Join(_)) => {
+            render::complain(&format!("{:#}", anyhow::Error::from(error)), None);
+            std::process::exit(GIVES_UP);
+        }
+        started => started?,
+    };
     let server = {
         let _entered = of_api.enter();
         allod_api::serve(node.clone(), api).context("starting the API")?

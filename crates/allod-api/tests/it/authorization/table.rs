@@ -227,6 +227,7 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
     public("network.openapi", OK),
     public("network.show", OK),
     read("node.list", OK, None, [Y, Y, Y]),
+    read("peer.list", OK, None, [Y, Y, Y]),
     read("plan.make", OK, None, [SCOPE, VERB, SCOPE]),
     read("registry.login", (204, ""), None, [NOT_NODE, VERB, SCOPE]),
     read(

@@ -1,0 +1,88 @@
+//! The other machines, as this one reaches them.
+
+use std::collections::BTreeMap;
+
+use allod_net::peer::{PeerKey, PeerPath, Peers, Protocol};
+use allod_state::{NodeId, PublicKey};
+
+use crate::node::Node;
+use crate::peers;
+use crate::view::Peer;
+
+impl Node {
+    /// Where newcomers get in, once this machine listens for them and the ledger says where.
+    pub(super) fn entrance(&self) -> Option<String> {
+        self.inner.peers.borrow().as_ref()?;
+        let state = self.state();
+        state.reach(&self.inner.node)?;
+        let entrance = peers::entrance(&state, &self.inner.identity.public_key());
+        (!entrance.members.is_empty()).then(|| entrance.to_string())
+    }
+
+    /// What stands between this node and a block: fewer validators than decide one are reached. Says how many of how many,
+    /// and which are missing.
+    #[must_use]
+    pub fn lost_quorum(&self) -> Option<String> {
+        let state = self.state();
+        let validators = state.validators();
+        let own = self.inner.identity.public_key();
+        let paths = self.inner.peers.borrow().as_ref().map(Peers::paths);
+        let paths = paths.unwrap_or_default();
+        let is_reached = |key: &PublicKey| {
+            let mut of_key = paths
+                .iter()
+                .filter(|path| path.peer == peers::peer_key(key));
+            *key == own || of_key.any(|path| path.way.is_some())
+        };
+        let (mut reached, mut power, mut missing) = (0_u64, 0_u64, Vec::new());
+        for (key, own_power) in validators.iter() {
+            if is_reached(key) {
+                reached += 1;
+                power = power.saturating_add(own_power);
+            } else {
+                let node = NodeId::of_first_key(key);
+                let name = state.node(&node).map(|row| row.name.to_string());
+                missing.push(format!("{} ({})", name.unwrap_or_default(), node.short()));
+            }
+        }
+        let of = validators.count();
+        (!validators.is_quorum(power)).then(|| {
+            format!(
+                "no quorum: {reached} of {of} validators are reached, waiting for {}",
+                missing.join(", ")
+            )
+        })
+    }
+
+    /// The machines that this one has spoken to, and how.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        let paths = match self.inner.peers.borrow().as_ref() {
+            Some(peers) => peers.paths(),
+            None => return Vec::new(),
+        };
+        let state = self.state();
+        let mut of_each: BTreeMap<PeerKey, PeerPath> = BTreeMap::new();
+        for path in paths {
+            // The protocol of agreement is only between validators; that of heights is between all.
+            if path.protocol == Protocol::Sync {
+                of_each.insert(path.peer, path);
+            }
+        }
+        let peer = |(key, path): (PeerKey, PeerPath)| {
+            let node = NodeId::of_first_key(&PublicKey::Ed25519(key.0));
+            let way = path.way;
+            Peer {
+                node,
+                name: state.node(&node).map(|row| row.name.to_string()),
+                by: way.as_ref().map(|way| way.by.clone()),
+                is_direct: way.as_ref().is_some_and(|way| way.is_direct),
+                round_trip_us: way.map_or(0, |way| {
+                    u64::try_from(way.round_trip.as_micros()).unwrap_or(u64::MAX)
+                }),
+                problem: path.last_error,
+            }
+        };
+        of_each.into_iter().map(peer).collect()
+    }
+}

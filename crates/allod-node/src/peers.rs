@@ -1,0 +1,263 @@
+//! The other machines of the network: this one speaks with whom the ledger lists, says where it may be found itself, and
+//! answers newcomers who hold an invite.
+//!
+//! Nothing is opened while nobody else is there or expected: a network of one listens to nobody.
+
+mod join;
+mod question;
+mod roster;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use allod_ledger::chain::Outbound;
+use allod_net::limits::PeerLimits;
+use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError, Roster};
+use allod_state::limits::REACH_ADDRESSES_MAX;
+use allod_state::node::{PublishReach, Reach};
+use allod_state::{PublicKey, State};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::agent::chain as words;
+use crate::carrier::Carrier;
+use crate::inner::Inner;
+use crate::invite::{Entrance, Greeter};
+use crate::limits::{ANSWERS_MAX, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD};
+use crate::time::now_ms;
+use crate::whole;
+
+pub use join::JoinError;
+pub(crate) use join::{Newcomer, join};
+pub(crate) use roster::peer_key;
+
+/// The file that keeps the port, so that invites stay good over a restart.
+const PORT_FILE: &str = "peer-port";
+/// The file that keeps the entrance by which this machine came.
+const ENTRANCE_FILE: &str = "entrance";
+
+/// What this machine's company is kept with.
+pub(crate) struct Settings {
+    /// Where to listen for peers; port 0 takes the one of the last time, or any free one.
+    pub(crate) listen: SocketAddr,
+    /// The document that the network began with.
+    pub(crate) genesis: Arc<Vec<u8>>,
+}
+
+/// Keeps the entrance by which this machine joined.
+pub(crate) fn remember(dir: &Path, entrance: &Entrance) -> std::io::Result<()> {
+    whole::write(&dir.join(ENTRANCE_FILE), entrance.to_string().as_bytes())
+}
+
+/// Whether this machine came by an invite.
+pub(crate) fn has_joined(dir: &Path) -> bool {
+    dir.join(ENTRANCE_FILE).exists()
+}
+
+/// Where newcomers get in, once this machine listens.
+pub(crate) fn entrance(state: &State, own: &PublicKey) -> Entrance {
+    roster::entrance(state, own)
+}
+
+/// Opens the peers once there is somebody to speak with, and keeps them true to the ledger.
+pub(crate) async fn keep(
+    inner: Arc<Inner>,
+    settings: Settings,
+    said: mpsc::Receiver<Outbound>,
+    opened: watch::Sender<Option<Peers>>,
+) {
+    let entrance = std::fs::read_to_string(inner.dir.join(ENTRANCE_FILE));
+    let entrance: Option<Entrance> = entrance.ok().and_then(|text| text.parse().ok());
+    let greeters = entrance
+        .as_ref()
+        .map(|it| it.members.clone())
+        .unwrap_or_default();
+    let mut heights = tokio::time::interval(ROSTER_PERIOD);
+    heights.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said = said;
+    while !is_expected(&inner.ledger.state(), &greeters) {
+        tokio::select! {
+            _ = heights.tick() => {}
+            // A network of one has nobody to carry messages to.
+            message = said.recv() => if message.is_none() { return },
+        }
+    }
+    let peers = match open(&inner, &settings).await {
+        Ok((peers, heard)) => {
+            let mut company = Company::new(Arc::clone(&inner), peers.clone(), greeters);
+            let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
+            let answering = answer_all(Arc::clone(&inner), settings.genesis, peers.clone());
+            opened.send_replace(Some(peers.clone()));
+            let following = async {
+                loop {
+                    company.look().await;
+                    if let Some(entrance) = &entrance {
+                        check(&inner, entrance);
+                    }
+                    heights.tick().await;
+                }
+            };
+            tokio::select! {
+                () = following => {}
+                () = answering => {}
+            }
+            peers
+        }
+        Err(error) => {
+            tracing::error!(error = %words(&error), "peers cannot be spoken with; start again with another --peers");
+            return;
+        }
+    };
+    peers.close().await;
+}
+
+/// Whether there is somebody else, or somebody may come.
+fn is_expected(state: &State, greeters: &[Greeter]) -> bool {
+    let is_invited = state.invites(now_ms()).next().is_some();
+    !greeters.is_empty() || is_invited || state.nodes().nth(1).is_some()
+}
+
+async fn open(
+    inner: &Inner,
+    settings: &Settings,
+) -> Result<(Peers, allod_net::peer::Inboxes), PeersError> {
+    let file = inner.dir.join(PORT_FILE);
+    let last = std::fs::read_to_string(&file).ok();
+    let last: Option<u16> = last.and_then(|text| text.trim().parse().ok());
+    let config = |listen: SocketAddr| PeersConfig {
+        secret: *inner.identity.peer_secret().expose(),
+        listen: Some(listen),
+        external: Vec::new(),
+        network: *inner.ledger.state().network().as_bytes(),
+        is_relayed_only: false,
+        limits: PeerLimits::default(),
+    };
+    let mut listen = settings.listen;
+    if listen.port() == 0 {
+        listen.set_port(last.unwrap_or(0));
+    }
+    let opened = match Peers::open(config(listen)).await {
+        Err(_) if listen.port() != settings.listen.port() => {
+            Peers::open(config(settings.listen)).await?
+        }
+        opened => opened?,
+    };
+    let port = opened.0.listening().first().map(SocketAddr::port);
+    if let Some(port) = port.filter(|port| Some(*port) != last) {
+        // Where it cannot be kept, the next start has another port, and says so on the ledger.
+        if let Err(error) = whole::write(&file, port.to_string().as_bytes()) {
+            tracing::warn!(%error, "the port for peers is not kept");
+        }
+    }
+    Ok(opened)
+}
+
+/// Stops everything where the chain that this machine follows is not the inviter's.
+fn check(inner: &Inner, entrance: &Entrance) {
+    let state = inner.ledger.state();
+    if state.tip().height < entrance.height {
+        return;
+    }
+    // What was pruned meanwhile was looked at before.
+    let Ok(Some(block)) = inner.ledger.chain().block(entrance.height) else {
+        return;
+    };
+    if block.block.header.id() != entrance.block {
+        tracing::error!(
+            height = entrance.height,
+            "the members that answer follow another chain than whoever invited this machine; join again with a new invite"
+        );
+        std::process::abort();
+    }
+}
+
+async fn answer_all(inner: Arc<Inner>, genesis: Arc<Vec<u8>>, peers: Peers) {
+    let Some(mut questions) = peers.questions() else {
+        return;
+    };
+    let mut answering = JoinSet::new();
+    while let Some(asked) = questions.recv().await {
+        while answering.len() >= ANSWERS_MAX {
+            answering.join_next().await;
+        }
+        while answering.try_join_next().is_some() {}
+        let (ledger, genesis) = (inner.ledger.clone(), Arc::clone(&genesis));
+        answering.spawn(async move { question::answer(ledger, &genesis, asked).await });
+    }
+}
+
+/// Whom this machine speaks with, as it was told last.
+struct Company {
+    inner: Arc<Inner>,
+    peers: Peers,
+    greeters: Vec<Greeter>,
+    told: Roster,
+    /// When each invite was last seen unused.
+    unused: BTreeMap<PeerKey, Instant>,
+    said: Option<Instant>,
+}
+
+impl Company {
+    fn new(inner: Arc<Inner>, peers: Peers, greeters: Vec<Greeter>) -> Self {
+        Self {
+            inner,
+            peers,
+            greeters,
+            told: Roster::default(),
+            unused: BTreeMap::new(),
+            said: None,
+        }
+    }
+
+    /// Tells the peers what the ledger says now, and the ledger where this machine is.
+    async fn look(&mut self) {
+        let state = self.inner.ledger.state();
+        let mut roster = roster::roster(&state, &self.greeters, now_ms());
+        let now = Instant::now();
+        self.unused
+            .extend(roster.guests.iter().map(|guest| (*guest, now)));
+        self.unused
+            .retain(|_, seen| now.duration_since(*seen) < GUEST_GRACE);
+        roster.guests = self.unused.keys().copied().collect();
+        if roster != self.told {
+            self.peers.admit(roster.clone()).await;
+            self.told = roster;
+        }
+        self.say(&state).await;
+    }
+
+    async fn say(&mut self, state: &State) {
+        let node = self.inner.node;
+        let is_soon = self.said.is_some_and(|at| at.elapsed() < REACH_PERIOD);
+        let is_listed = state.node(&node).is_some();
+        let reach = self.reach(state);
+        if is_soon || !is_listed || state.reach(&node).as_ref() == Some(&reach) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        let action = PublishReach { node, reach };
+        if let Err(error) = self.inner.signer.submit(vec![action.into()]).await {
+            tracing::warn!(error = %words(&error), "the ledger does not know where this machine is");
+        }
+    }
+
+    /// Where this machine may be found, as far as it knows.
+    fn reach(&self, state: &State) -> Reach {
+        let addresses = self.peers.addresses().into_iter();
+        let home = self.peers.home_relay();
+        let is_home = |reach: &Reach| {
+            let relay = reach.relay.as_ref();
+            relay.is_some_and(|relay| Some(relay.address) == home)
+        };
+        let relayed_by = state.reaches().filter(|(_, reach)| is_home(reach));
+        Reach {
+            addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
+            relayed_by: relayed_by.map(|(node, _)| *node).take(1).collect(),
+            relay: None,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Joining: what a newcomer does before its node can start. It speaks with the invite's own key, which members let in as
+//! a guest: it asks for the document that the network began with, has its account opened, and has its machine listed.
+//!
+//! Each step is asked for again until it is known to be done, and what is done already is not done twice: a newcomer may
+//! be killed anywhere, and joins when it is started again.
+
+use std::time::Duration;
+
+use allod_net::limits::PeerLimits;
+use allod_net::peer::{Member, PeerKey, Peers, PeersConfig, PeersError, Relay, Roster};
+use allod_state::account::OpenAccount;
+use allod_state::genesis::Genesis;
+use allod_state::transaction::{Body, PROTOCOL_VERSION};
+use allod_state::{AccountId, Action, PublicKey, Signature, Transaction, codec};
+use ed25519_zebra::{SigningKey, VerificationKeyBytes};
+
+use super::question::{Answer, Question};
+use crate::invite::Invite;
+use crate::limits::{GENESIS_BYTES_MAX, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS};
+use crate::time::now_ms;
+
+/// Why a newcomer could not join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// No socket.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+    /// No member of the invite answers.
+    #[error(
+        "no member that the invite names answers: {last}; check that this machine is on the network, or ask for a new invite"
+    )]
+    Nobody {
+        /// What was wrong with the last.
+        last: String,
+    },
+    /// The member says something that the invite rules out.
+    #[error("a member answers as one of another network would; ask for a new invite")]
+    OtherNetwork,
+    /// The invite was used or is over.
+    #[error("the invite is used up or over; ask for a new one: `allod invite`")]
+    Spent,
+    /// The law refused.
+    #[error("joining was refused: {text}; {next}")]
+    Refused {
+        /// Why.
+        text: String,
+        /// What to do.
+        next: String,
+    },
+}
+
+/// Who joins.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    /// The first key of its account.
+    pub(crate) key: PublicKey,
+    /// The transaction that lists its machine, signed.
+    pub(crate) listing: Transaction,
+}
+
+/// Joins, and returns the bytes of the genesis document.
+///
+/// # Errors
+/// Where no member answers, or one refuses.
+pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Vec<u8>, JoinError> {
+    let config = PeersConfig {
+        secret: *invite.secret.expose(),
+        listen: None,
+        external: Vec::new(),
+        network: *invite.network.as_bytes(),
+        is_relayed_only: false,
+        limits: PeerLimits::default(),
+    };
+    let (peers, _heard) = Peers::open(config).await?;
+    peers.admit(roster(invite)).await;
+    let guest = Guest { invite, peers };
+    let joined = tokio::time::timeout(JOIN_TIME_MAX, guest.join(newcomer)).await;
+    guest.peers.close().await;
+    joined.unwrap_or_else(|_| {
+        let last = format!("{} s have passed", JOIN_TIME_MAX.as_secs());
+        Err(JoinError::Nobody { last })
+    })
+}
+
+fn roster(invite: &Invite) -> Roster {
+    let mut roster = Roster::default();
+    for greeter in &invite.entrance.members {
+        for relay in &greeter.relays {
+            let known = Relay {
+                pin: relay.pin,
+                discovery_port: relay.discovery_port,
+            };
+            roster.relays.insert(relay.address, known);
+        }
+        let member = Member {
+            addresses: greeter.addresses.clone(),
+            relays: greeter.relays.iter().map(|relay| relay.address).collect(),
+        };
+        roster.members.insert(PeerKey(greeter.key), member);
+    }
+    roster
+}
+
+/// A newcomer before it is a member.
+struct Guest<'a> {
+    invite: &'a Invite,
+    peers: Peers,
+}
+
+impl Guest<'_> {
+    async fn join(&self, newcomer: &Newcomer) -> Result<Vec<u8>, JoinError> {
+        let Answer::Genesis(genesis) = self.ask(&Question::Genesis).await? else {
+            return Err(JoinError::OtherNetwork);
+        };
+        let known: Result<Genesis, _> = codec::decode("genesis", GENESIS_BYTES_MAX, &genesis);
+        if known.map(|genesis| genesis.network()) != Ok(self.invite.network) {
+            return Err(JoinError::OtherNetwork);
+        }
+        let account = AccountId::of_first_key(&newcomer.key);
+        if self.nonce(account, newcomer.key).await?.is_none() {
+            self.open_account(newcomer.key).await?;
+        }
+        // The listing is its key's first transaction: where the nonce is beyond that, it is in a block.
+        let listing = &newcomer.listing;
+        if self.nonce(account, newcomer.key).await? == Some(listing.body.nonce) {
+            self.submit(listing).await?;
+        }
+        Ok(genesis)
+    }
+
+    async fn open_account(&self, key: PublicKey) -> Result<(), JoinError> {
+        let seed = SigningKey::from(*self.invite.secret.expose());
+        let own = PublicKey::Ed25519(VerificationKeyBytes::from(&seed).into());
+        let inviter = self.invite.inviter;
+        let nonce = self.nonce(inviter, own).await?.ok_or(JoinError::Spent)?;
+        let actions: Vec<Action> = vec![OpenAccount { key }.into()];
+        let body = Body {
+            version: PROTOCOL_VERSION,
+            network: self.invite.network,
+            account: inviter,
+            key: own,
+            nonce,
+            expires_ms: now_ms() + TRANSACTION_LIFETIME_MS,
+            work_limit: actions.iter().map(Action::work).sum(),
+            actions,
+        };
+        let signature = Signature::Ed25519(seed.sign(&body.sign_bytes()).to_bytes());
+        self.submit(&Transaction { body, signature }).await
+    }
+
+    async fn nonce(&self, account: AccountId, key: PublicKey) -> Result<Option<u64>, JoinError> {
+        match self.ask(&Question::Nonce(account, key)).await? {
+            Answer::Nonce(nonce) => Ok(nonce),
+            _ => Err(JoinError::OtherNetwork),
+        }
+    }
+
+    async fn submit(&self, transaction: &Transaction) -> Result<(), JoinError> {
+        match self.ask(&Question::Submit(transaction.to_bytes())).await? {
+            Answer::Committed(_) => Ok(()),
+            Answer::Refused(text, next) => Err(JoinError::Refused { text, next }),
+            _ => Err(JoinError::OtherNetwork),
+        }
+    }
+
+    /// Asks one member after the other, round and round: a home relay takes a moment to be found.
+    async fn ask(&self, question: &Question) -> Result<Answer, JoinError> {
+        let mut last = "it names none".to_owned();
+        for _ in 0..3 {
+            for greeter in &self.invite.entrance.members {
+                match self
+                    .peers
+                    .ask(PeerKey(greeter.key), question.to_bytes())
+                    .await
+                {
+                    Ok(answer) => {
+                        return borsh::from_slice(&answer).map_err(|_| JoinError::OtherNetwork);
+                    }
+                    Err(error) => last = error.to_string(),
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        Err(JoinError::Nobody { last })
+    }
+}

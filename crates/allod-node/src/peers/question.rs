@@ -1,0 +1,79 @@
+//! What newcomers ask members, and the answers.
+
+use allod_net::peer::Question as Asked;
+use allod_state::limits::TRANSACTION_BYTES_MAX;
+use allod_state::{AccountId, PublicKey, Transaction};
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
+
+use crate::agent::chain as words;
+use crate::ledger::Ledger;
+use crate::limits::COMMIT_TIMEOUT;
+
+/// A question.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub(super) enum Question {
+    /// The document that the network began with.
+    Genesis,
+    /// The nonce of a key's next transaction; none where the account has no such key.
+    Nonce(AccountId, PublicKey),
+    /// To have a transaction put into a block.
+    Submit(Vec<u8>),
+}
+
+/// An answer.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub(super) enum Answer {
+    /// To [`Question::Genesis`].
+    Genesis(Vec<u8>),
+    /// To [`Question::Nonce`].
+    Nonce(Option<u64>),
+    /// To [`Question::Submit`]: the block that holds it.
+    Committed(u64),
+    /// It changed nothing, and why: what it says, and the next step.
+    Refused(String, String),
+}
+
+impl Question {
+    pub(super) fn to_bytes(&self) -> Bytes {
+        allod_state::codec::encode(self).into()
+    }
+}
+
+/// Answers one question. What cannot be read gets no answer.
+pub(super) async fn answer(ledger: Ledger, genesis: &[u8], asked: Asked) {
+    let Ok(question) = borsh::from_slice::<Question>(&asked.bytes) else {
+        return;
+    };
+    let answer = match question {
+        Question::Genesis => Answer::Genesis(genesis.to_vec()),
+        Question::Nonce(account, key) => Answer::Nonce(ledger.state().nonce(&account, &key)),
+        Question::Submit(bytes) => submit(&ledger, &bytes).await,
+    };
+    // Whoever asked may be gone.
+    let _ = asked
+        .answer
+        .send(allod_state::codec::encode(&answer).into());
+}
+
+async fn submit(ledger: &Ledger, bytes: &[u8]) -> Answer {
+    let refused = |text: String, next: &str| Answer::Refused(text, next.to_owned());
+    if bytes.len() > TRANSACTION_BYTES_MAX {
+        return refused("the transaction is too large".into(), "send a smaller one");
+    }
+    let Ok(transaction) = Transaction::from_bytes(bytes) else {
+        let text = "that is no transaction of this version";
+        return refused(text.into(), "use the version of allod that the member runs");
+    };
+    match tokio::time::timeout(COMMIT_TIMEOUT, ledger.submit(transaction)).await {
+        Ok(Ok(committed)) => match committed.receipt.outcome {
+            Ok(()) => Answer::Committed(committed.height),
+            Err(rejection) => refused(rejection.to_string(), rejection.next_step()),
+        },
+        Ok(Err(error)) => refused(words(&error), "try again, or ask another member"),
+        Err(_) => refused(
+            "no block took it in time: too few validators answer".into(),
+            "try again later",
+        ),
+    }
+}
