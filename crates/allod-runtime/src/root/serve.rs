@@ -233,6 +233,9 @@ impl Root {
             if *is_ready {
                 let (id, made) = self.makers.swap_remove(number);
                 if rustix::io::read(&made, &mut [0u8; 1]) == Ok(1) {
+                    if self.keep.is_empty() {
+                        self.tend_later();
+                    }
                     self.keep.add(&self.host, id);
                     self.tell_guard();
                 }
