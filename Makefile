@@ -52,7 +52,6 @@ soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledg
 	endure="$(target)/release/examples/endure"
 	cargo build --workspace --all-targets --locked
 	ESCAPE=all tests/e2e/escape_cgroup2.sh
-	ALLOD_KILL_POINTS=all cargo nextest run --locked --profile ci -p allod-runtime -E 'test(both_killed_at_every_point)'
 	tests/durability/run.py "$$endure" --only $(FAULTS) --record docs/trust.md
 	tests/durability/run.py "$$endure" --agree "$(target)/debug/examples/endure" --record docs/trust.md
 	cargo build --locked -p allod

@@ -37,7 +37,7 @@ export CARGO_TARGET_DIR=$target/build
 cp -a "$repo/crates" "$repo/Cargo.toml" "$repo/Cargo.lock" "$copy/"
 # What an interrupted run built is not what stands here.
 for crate in $(cut -d ' ' -f 1 <<<"$places"); do
-    find "$copy/crates/$crate" -path '*/src/lib.rs' -o -path '*/tests/it/main.rs' | xargs touch
+    find "$copy/crates/$crate" -path '*/src/lib.rs' -o -path '*/tests/*/main.rs' | xargs touch
 done
 cd "$copy"
 

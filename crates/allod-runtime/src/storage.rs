@@ -44,6 +44,14 @@ impl Stored {
         }
     }
 
+    /// How long nobody can write as much, however fast; within what the guard of the disk may wait between two looks.
+    pub(crate) fn soonest(self) -> Duration {
+        let bytes_ms = self.bytes / (limits::WRITE_SPEED_MAX / 1_000);
+        let files_ms = self.files / (limits::FILE_SPEED_MAX / 1_000);
+        let ms = bytes_ms.min(files_ms);
+        Duration::from_millis(ms.clamp(limits::GUARD_PAUSE_MS_MIN, limits::GUARD_PAUSE_MS_MAX))
+    }
+
     fn is_beyond(self, limit: Self) -> bool {
         self.bytes > limit.bytes || self.files > limit.files
     }
@@ -110,11 +118,7 @@ impl Disk {
             bytes: limits::DISK_RESERVE_BYTES,
             files: limits::DISK_RESERVE_FILES,
         };
-        let room = self.free.minus(reserve);
-        let bytes_ms = room.bytes / (limits::WRITE_SPEED_MAX / 1_000);
-        let files_ms = room.files / (limits::FILE_SPEED_MAX / 1_000);
-        let ms = bytes_ms.min(files_ms);
-        Duration::from_millis(ms.clamp(limits::GUARD_PAUSE_MS_MIN, limits::GUARD_PAUSE_MS_MAX))
+        self.free.minus(reserve).soonest()
     }
 }
 

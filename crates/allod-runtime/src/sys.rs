@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
 /// Which side of a fork one is on.
 pub(crate) enum Fork {
@@ -185,15 +185,13 @@ pub(crate) fn become_undumpable() -> io::Result<()> {
 }
 
 /// Has this process killed when its parent ends.
-#[expect(unsafe_code, reason = "prctl has no safe wrapper for it")]
 pub(crate) fn die_with_parent() -> io::Result<()> {
-    // SAFETY: takes numbers only.
-    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Takes [`die_with_parent`] back.
+pub(crate) fn outlive_parent() -> io::Result<()> {
+    Ok(set_parent_process_death_signal(None)?)
 }
 
 /// Sends a signal, real-time ones included, to a process that cannot be mistaken for another.

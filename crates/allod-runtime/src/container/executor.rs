@@ -12,6 +12,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
 use super::seccomp::Filters;
+use crate::sys;
 
 /// Runs the command of a container, and reports through `report` if that fails: the descriptor
 /// closes without a word when it succeeds.
@@ -28,7 +29,7 @@ impl Executor for CommandExecutor {
             .as_ref()
             .and_then(|process| process.args().clone());
         let error = match args.as_deref() {
-            Some([command, args @ ..]) => match self.filters.install() {
+            Some([command, args @ ..]) => match self.set_free() {
                 // The standard library gives signals their default effects first.
                 Ok(()) => std::process::Command::new(command).args(args).exec(),
                 Err(error) => error,
@@ -40,8 +41,19 @@ impl Executor for CommandExecutor {
         Err(ExecutorError::Other(format!("exec: {error}")))
     }
 
-    /// Nothing: the command was looked for before, with better errors.
+    /// The command was looked for before, with better errors. What is done here is done by the first process before it
+    /// waits for the word to start: it dies with whoever made it, because nobody else gives the word, and it holds the
+    /// connection of whoever asked.
     fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
-        Ok(())
+        sys::die_with_parent()
+            .map_err(|error| ExecutorValidationError::ArgValidationError(error.to_string()))
+    }
+}
+
+impl CommandExecutor {
+    /// Lets the first process outlive whoever made it, and puts the filters on.
+    fn set_free(&self) -> io::Result<()> {
+        sys::outlive_parent()?;
+        self.filters.install()
     }
 }

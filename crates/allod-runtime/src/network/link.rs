@@ -60,6 +60,8 @@ pub(super) struct Link {
     pub(super) mac: Vec<u8>,
     /// The bridge that it is a port of.
     pub(super) master: Option<u32>,
+    /// Whether it is turned on.
+    pub(super) is_up: bool,
 }
 
 /// A route as the kernel describes it.
@@ -361,9 +363,12 @@ fn route_message(destination: Prefix, gateway: Ipv4Addr, link: u32) -> Message {
 }
 
 fn parse_link(object: &[u8]) -> Option<Link> {
-    let index = (object.len() >= 16).then(|| netlink::read_u32(object, 4))?;
+    if object.len() < 16 {
+        return None;
+    }
     let mut link = Link {
-        index,
+        index: netlink::read_u32(object, 4),
+        is_up: netlink::read_u32(object, 8) & FLAG_UP != 0,
         name: String::new(),
         mac: Vec::new(),
         master: None,

@@ -1,4 +1,4 @@
-//! Putting right what others did to the network while workloads run: a flushed firewall, a deleted link.
+//! Putting right what others did to the network while workloads run: a flushed firewall, a link that was deleted or turned off.
 //!
 //! [`Network::ensure`] writes rules and links that are not any workload's; here, each workload that runs is connected
 //! again, too, where its link or its place on the bridge is gone.
@@ -49,18 +49,18 @@ impl Network {
         })
     }
 
-    /// The links of the router, by name.
+    /// The links of the router that are turned on, by name.
     fn links(&self) -> Result<BTreeMap<String, Link>, NetworkError> {
         let links = inside(&self.router()?, "the router", || {
             Links::open()
                 .and_then(|mut links| links.all())
                 .map_err(NetworkError::kernel("list the links of the router"))
         })?;
-        let by_name = links.into_iter().map(|link| (link.name.clone(), link));
-        Ok(by_name.collect())
+        let on = links.into_iter().filter(|link| link.is_up);
+        Ok(on.map(|link| (link.name.clone(), link)).collect())
     }
 
-    /// Whether the router has its uplink, and a bridge for each app.
+    /// Whether the router has its uplink, and a bridge for each app, all turned on.
     fn has_its_links(&self) -> Result<bool, NetworkError> {
         let _lock = self.lock()?;
         let links = self.links()?;

@@ -11,19 +11,24 @@
 //! 3. Who is over its limit is ended. What it has written stays until its lease ends.
 //! 4. While the disk is nearly full, everybody is measured, and where nobody is over a limit, whoever has grown most
 //!    since the last look is ended, as long as the disk still fills.
-//! 5. The nearer the disk is to being full, the more often this happens: a writer as fast as
-//!    [`WRITE_SPEED_MAX`](limits::WRITE_SPEED_MAX) is seen before the disk is full.
+//! 5. The nearer the disk is to being full, or a workload to its limit, the more often this happens: a writer as fast as
+//!    [`WRITE_SPEED_MAX`](limits::WRITE_SPEED_MAX) is seen before the disk is full, and one that passes its limit is
+//!    seen [`GUARD_PAUSE_MS_MIN`](limits::GUARD_PAUSE_MS_MIN) later, as long as a walk through its files is quick.
+//! 6. The root process says when a workload was made. Whether one came or went in any other way is looked at each
+//!    [`GUARD_PAUSE_MS_MAX`](limits::GUARD_PAUSE_MS_MAX).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::process::{WaitOptions, getppid};
 
 use super::host::Host;
+use super::shim::poll_readable;
 use crate::fault::{Point, reach};
 use crate::limits;
-use crate::record::{Allowance, Place, ProcessId};
+use crate::record::{Allowance, Place, ProcessId, State};
 use crate::storage::{self, Stored};
 use crate::sys::{self, Fork};
 use crate::workload::{EndCause, Phase, StoragePlace, WorkloadId};
@@ -32,14 +37,22 @@ mod measure;
 
 use measure::Measured;
 
-/// In a child of the root process: guards until the root process ends.
-pub(super) fn guard(host: &Host, root: i32) -> io::Result<()> {
+/// In a child of the root process: guards until the root process ends. Through `made` it says that there is somebody new.
+pub(super) fn guard(host: &Host, root: i32, made: &OwnedFd) -> io::Result<()> {
     sys::die_with_parent()?;
     rustix::thread::set_name(c"allod-guard")?;
     let mut guard = Guard::default();
     while getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == root) {
         let pause = guard.look(host);
-        std::thread::sleep(pause);
+        if poll_readable([Some(made.as_fd())], Some(pause)) == [true] {
+            let mut words = [0u8; 64];
+            if rustix::io::read(made, &mut words) == Ok(0) {
+                break;
+            }
+            // Several that come at once are looked at together, and those that do next to nothing not at all.
+            std::thread::sleep(Duration::from_millis(limits::GUARD_PAUSE_MS_MIN));
+            guard.listed_at = None;
+        }
     }
     Ok(())
 }
@@ -47,6 +60,10 @@ pub(super) fn guard(host: &Host, root: i32) -> io::Result<()> {
 #[derive(Default)]
 struct Guard {
     watched: BTreeMap<WorkloadId, Watched>,
+    /// Workloads whose end is written down: nothing of them runs again.
+    ended: BTreeSet<WorkloadId>,
+    /// When it was last looked at who is there.
+    listed_at: Option<Instant>,
     /// What the whole file system held at the last look.
     level: Stored,
     /// Children that are ending a workload.
@@ -83,8 +100,12 @@ impl Guard {
             return Duration::from_millis(limits::GUARD_PAUSE_MS_MAX);
         };
         let now = Instant::now();
-        // At every look: a fast writer fills a small disk in less than a second.
-        self.list(host);
+        let is_listed =
+            |at| now.duration_since(at) < Duration::from_millis(limits::GUARD_PAUSE_MS_MAX);
+        if !self.listed_at.is_some_and(is_listed) {
+            self.listed_at = Some(now);
+            self.list(host);
+        }
         let is_tight = disk.is_tight();
         let due: Vec<WorkloadId> = self
             .watched
@@ -120,26 +141,49 @@ impl Guard {
             let free_bytes = disk.free.bytes;
             self.end(host, id, EndCause::DiskFull { free_bytes });
         }
-        disk.pause()
+        let pauses = self.watched.values();
+        pauses
+            .map(|watched| watched.pause(now, disk.used))
+            .fold(disk.pause(), Duration::min)
+            // Where many are near their limits, it takes half of a core at most.
+            .max(if is_tight {
+                Duration::ZERO
+            } else {
+                now.elapsed()
+            })
     }
 
     /// Takes note of who came and went.
     fn list(&mut self, host: &Host) {
         let ids = crate::record::all(&host.layout).unwrap_or_default();
         self.watched.retain(|id, _| ids.binary_search(id).is_ok());
+        self.ended.retain(|id| ids.binary_search(id).is_ok());
         for id in ids {
-            if self.watched.contains_key(&id) {
+            if self.watched.contains_key(&id) || self.ended.contains(&id) {
                 continue;
             }
             let place = host.place(&id);
-            if let (Ok(record), Some(init)) = (place.record(), running(&place)) {
-                let watched = Watched {
-                    allowance: record.allowance,
-                    init,
-                    last: None,
-                    is_ending: false,
-                };
-                self.watched.insert(id, watched);
+            match place.state() {
+                Ok(State {
+                    phase: Phase::Running { .. },
+                    init: Some(init),
+                }) => {
+                    let Ok(record) = place.record() else {
+                        continue;
+                    };
+                    let watched = Watched {
+                        allowance: record.allowance,
+                        init,
+                        last: None,
+                        is_ending: false,
+                    };
+                    self.watched.insert(id, watched);
+                }
+                Ok(State {
+                    phase: Phase::Exited { .. },
+                    ..
+                }) => drop(self.ended.insert(id)),
+                _ => {}
             }
         }
     }
@@ -225,11 +269,34 @@ impl Watched {
             return true;
         };
         let since = now.duration_since(last.at);
-        let rest = last.took * limits::GUARD_REST_FACTOR;
-        let may_be_over = level.bytes.saturating_sub(last.level.bytes) >= last.slack.bytes
-            || level.files.saturating_sub(last.level.files) >= last.slack.files;
         let idle = Duration::from_millis(limits::GUARD_IDLE_MS);
-        is_tight || (may_be_over && since >= rest) || since >= rest.max(idle)
+        let may_be_over = {
+            let room = last.room(level);
+            room.bytes == 0 || room.files == 0
+        };
+        is_tight || (may_be_over && since >= last.rest()) || since >= last.rest().max(idle)
+    }
+
+    /// How long it need not be looked at again: until it may be over its limit, or has rested.
+    fn pause(&self, now: Instant, level: Stored) -> Duration {
+        match &self.last {
+            Some(last) if !self.is_ending => {
+                let rest = last.rest().saturating_sub(now.duration_since(last.at));
+                last.room(level).soonest().max(rest)
+            }
+            _ => Duration::MAX,
+        }
+    }
+}
+
+impl Look {
+    /// What it may still write for certain, the whole file system holding that much now.
+    fn room(&self, level: Stored) -> Stored {
+        self.slack.minus(level.minus(self.level))
+    }
+
+    fn rest(&self) -> Duration {
+        self.took * limits::GUARD_REST_FACTOR
     }
 }
 

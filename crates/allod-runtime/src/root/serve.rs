@@ -60,6 +60,8 @@ pub struct Root {
     tend_at: Instant,
     /// When the next guard of the disk is to be sent, where there is none.
     guard_at: Option<Instant>,
+    /// Where the guard hears of new workloads.
+    guard_hears: Option<OwnedFd>,
     /// Who wants everything stopped, until that begins.
     closing: Option<closing::Asked>,
 }
@@ -151,6 +153,7 @@ impl Root {
             sweep_at: None,
             tend_at: Instant::now(),
             guard_at: Some(Instant::now()),
+            guard_hears: None,
             closing: None,
         };
         root.adopt().map_err(step("find its workloads"))?;
@@ -230,7 +233,11 @@ impl Root {
             if *is_ready {
                 let (id, made) = self.makers.swap_remove(number);
                 if rustix::io::read(&made, &mut [0u8; 1]) == Ok(1) {
+                    if self.keep.is_empty() {
+                        self.tend_later();
+                    }
                     self.keep.add(&self.host, id);
+                    self.tell_guard();
                 }
             }
         }

@@ -93,8 +93,8 @@ fn provoke(house: &mut House, point: &str, id: WorkloadId, victim: &str) -> bool
     false
 }
 
-/// Kills `victim` at every point in turn, or at one in so many.
-fn kill_everywhere(victim: &str, one_in: usize) {
+/// Kills `victim` at every point in turn.
+fn kill_everywhere(victim: &str) {
     let mut house = House::in_a_world();
     let bystander = house.spec(BYSTANDER, "exec sleep 1000");
     let bystander_id = bystander.id;
@@ -103,7 +103,7 @@ fn kill_everywhere(victim: &str, one_in: usize) {
     let before = settled(&house);
     let mut longest = Duration::ZERO;
     let mut failures = Vec::new();
-    for (number, point) in (1..).zip(POINTS).step_by(one_in) {
+    for (number, point) in (1..).zip(POINTS) {
         let id = WorkloadId {
             lease: [number; 32],
             epoch: 1,
@@ -139,7 +139,7 @@ fn kill_everywhere(victim: &str, one_in: usize) {
     );
     println!(
         "{} points, {victim} killed, clean after {} ms at most",
-        POINTS.len().div_ceil(one_in),
+        POINTS.len(),
         longest.as_millis()
     );
 }
@@ -159,19 +159,29 @@ pub(crate) fn settled(house: &House) -> Vec<String> {
 
 #[test]
 fn shims_and_workers_killed_at_every_point_leave_nothing_slow() {
-    kill_everywhere("self", 1);
+    kill_everywhere("self");
 }
 
 #[test]
 fn root_process_killed_at_every_point_leaves_nothing_slow() {
-    kill_everywhere("root", 1);
+    kill_everywhere("root");
 }
 
-/// At one point in five, or at all of them where `ALLOD_KILL_POINTS` is `all`: that takes seven minutes.
 #[test]
 fn both_killed_at_every_point_leave_nothing_slow() {
-    let is_all = std::env::var("ALLOD_KILL_POINTS").is_ok_and(|points| points == "all");
-    kill_everywhere("both", if is_all { 1 } else { 5 });
+    kill_everywhere("both");
+}
+
+/// The first process of a workload that was not started yet holds the connection, too.
+#[test]
+fn whoever_asked_for_what_nobody_makes_any_more_hears_of_it_at_once() {
+    let mut house = House::in_a_world();
+    let spec = house.spec(1, "exec sleep 1000");
+    std::fs::write(house.fault_plan(), "CreateContainerMade both").unwrap();
+    let asked = Instant::now();
+    assert!(house.client.create(spec).is_err());
+    assert!(asked.elapsed() < LEFT_FOR_MAX, "{:?}", asked.elapsed());
+    until("the root process is dead", || house.has_no_root());
 }
 
 /// Of each kind of leak: what it is called in the audit, where it is made, how, and how it is mended.

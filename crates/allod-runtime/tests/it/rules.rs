@@ -180,10 +180,9 @@ fn workloads_outlive_the_root_process_and_the_next_one_adopts_them() {
         working_dir: None,
         terminal: None,
     };
-    assert_eq!(
-        house.client.exec(exec).unwrap().end.wait().unwrap().code(),
-        0
-    );
+    // What it asks for may end the workload before it has ended itself, and so end it, too.
+    let code = house.client.exec(exec).unwrap().end.wait().unwrap().code();
+    assert!([0, 128 + libc::SIGKILL].contains(&code), "{code}");
     assert_eq!(watch.wait().unwrap(), id);
     assert_eq!(house.end(id), EndCause::Exited { code: 5 });
     assert_eq!(house.output(id), "seen");

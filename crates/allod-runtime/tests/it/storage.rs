@@ -173,6 +173,25 @@ fn a_greedy_writer_is_ended_and_the_disk_is_not_full() {
     assert!(running(&house, innocent_id));
 }
 
+/// Where a lot is free, nobody has to be quick for the sake of the disk; who passes a limit is ended soon all the same.
+#[test]
+fn on_a_large_disk_a_limit_is_passed_by_little() {
+    let disk = Disk::new(64 << 30);
+    let house = House::on(disk.path());
+    for (number, wait) in [(1, "0"), (2, "2.5")] {
+        let script = format!("sleep {wait}; dd if=/dev/zero of=/big bs=1M; sleep 1000");
+        let spec = bounded(&house, number, &script);
+        let id = spec.id;
+        let before = disk.free();
+        house.client.create(spec).unwrap();
+        assert_exceeded(&house.end(id), &StoragePlace::Scratch);
+        let wrote = before - disk.free();
+        println!("{wait} s: {} MiB of {} MiB", wrote / MIB, LIMIT / MIB);
+        assert!(wrote < 5 * LIMIT, "{} MiB were written", wrote / MIB);
+        house.client.delete(id).unwrap();
+    }
+}
+
 /// Files that have neither a name nor a descriptor.
 fn held(house: &House, number: u8, how: &str) -> WorkloadSpec {
     house.lay(0xcc, crate::escape::image::lay_probe);

@@ -9,4 +9,5 @@ mod crash;
 mod firewall;
 mod lifecycle;
 mod reach;
+mod tend;
 mod world;

@@ -226,6 +226,8 @@ pub(crate) enum Outcome {
     Prohibited,
     /// Nothing came back.
     Silence,
+    /// No route leads there.
+    Unreachable,
 }
 
 impl Outcome {
@@ -249,6 +251,7 @@ fn outcome(attempt: io::Result<TcpStream>, listener: &TcpListener) -> Outcome {
             }
         }
         Err(error) if error.raw_os_error() == Some(libc::EHOSTUNREACH) => Outcome::Prohibited,
+        Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => Outcome::Unreachable,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Outcome::Silence,
         // A refusal by the other side, above all, means that the packet got there.
         Err(error) => panic!("an attempt to connect ended unforeseen: {error}"),

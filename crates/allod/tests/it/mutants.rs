@@ -42,9 +42,10 @@ fn every_planted_bug_fits_the_source_as_it_is() {
 fn file_of(place: &str, test: &str) -> PathBuf {
     let mut modules: Vec<&str> = test.split("::").collect();
     modules.pop();
-    let file = match place.split_once(' ').unwrap() {
-        (krate, "--lib") => format!("{krate}/src/{}.rs", modules.join("/")),
-        (krate, _) => format!("{krate}/tests/it/{}.rs", modules[0]),
+    let file = match *place.split(' ').collect::<Vec<_>>() {
+        [krate, "--lib"] => format!("{krate}/src/{}.rs", modules.join("/")),
+        [krate, "--test", tests] => format!("{krate}/tests/{tests}/{}.rs", modules[0]),
+        _ => panic!("{place} is no place"),
     };
     repository().join("crates").join(file)
 }

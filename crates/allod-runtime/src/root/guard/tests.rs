@@ -60,3 +60,26 @@ fn measuring_what_takes_long_is_rare_unless_the_disk_is_nearly_full() {
     };
     assert!(!ending.is_due(now + rest, level, true));
 }
+
+#[test]
+fn the_nearer_somebody_is_to_a_limit_the_sooner_is_the_next_look() {
+    let now = Instant::now();
+    let mut watched = watched(now, Duration::from_millis(1));
+    let level = |grown: u64| bytes((1_000 + grown) * MIB);
+    let ms = Duration::from_millis;
+    assert_eq!(watched.pause(now, level(0)), ms(limits::GUARD_PAUSE_MS_MIN));
+    watched.last.as_mut().unwrap().slack = Stored {
+        bytes: limits::WRITE_SPEED_MAX / 2,
+        files: u64::MAX,
+    };
+    assert_eq!(watched.pause(now, level(0)), ms(500));
+    assert_eq!(watched.pause(now, level(1_024)), ms(250));
+    assert_eq!(
+        watched.pause(now, level(4_096)),
+        ms(limits::GUARD_PAUSE_MS_MIN)
+    );
+    watched.last.as_mut().unwrap().took = ms(300);
+    assert_eq!(watched.pause(now + ms(1_000), level(4_096)), ms(5_000));
+    watched.is_ending = true;
+    assert_eq!(watched.pause(now, level(4_096)), Duration::MAX);
+}

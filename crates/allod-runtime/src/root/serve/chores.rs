@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::pipe::{PipeFlags, pipe_with};
+
 use super::{Root, Work};
 use crate::limits;
 use crate::root::{adopt, guard, remove, tend};
@@ -70,6 +72,13 @@ impl Root {
         });
     }
 
+    /// Whoever made the first workload after a while has just looked at the private network: a look would find nothing,
+    /// and be in the way of one that soon ends.
+    pub(super) fn tend_later(&mut self) {
+        let period = Duration::from_millis(limits::TEND_PERIOD_MS);
+        self.tend_at = self.tend_at.max(Instant::now() + period);
+    }
+
     /// Looks at the private network when it is time, in a child: it enters namespaces.
     pub(super) fn tend(&mut self) {
         if self.keep.is_empty() || Instant::now() < self.tend_at || self.is_closing() {
@@ -92,9 +101,18 @@ impl Root {
         if self.guard_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
+        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
+        self.guard_at = Some(Instant::now() + pause);
+        let (made, tells) = match pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK) {
+            Ok(ends) => ends,
+            Err(error) => return tracing::error!(%error, "no pipe for the guard of the disk"),
+        };
         let root = std::process::id().cast_signed();
-        let is_sent = self.fork(Work::Guard, Vec::new(), |host, _| {
-            match guard::guard(host, root) {
+        let is_sent = self.fork(Work::Guard, vec![made], |host, kept| {
+            let Some(made) = kept.into_iter().next() else {
+                return 70;
+            };
+            match guard::guard(host, root, &made) {
                 Ok(()) => 0,
                 Err(error) => {
                     tracing::error!(%error, "the disk is not guarded");
@@ -102,7 +120,17 @@ impl Root {
                 }
             }
         });
-        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
-        self.guard_at = (!is_sent).then(|| Instant::now() + pause);
+        if is_sent {
+            self.guard_at = None;
+            self.guard_hears = Some(tells);
+        }
+    }
+
+    /// Tells the guard that there is somebody new to watch.
+    pub(super) fn tell_guard(&self) {
+        if let Some(tells) = &self.guard_hears {
+            // One that has so much to hear, or has died, will look anyway.
+            let _ = rustix::io::write(tells, b"1");
+        }
     }
 }
