@@ -1,6 +1,6 @@
 //! What a node has given is gone until it comes back: within one action, within one block and over blocks.
 
-use allod_state::app::{Delete, Demand};
+use allod_state::app::{Delete, Demand, Update};
 use allod_state::credit::Transfer;
 use allod_state::node::Resources;
 use allod_state::place::Failing;
@@ -119,6 +119,29 @@ fn two_that_fill_a_node_to_the_last_byte_fit() {
         Failing::Memory { needed: 1, free: 0 },
     ];
     assert_eq!(why.refusals[0].failing, expected);
+}
+
+#[test]
+fn a_replica_that_stops_first_leaves_its_room_to_its_successor() {
+    for (half, expected) in halves() {
+        let mut world = World::new();
+        let half = Demand {
+            update: Update::StopFirst,
+            ..half
+        };
+        let first = deploy(&world, "shop", &half);
+        world.run(vec![first]);
+        let next = world.deploy("shop", &[("web", half.clone())], 2);
+        world.run(vec![next.into()]);
+        world.wait(1);
+        let active = world.active("shop");
+        assert_eq!(active.len(), 1, "{active:?}");
+        assert_eq!(active[0].1.revision, 2);
+        assert_eq!(world.state.used_on(&world.node), half.resources);
+        // It is its own room alone: another app of the same size has none.
+        let other = deploy(&world, "other", &half);
+        assert_refused(&world.try_run(vec![other]), &expected);
+    }
 }
 
 /// What an action took is given back when a later one of the same transaction fails.
