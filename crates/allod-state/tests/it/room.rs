@@ -104,6 +104,19 @@ fn what_a_node_has_given_comes_back_with_the_app_that_had_it() {
 }
 
 #[test]
+fn what_is_lacking_is_told_in_sizes_that_people_read() {
+    let (needed, free) = (900 * GIB, 4 * GIB - 1);
+    let memory = Failing::Memory { needed, free };
+    let storage = Failing::Storage { needed, free };
+    assert_eq!(memory.to_string(), "needs 900 GiB of memory, 3.9 GiB free");
+    assert_eq!(storage.to_string(), "needs 900 GiB of disk, 3.9 GiB free");
+    // Even where they differ by a byte, what is needed looks larger.
+    let needed = 4 * GIB;
+    let memory = Failing::Memory { needed, free };
+    assert_eq!(memory.to_string(), "needs 4 GiB of memory, 3.9 GiB free");
+}
+
+#[test]
 fn two_that_fill_a_node_to_the_last_byte_fit() {
     let mut world = World::new();
     let half = taking(2_000, 4 * GIB, 50 * GIB);
