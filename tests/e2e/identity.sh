@@ -9,6 +9,27 @@ set -euo pipefail
 # shellcheck source=tests/e2e/story.bash
 . "$(dirname "$0")/story.bash"
 
+# A disk of 4 TiB, of which almost nothing is really there: so much is dear enough to exceed a budget of 5 a day on a
+# machine of any size.
+disk() {
+    truncate -s 4T "$work/disk.img"
+    mkfs.ext4 -q -F -m 0 -T largefile4 -J size=16 -E lazy_itable_init=1,nodiscard "$work/disk.img"
+    mkdir "$ALLOD_HOME"
+    mount -o loop,noinit_itable "$work/disk.img" "$ALLOD_HOME"
+}
+give_disk_back() {
+    local rc=$?
+    set +e
+    [ ! -e "$work/up.pid" ] || is_gone "$(up_pid)" || {
+        timeout 60 "$ALLOD" down --yes </dev/null >/dev/null 2>&1
+        within 20 is_gone "$(up_pid)"
+    }
+    umount "$ALLOD_HOME"
+    (exit $rc)
+    finish
+}
+trap give_disk_back EXIT
+
 # ---- other homes and other machines
 
 # at HOME COMMAND...: the same program with another home, without that home's own API.
@@ -191,8 +212,23 @@ exported() {
 
 # ---- a key for an agent
 
+# A replica of the shop reserves 2 credits a day: 800 GiB of disk, and a quarter of a CPU and of a GiB of memory.
+REGISTRY=$("$here/../images/registry.sh" start "$work/registry")
+export REGISTRY
+shop=$work/shop.yaml
+cat >"$shop" <<'YAML'
+name: shop
+services:
+  shop:
+    image: ${REGISTRY}/nginx:alpine
+    ports: ["80"]
+    deploy:
+      replicas: ${REPLICAS}
+    x-allod: { storage: 800GiB }
+YAML
+
 apps() {
-    allod run --name shop --image-file "$images/nginx.docker.tar" --port 80 --yes &
+    REPLICAS=1 allod deploy "$shop" --yes &
     allod run --name blog --image-file "$images/nginx.docker.tar" --port 80 --yes
     wait $!
 }
@@ -224,20 +260,20 @@ agent_may_not() {
 }
 
 agent_budget() {
-    # Two replicas cost 0.1848 credits a day.
-    allod keys add --out "$work/tight.key" --verbs scale --app shop --budget 0.2/day
-    agent tight.key scale shop 1
-    agent tight.key scale shop 2
-    refused "budget is 0.2" agent tight.key scale shop 3
-    says '2' agent agent.key status
+    # Two replicas are within it, a third is not, whichever way it is asked for.
+    REPLICAS=2 agent agent.key deploy "$shop" --yes
+    refused 'budget is 5 credits' agent agent.key scale shop 3
+    REPLICAS=3 refused 'budget is 5 credits' agent agent.key deploy "$shop" --yes
+    says 'shop +shop +2/2 +ready' agent agent.key status
 }
 
 agent_ends() {
     allod keys add --out "$work/short.key" --verbs scale --app shop --ttl 1s
     within 10 has_expired
     refused 'expired' agent short.key scale shop 1
-    allod keys revoke "$(key_of agent tight.key)" --yes
-    refused 'revoked' agent tight.key scale shop 1
+    allod keys add --out "$work/revoked.key" --verbs scale --app shop
+    allod keys revoke "$(key_of agent revoked.key)" --yes
+    refused 'revoked' agent revoked.key scale shop 1
     says "$(key_of agent agent.key)" allod keys show "$(key_of agent agent.key)"
 }
 has_expired() { ! agent short.key status >/dev/null 2>&1; }
@@ -309,6 +345,7 @@ restart() {
     says 'shop' allod status
 }
 
+disk
 step "an identity is made, its phrase goes to a file" init
 step "a phrase needs a terminal or a file of its own" phrase_needs_a_terminal
 step "allod up takes the identity that is there" up
@@ -323,7 +360,7 @@ step "two apps" apps
 step "a key for an agent: deploy and scale shop, 5 credits a day, 30 days" agent_key
 step "the agent does what it may" agent_may
 step "the agent does nothing else" agent_may_not
-step "the agent spends no more than its budget" agent_budget
+step "the agent spends no more than 5 credits a day" agent_budget
 step "expiry and revocation end keys" agent_ends
 step "an agent that made its own key" own_key
 step "rotation ends the old key and phrase" rotate

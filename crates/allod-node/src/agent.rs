@@ -208,7 +208,7 @@ impl Agent {
                 }
             }
             RuntimePhase::Exited { cause, .. } => {
-                entry.detail = Some(cause.to_string());
+                entry.detail = words_beyond(&cause);
                 entry.local.stage = Stage::Exited(cause_of(&cause));
                 entry.local.is_ready = false;
                 entry.stop_probes();
@@ -550,6 +550,14 @@ fn cause_of(cause: &RuntimeEnd) -> EndCause {
     }
 }
 
+/// What the runtime tells of an end beyond the cause that the law knows, which is always told beside it.
+fn words_beyond(cause: &RuntimeEnd) -> Option<String> {
+    match cause {
+        RuntimeEnd::Exited { .. } | RuntimeEnd::Signaled { .. } => None,
+        _ => Some(cause.to_string()),
+    }
+}
+
 /// What one replica is asked.
 struct Asking {
     probe: Probe,
@@ -588,3 +596,6 @@ fn is_answered(step: Step, phase: &Phase) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

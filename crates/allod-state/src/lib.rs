@@ -38,6 +38,7 @@ pub mod place;
 pub mod proof;
 pub mod receipt;
 pub mod reject;
+mod size;
 pub mod state;
 mod table;
 pub mod text;

@@ -175,13 +175,10 @@ fn is_ready(service: &Service, goal: &Goal) -> bool {
 /// What keeps a service, in words.
 fn blame(service: &Service, goal: &Goal) -> String {
     if service.is_halted {
-        let last = service
-            .replicas
-            .iter()
-            .filter_map(|r| r.detail.as_deref())
-            .next_back();
-        let last = last
-            .map(|detail| format!(" ({detail})"))
+        let mut failing = service.replicas.iter().filter(|r| r.stage != "ready");
+        let last = failing
+            .next_back()
+            .map(|replica| format!(" ({})", words(replica)))
             .unwrap_or_default();
         return format!(
             "{} keeps its old revision, because the new one failed too often{last}",

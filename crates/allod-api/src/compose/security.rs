@@ -34,6 +34,8 @@ const CAPABILITIES_ADDABLE: [&str; 7] = [
     "CAP_SYS_PTRACE",
 ];
 
+const ADDABLE_ARE: &str = "those that can be added are";
+
 /// Capabilities that exist, but command the machine or its kernel.
 const CAPABILITIES_REFUSED: [&str; 23] = [
     "CAP_AUDIT_CONTROL",
@@ -67,8 +69,10 @@ pub(crate) fn refuse(fields: &mut Fields<'_>, report: &mut Report) {
         && at.truth(report) == Some(true)
     {
         let message = "`privileged` would give the service the whole machine";
-        let help = "leave it out; add the one capability it needs with `cap_add`, or run it \
-                        as a virtual machine: `x-allod: { runtime: vm }`";
+        let help = format!(
+            "leave it out, or add the one capability it needs with `cap_add`; {ADDABLE_ARE} {}",
+            CAPABILITIES_ADDABLE.join(", ")
+        );
         report.push(at.key_error(message).help(help));
     }
     for (key, what) in [
@@ -183,7 +187,7 @@ pub(crate) fn added(at: &At<'_>, report: &mut Report) -> BTreeSet<String> {
             (_, Capability::Refused | Capability::All) => {
                 let message = format!("the capability `{text}` reaches beyond the container");
                 let help = format!(
-                    "do without; those that can be added are {}",
+                    "do without; {ADDABLE_ARE} {}",
                     CAPABILITIES_ADDABLE.join(", ")
                 );
                 report.push(item.error(message).help(help));

@@ -476,11 +476,11 @@ async fn what_no_node_has_room_for_is_refused_rule_by_rule() {
     let plan = planned(&world, lowered(big)).await;
     assert_eq!(plan.rejection.unwrap().name, "no-placement");
     let rules = plan.refusals[0].rules.join("\n");
-    assert!(rules.contains("bytes of memory"), "{rules}");
+    assert!(rules.contains("GiB of memory"), "{rules}");
     let wide = |asked: &mut Single| asked.storage = Some("900t".into());
     let plan = planned(&world, lowered(wide)).await;
     let rules = plan.refusals[0].rules.join("\n");
-    assert!(rules.contains("bytes of disk"), "{rules}");
+    assert!(rules.contains("iB of disk"), "{rules}");
     assert!(
         !rules.contains("memory"),
         "only what fails is told: {rules}"

@@ -178,7 +178,7 @@ fn outage(sight: &Sight, app: AppId, manifest: &Manifest, service: &str) -> Outa
         Some(detail) => format!("Its newest replica is {}: {detail}", seen.stage),
         None => format!("Its newest replica is {}.", seen.stage),
     };
-    let is_failing = !seen.is_running && seen.detail.is_some();
+    let is_failing = seen.has_ended || !seen.is_running && seen.detail.is_some();
     if is_failing {
         let next_step = format!("See its logs: allod logs {}/{service}", manifest.app);
         Outage::stopped(&cause, since, &next_step)

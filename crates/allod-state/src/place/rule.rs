@@ -7,6 +7,7 @@ use crate::id::{AccountId, NodeId};
 use crate::money::Credits;
 use crate::node::Isolation;
 use crate::place::search::Candidate;
+use crate::size::Size;
 use crate::text::Word;
 
 /// A rule that refuses a node, with both sides of what it compared.
@@ -38,7 +39,7 @@ pub enum Failing {
         free: u64,
     },
     /// Too little memory is free.
-    #[error("needs {needed} bytes of memory, {free} free")]
+    #[error("needs {} of memory, {} free", Size::ceil(*needed), Size::floor(*free))]
     Memory {
         /// Bytes needed.
         needed: u64,
@@ -46,7 +47,7 @@ pub enum Failing {
         free: u64,
     },
     /// Too little disk is free.
-    #[error("needs {needed} bytes of disk, {free} free")]
+    #[error("needs {} of disk, {} free", Size::ceil(*needed), Size::floor(*free))]
     Storage {
         /// Bytes needed.
         needed: u64,

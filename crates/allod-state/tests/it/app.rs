@@ -33,7 +33,8 @@ fn a_stack_is_placed_whole_or_not_at_all() {
     let Err(Rejection::NoPlacement { why }) = world.try_run(vec![deploy.into()]) else {
         panic!("it should not fit");
     };
-    assert!(why.to_string().contains("bytes of memory"), "{why}");
+    let lacking = "needs 9 GiB of memory, 7 GiB free";
+    assert!(why.to_string().contains(lacking), "{why}");
     assert_eq!(world.state.counts()[2..], [0, 0]);
 }
 

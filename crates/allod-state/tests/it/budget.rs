@@ -6,12 +6,12 @@ use allod_state::account::grant::{Budget, Grant, NodeSelector, Verb};
 use allod_state::account::{AddKey, RotateKey};
 use allod_state::app::{Delete, RestartPolicy, Scale, Waiting};
 use allod_state::lease::{EndCause, Report};
-use allod_state::node::{PublishOffer, RegisterNode};
+use allod_state::node::{PublishOffer, RegisterNode, Resources};
 use allod_state::place::Failing;
 use allod_state::{Action, Credits, Label, NodeId, Rejection, State};
 
 use crate::audit::Audit;
-use crate::world::{Person, World, credits, web};
+use crate::world::{GIB, Person, World, credits, web};
 
 /// A key of the owner's that may do this much and spend 0.2 credits a day.
 fn limited_agent(world: &mut World, verbs: &[Verb]) -> Person {
@@ -163,6 +163,35 @@ fn a_budget_bears_replicas_that_wait_out_a_failure() {
     };
     world.try_as(&agent, owner, vec![delete.into()]).unwrap();
     world.try_as(&agent, owner, two).unwrap();
+}
+
+#[test]
+fn a_budget_bears_a_replica_once_when_it_runs_again() {
+    let mut world = World::new();
+    let owner = world.owner.account;
+    let agent = limited_agent(&mut world, &[Verb::Deploy]);
+    let one = deploy(&world, "one");
+    world.try_as(&agent, owner, one).unwrap();
+    let mut waited_ms = 2_000;
+    for _ in 0..3 {
+        fail_all(&mut world, "one");
+        assert!(world.active("one").is_empty(), "it waits");
+        world.wait(waited_ms);
+        assert_eq!(world.active("one").len(), 1, "it runs again");
+        waited_ms *= 2;
+    }
+    // Beside it the budget has room for a tenth of its like, and for no second one.
+    let mut small = web(1);
+    small.resources = Resources {
+        cpu_milli: 10,
+        memory_bytes: GIB / 64,
+        storage_bytes: 0,
+    };
+    let small = vec![world.deploy("small", &[("web", small)], 1).into()];
+    world.try_as(&agent, owner, small).unwrap();
+    let two = deploy(&world, "two");
+    let refused = world.try_as(&agent, owner, two);
+    assert!(is_over_budget(&refused), "{refused:?}");
 }
 
 #[test]

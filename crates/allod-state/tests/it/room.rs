@@ -1,6 +1,6 @@
 //! What a node has given is gone until it comes back: within one action, within one block and over blocks.
 
-use allod_state::app::{Delete, Demand};
+use allod_state::app::{Delete, Demand, Update};
 use allod_state::credit::Transfer;
 use allod_state::node::Resources;
 use allod_state::place::Failing;
@@ -104,6 +104,19 @@ fn what_a_node_has_given_comes_back_with_the_app_that_had_it() {
 }
 
 #[test]
+fn what_is_lacking_is_told_in_sizes_that_people_read() {
+    let (needed, free) = (900 * GIB, 4 * GIB - 1);
+    let memory = Failing::Memory { needed, free };
+    let storage = Failing::Storage { needed, free };
+    assert_eq!(memory.to_string(), "needs 900 GiB of memory, 3.9 GiB free");
+    assert_eq!(storage.to_string(), "needs 900 GiB of disk, 3.9 GiB free");
+    // Even where they differ by a byte, what is needed looks larger.
+    let needed = 4 * GIB;
+    let memory = Failing::Memory { needed, free };
+    assert_eq!(memory.to_string(), "needs 4 GiB of memory, 3.9 GiB free");
+}
+
+#[test]
 fn two_that_fill_a_node_to_the_last_byte_fit() {
     let mut world = World::new();
     let half = taking(2_000, 4 * GIB, 50 * GIB);
@@ -119,6 +132,29 @@ fn two_that_fill_a_node_to_the_last_byte_fit() {
         Failing::Memory { needed: 1, free: 0 },
     ];
     assert_eq!(why.refusals[0].failing, expected);
+}
+
+#[test]
+fn a_replica_that_stops_first_leaves_its_room_to_its_successor() {
+    for (half, expected) in halves() {
+        let mut world = World::new();
+        let half = Demand {
+            update: Update::StopFirst,
+            ..half
+        };
+        let first = deploy(&world, "shop", &half);
+        world.run(vec![first]);
+        let next = world.deploy("shop", &[("web", half.clone())], 2);
+        world.run(vec![next.into()]);
+        world.wait(1);
+        let active = world.active("shop");
+        assert_eq!(active.len(), 1, "{active:?}");
+        assert_eq!(active[0].1.revision, 2);
+        assert_eq!(world.state.used_on(&world.node), half.resources);
+        // It is its own room alone: another app of the same size has none.
+        let other = deploy(&world, "other", &half);
+        assert_refused(&world.try_run(vec![other]), &expected);
+    }
 }
 
 /// What an action took is given back when a later one of the same transaction fails.
