@@ -5,6 +5,7 @@ pub(crate) mod call;
 mod connection;
 pub(crate) mod gate;
 mod held;
+mod lobby;
 mod pace;
 pub(crate) mod problem;
 mod router;
@@ -48,7 +49,8 @@ impl Server {
     pub async fn stop(mut self, grace: Duration) {
         self.stopping.send_replace(true);
         // What has not finished by then is cut off by the drop.
-        let _ = tokio::time::timeout(grace, self.tasks.join_next()).await;
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(grace, ended).await;
     }
 }
 
@@ -61,17 +63,16 @@ pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
     // Once more, for a longer queue than the one it was bound with.
     rustix::net::listen(&listener, BACKLOG)?;
     let address = listener.local_addr()?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let (stopping, told) = watch::channel(false);
     let authorities = authorities(address);
     let door = Door::new(Scheme::Http, authorities.iter().map(String::as_str));
     let now_s = allod_node::time::now_ms() / 1_000;
     let verifier = Verifier::new(door, now_s).with_journal(node.file("nonces"), now_s)?;
     let shared = Arc::new(Shared::new(node, verifier, told.clone()));
+    let router = router::of(Arc::clone(&shared));
     let mut tasks = JoinSet::new();
-    let seats = Arc::clone(&shared.seats);
-    let router = router::of(shared);
-    tasks.spawn(connection::accept_all(listener, router, seats, told));
+    let admitted = lobby::open(listener, shared, told.clone())?;
+    tasks.spawn(connection::serve_admitted(admitted, router, told));
     Ok(Server {
         address,
         stopping,

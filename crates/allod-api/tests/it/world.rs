@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long anything in these tests may take.
@@ -78,7 +79,8 @@ impl World {
             is_new: founded.is_new,
         };
         let node = Node::start(settings).await.unwrap();
-        let server = serve(node.clone(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = serve(node.clone(), listener).unwrap();
         let world = Self {
             node,
             server,
@@ -179,13 +181,24 @@ impl World {
 
     /// Sends a request on a connection of its own.
     pub(crate) async fn send_to(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-        tokio::time::timeout(SOON, Self::exchange(address, request))
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::send_on(stream, request).await
+    }
+
+    /// Sends a request on that connection, as its only one.
+    pub(crate) async fn send_on(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Answer {
+        tokio::time::timeout(SOON, Self::exchange(stream, request))
             .await
             .unwrap()
     }
 
-    async fn exchange(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Answer {
-        let stream = TcpStream::connect(address).await.unwrap();
+    async fn exchange(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        mut request: Request<Full<Bytes>>,
+    ) -> Answer {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
