@@ -37,6 +37,8 @@ pub const GLANCE_BYTES: usize = 4 * 1024;
 pub const SHED_BYTES_MAX: usize = 64 * 1024;
 /// Connections that wait in the kernel's queue; it takes no more than its own bound (`net.core.somaxconn`).
 pub const BACKLOG: i32 = 4_096;
+/// Connections that wait at the owner's own door.
+pub const OWN_BACKLOG: i32 = 64;
 /// Requests of strangers worked on at a time: transactions without a signed request around them.
 pub const STRANGER_REQUESTS_MAX: usize = 48;
 /// Threads that read and compute for others than the operator, at a time.

@@ -1,6 +1,7 @@
 //! Connections: each has a seat, and is served until it ends, has to make room, or the server stops.
 
 use std::future::{Future, poll_fn};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -10,16 +11,17 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::lobby::Admitted;
-use super::seats::Seat;
+use super::seats::{Seat, Seats};
 use super::stall::watched;
 use super::stream::told;
-use crate::limits::{HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
+use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
 
 /// Serves those whom the lobby lets in until told to stop, then returns once the last connection ended.
 pub(super) async fn serve_admitted(
@@ -51,8 +53,37 @@ pub(super) async fn serve_admitted(
     while connections.join_next().await.is_some() {}
 }
 
+/// The same for the owner's own door, where nobody waits in a lobby: only the owner and root come in at all.
+pub(super) async fn serve_own(
+    listener: UnixListener,
+    router: Router,
+    seats: Arc<Seats>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    if let Some(seat) = seats.enter(Ipv4Addr::LOCALHOST.into()) {
+                        connections.spawn(converse(stream, router.clone(), seat, stopping.clone()));
+                    }
+                }
+                Err(error) => {
+                    warn!(%error, "could not accept a connection to the API's own door");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = told(&mut stopping) => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
     router: Router,
     seat: Arc<Seat>,
     mut stopping: watch::Receiver<bool>,

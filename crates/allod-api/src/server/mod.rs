@@ -6,6 +6,7 @@ mod connection;
 pub(crate) mod gate;
 mod held;
 mod lobby;
+mod own;
 mod pace;
 pub(crate) mod problem;
 mod router;
@@ -15,10 +16,12 @@ mod stall;
 pub(crate) mod stream;
 pub(crate) mod terminal;
 
+pub use own::bind_own;
 pub(crate) use problem::status_of as status_of_rejection;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,11 +57,12 @@ impl Server {
     }
 }
 
-/// Serves the node's operations on a listener that is bound already. Must be called in a tokio runtime.
+/// Serves the node's operations on a listener that is bound already, and at the owner's own door where there is one
+/// ([`bind_own`]). Must be called in a tokio runtime.
 ///
 /// # Errors
-/// Where the listener cannot be used.
-pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
+/// Where a listener cannot be used.
+pub fn serve(node: Node, listener: TcpListener, own: Option<UnixListener>) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
     // Once more, for a longer queue than the one it was bound with.
     rustix::net::listen(&listener, BACKLOG)?;
@@ -71,6 +75,18 @@ pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
     let shared = Arc::new(Shared::new(node, verifier, told.clone()));
     let router = router::of(Arc::clone(&shared));
     let mut tasks = JoinSet::new();
+    if let Some(own) = own {
+        own.set_nonblocking(true)?;
+        let own = tokio::net::UnixListener::from_std(own)?;
+        // Seats of its own too: whoever comes over the network takes none of them.
+        let seats = Arc::default();
+        tasks.spawn(connection::serve_own(
+            own,
+            router.clone(),
+            seats,
+            told.clone(),
+        ));
+    }
     let admitted = lobby::open(listener, shared, told.clone())?;
     tasks.spawn(connection::serve_admitted(admitted, router, told));
     Ok(Server {

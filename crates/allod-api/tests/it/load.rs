@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use allod_api::client::Client;
 use allod_api::limits::{
-    HEAD_TIMEOUT, MEMBERS_PER_ACCOUNT_MAX, RETRY_AFTER_S_MAX, STRANGER_REQUESTS_MAX,
+    HEAD_TIMEOUT, MEMBERS_PER_ACCOUNT_MAX, OPERATORS_MAX, RETRY_AFTER_S_MAX, STRANGER_REQUESTS_MAX,
     STRANGERS_BURST, STRANGERS_CROWDED, STRANGERS_MAX, STRANGERS_PER_SOURCE_MAX,
 };
+use allod_node::home::RunningApi;
 use allod_node::identity::Identity;
 use allod_state::account::AddKey;
 use allod_state::account::grant::Grant;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::world::{Answer, SOON, World, as_account};
@@ -211,6 +212,58 @@ async fn a_source_that_comes_too_often_is_told_so_and_takes_no_others_turn() {
             }
         }
     }
+}
+
+/// A request that comes in at the owner's own door.
+async fn at_own_door(world: &World, request: Request<Full<Bytes>>) -> Answer {
+    let door = UnixStream::connect(world.home().own_door()).await.unwrap();
+    World::send_on(door, request).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owners_own_door_has_seats_of_its_own_and_gives_no_right() {
+    let world = World::start().await;
+    let network = world.node.network().network;
+    let running = RunningApi::of_this_process(world.url(), network);
+    world.home().announce_api(&running).unwrap();
+    // Every seat of an operator is taken over the network.
+    let mut held = Vec::new();
+    let began = Instant::now();
+    while held.len() < OPERATORS_MAX {
+        held.extend(kept_waiting(&world, &world.owner).await);
+        assert!(began.elapsed() < SOON, "{} have a seat", held.len());
+    }
+    let refused = shown(&world, &world.owner).await;
+    assert_eq!(refused.code(), "too-many-connections");
+    // The commands of this home come in all the same.
+    let (home, keyfile) = (world.home(), world.home().account_keyfile());
+    let client = Client::open(&home, None, &keyfile, None).unwrap();
+    client.submit(vec![pay()]).await.unwrap();
+    // But whoever signs nothing, or for another host, is nobody here either.
+    let apps = |signer| world.request(Method::GET, "/v1/apps", None, signer);
+    assert_eq!(
+        at_own_door(&world, apps(Some(&world.owner))).await.status,
+        200
+    );
+    assert_eq!(at_own_door(&world, apps(None)).await.status, 401);
+    let stranger = Identity::new_account().unwrap();
+    assert_eq!(
+        at_own_door(&world, apps(Some(&stranger))).await.code(),
+        "key_unknown"
+    );
+    let target = (Method::GET, "/v1/apps");
+    let elsewhere = world.request_to("elsewhere.example", target, None, Some(&world.owner));
+    let over_network = world.request_to(
+        "elsewhere.example",
+        (Method::GET, "/v1/apps"),
+        None,
+        Some(&world.owner),
+    );
+    let (own, public) = (
+        at_own_door(&world, elsewhere).await,
+        world.send(over_network).await,
+    );
+    assert_eq!((own.status, own.code()), (public.status, public.code()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use allod_api::client::Client;
 use allod_api::signature::sign;
-use allod_api::{Server, serve};
+use allod_api::{Server, bind_own, serve};
 use allod_node::Node;
 use allod_node::founding::found;
 use allod_node::home::Home;
@@ -79,8 +79,9 @@ impl World {
             is_new: founded.is_new,
         };
         let node = Node::start(settings).await.unwrap();
+        let own = bind_own(&home.own_door(), home.account_keyfile().path()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = serve(node.clone(), listener).unwrap();
+        let server = serve(node.clone(), listener, Some(own)).unwrap();
         let world = Self {
             node,
             server,
@@ -104,7 +105,11 @@ impl World {
 
     /// Where the node keeps what it fetches from registries.
     pub(crate) fn images(&self) -> std::path::PathBuf {
-        Home::at(self.dir.path()).unwrap().node_dir().join("images")
+        self.home().node_dir().join("images")
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::at(self.dir.path()).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
