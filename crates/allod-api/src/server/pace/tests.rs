@@ -25,6 +25,9 @@ async fn a_burst_passes_and_then_a_lasting_rate() {
     }
     let rate = STRANGERS_PER_SECOND_MAX;
     assert!((rate - 1..=rate).contains(&later), "{later}");
+    // However long nobody comes, no more than a burst is saved up.
+    advance(Duration::from_secs(3_600)).await;
+    assert_eq!(turns(&mut pace, 0..2 * STRANGERS_BURST), STRANGERS_BURST);
 }
 
 #[tokio::test(start_paused = true)]
