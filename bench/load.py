@@ -104,6 +104,19 @@ def quantile(times):
     return "%.1f, %.1f (n=%d)" % (times["p50_ms"], times["p99_ms"], times["n"])
 
 
+def owner_rows(flood):
+    """The owner, who makes a connection for each read."""
+    ways = [
+        ("inside", "at the own door"),
+        ("elsewhere", "over TCP from another address than the flood"),
+        ("beside", "over TCP from the flood's address"),
+    ]
+    for name, where in ways:
+        owner = flood["owner_" + name]
+        bad = (owner["refused"]["n"], owner["cut"])
+        yield ("the owner %s: p50, p99 ms; refused, cut" % where, "%s; %d, %d" % (quantile(owner["admitted"]), *bad))
+
+
 def report(phases, watch, times, replaced, clients):
     alone, peak, flood = (phases[name] for name in ("alone", "peak", "flood"))
     good, best = flood["valid"], peak["valid"]
@@ -133,8 +146,7 @@ def report(phases, watch, times, replaced, clients):
         ("refused, garbage, from its write: p50, p99 ms", quantile(flood["garbage"]["refused"])),
         ("refused, garbage, from its connect: p50, p99 ms", quantile(flood["garbage"]["refused_anew"])),
         ("connections cut: valid, garbage, slow, half-open", ", ".join(str(flood[kind]["cut"]) for kind in ("valid", "garbage", "slow", "half_open"))),
-        ("the owner's reads on new connections: p50, p99 ms", quantile(flood["owner"]["admitted"])),
-        ("the owner refused or cut", "%d" % (flood["owner"]["refused"]["n"] + flood["owner"]["cut"])),
+        *owner_rows(flood),
         ("memory of the network process, idle, peak, flood: MiB", "%.1f, %.1f, %.1f" % (idle, at_peak, at_flood)),
         ("memory, flood to peak", "%+.0f %%" % (100 * (at_flood / at_peak - 1))),
         ("a killed replica answered again after", "%.2f s" % replaced if replaced else "never"),

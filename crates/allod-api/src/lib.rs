@@ -12,4 +12,4 @@ mod server;
 pub mod shape;
 pub mod signature;
 
-pub use server::{Server, serve};
+pub use server::{Server, bind_own, serve};

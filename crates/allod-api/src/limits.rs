@@ -17,14 +17,28 @@ pub const OPERATORS_MAX: usize = 64;
 pub const SEAT_PATIENCE: Duration = Duration::from_secs(1);
 /// From this many connections on, strangers get one answer on a connection and must come again for the next.
 pub const STRANGERS_CROWDED: usize = STRANGERS_MAX / 2;
-/// Connections taken out of the kernel's queue in a second, lastingly. What strangers may cost is bounded by this: to
-/// take one, read its request, refuse it and hang up costs about as much as a signed read, so that a flood takes no more
-/// than a tenth of a processor that answers 5,000 of those a second.
-pub const ACCEPTS_PER_SECOND_MAX: u32 = 500;
-/// Connections taken at once after a pause.
-pub const ACCEPTS_BURST: u32 = 256;
-/// Connections that wait in the kernel's queue; at full pace the last of them waits for half a second.
-pub const BACKLOG: i32 = 256;
+/// Connections of strangers that get a seat in a second, lastingly. What strangers may cost is bounded by this: to read a
+/// request, refuse it and hang up costs about as much as a signed read, so that a flood takes no more than a twentieth of
+/// a processor that answers 5,000 of those a second.
+pub const STRANGERS_PER_SECOND_MAX: u32 = 250;
+/// Connections that get one at once after a pause; half of them only where their source does not come often.
+pub const STRANGERS_BURST: u32 = 512;
+/// Connections whose client has not yet sent a whole head; where there are more, the source with the most of them loses
+/// its oldest.
+pub const LOBBY_MAX: usize = 1_024;
+/// By how much the lobby's thread gives way: beside the API's threads, which give way by 5, it has about a twentieth of a
+/// processor that has no time left, and all it needs of one that has.
+pub const LOBBY_NICENESS: i32 = 17;
+/// Stack of the lobby's thread.
+pub const LOBBY_STACK_BYTES: usize = 256 * 1024;
+/// How much of a head the lobby looks at; whatever is longer is read by the parser.
+pub const GLANCE_BYTES: usize = 4 * 1024;
+/// How much of a request is read before it is refused in the lobby.
+pub const SHED_BYTES_MAX: usize = 64 * 1024;
+/// Connections that wait in the kernel's queue; it takes no more than its own bound (`net.core.somaxconn`).
+pub const BACKLOG: i32 = 4_096;
+/// Connections that wait at the owner's own door.
+pub const OWN_BACKLOG: i32 = 64;
 /// Requests of strangers worked on at a time: transactions without a signed request around them.
 pub const STRANGER_REQUESTS_MAX: usize = 48;
 /// Threads that read and compute for others than the operator, at a time.

@@ -385,6 +385,12 @@ impl Home {
         self.config.join("allod.toml")
     }
 
+    /// The socket at which the API answers this home's owner and root alone.
+    #[must_use]
+    pub fn own_door(&self) -> PathBuf {
+        self.run.join("api")
+    }
+
     /// The path of the socket `name` in `run/`.
     ///
     /// # Errors

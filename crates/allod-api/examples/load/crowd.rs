@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use allod_node::identity::Identity;
 
 use crate::Failure;
-use crate::wire::{self, Wire};
+use crate::wire::{self, Way, Wire};
 
 /// What clients of one kind have seen.
 #[derive(Debug, Default)]
@@ -184,11 +184,11 @@ pub(crate) async fn half_open(address: String, record: Record) {
 }
 
 /// The owner, who makes a connection for each question, as a command does.
-pub(crate) async fn owner(address: String, signer: Arc<Identity>, record: Record) {
+pub(crate) async fn owner(address: String, way: Way, signer: Arc<Identity>, record: Record) {
     loop {
         let began = Instant::now();
         let asked = async {
-            let mut wire = Wire::open(&address).await?;
+            let mut wire = Wire::open_by(&way, &address).await?;
             record.note(|seen| seen.opened += 1);
             wire.write(&wire::read(&address, &signer)?).await?;
             wire.answer().await

@@ -3,13 +3,16 @@
 //!
 //! `load <clients> <seconds> <flood seconds>` finds the API that runs in `ALLOD_HOME`. It prints one JSON object for each
 //! phase as it ends: `alone` (one client), `peak` (so many clients), and `flood` (ten times as many: a quarter valid,
-//! a quarter garbage, a quarter slow, a quarter half-open; the owner asks ten times a second all the while).
+//! a quarter garbage, a quarter slow, a quarter half-open; the owner asks ten times a second all the while, three times over:
+//! at the own door, over TCP from an address of its own, and from the one that everybody else has).
 //! `bench/load.py` starts the node, pins both to a processor of their own, and puts the figures together.
 
 mod crowd;
 mod members;
 mod wire;
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crowd::{Record, Seen};
+use wire::Way;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,6 +65,7 @@ async fn measure() -> Result<(), Failure> {
         address,
         keys,
         owner,
+        door: home.own_door(),
     };
 
     crowd.phase("alone", 1, 0, 3).await?;
@@ -76,6 +81,7 @@ struct Crowd {
     address: String,
     keys: Vec<Arc<Identity>>,
     owner: Arc<Identity>,
+    door: PathBuf,
 }
 
 impl Crowd {
@@ -87,7 +93,8 @@ impl Crowd {
         bad: usize,
         seconds: u64,
     ) -> Result<(), Failure> {
-        let [good, garbage, slow, half_open, owner] = std::array::from_fn(|_| Record::default());
+        let [good, garbage, slow, half_open, inside, elsewhere, beside] =
+            std::array::from_fn(|_| Record::default());
         let mut crowd = JoinSet::new();
         let address = || self.address.clone();
         let mut forged = wire::read(&self.address, &self.keys[0])?;
@@ -115,18 +122,24 @@ impl Crowd {
             }
         }
         if bad > 0 {
-            crowd.spawn(crowd::owner(
-                address(),
-                Arc::clone(&self.owner),
-                owner.clone(),
-            ));
+            let ways = [
+                (Way::OwnDoor(self.door.clone()), &inside),
+                (Way::From(Ipv4Addr::new(127, 0, 0, 2)), &elsewhere),
+                (Way::From(Ipv4Addr::LOCALHOST), &beside),
+            ];
+            for (way, record) in ways {
+                let owner = Arc::clone(&self.owner);
+                crowd.spawn(crowd::owner(address(), way, owner, record.clone()));
+            }
         }
         let records = [
             ("valid", good),
             ("garbage", garbage),
             ("slow", slow),
             ("half_open", half_open),
-            ("owner", owner),
+            ("owner_inside", inside),
+            ("owner_elsewhere", elsewhere),
+            ("owner_beside", beside),
         ];
         tokio::time::sleep(Duration::from_secs(1)).await;
         for (_, record) in &records {

@@ -1,21 +1,36 @@
 //! Just enough HTTP to load a server with little work of our own: what is timed is the server.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use allod_api::signature::sign;
 use allod_node::identity::Identity;
 use http::Request;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::Failure;
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
+/// How a client comes to the API.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// By the owner's own door.
+    OwnDoor(PathBuf),
+    /// Over TCP from this address.
+    From(Ipv4Addr),
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 /// A connection.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     buffer: Vec<u8>,
 }
 
@@ -31,10 +46,26 @@ impl Wire {
     pub(crate) async fn open(address: &str) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
+        Ok(Self::on(stream))
+    }
+
+    pub(crate) async fn open_by(way: &Way, address: &str) -> Result<Self, Failure> {
+        let source = match way {
+            Way::OwnDoor(door) => return Ok(Self::on(UnixStream::connect(door).await?)),
+            Way::From(source) => *source,
+        };
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((source, 0)))?;
+        let stream = socket.connect(address.parse()?).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::on(stream))
+    }
+
+    fn on(stream: impl Duplex + 'static) -> Self {
+        Self {
+            stream: Box::new(stream),
             buffer: Vec::new(),
-        })
+        }
     }
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! One API, reached with one identity: requests go out signed, answers come back typed.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allod_node::home::Home;
@@ -11,20 +12,21 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::Result;
 use super::error::{Error, Problem};
-use super::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, CONNECT_TIMEOUT};
+use super::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT};
+use super::way::{Stream, Way};
 use crate::signature::sign_for;
 
 /// One API, reached with one identity.
 pub struct Client {
     url: Url,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    way: Way,
+    http: HttpClient<Way, Full<Bytes>>,
     pub(super) identity: Identity,
     account: AccountId,
     /// Whom the signatures name; nothing where the API finds the account by the key.
@@ -43,17 +45,17 @@ impl Client {
         keyfile: &Keyfile,
         passphrase: Option<&Secret<String>>,
     ) -> Result<Self> {
-        let (url, expected) = match url {
-            Some(url) => (url.to_owned(), None),
+        let (url, expected, own) = match url {
+            Some(url) => (url.to_owned(), None, None),
             None => {
                 let running = home.running_api()?.ok_or_else(|| Error::NotRunning {
                     place: home.run_dir().display().to_string(),
                 })?;
-                (running.url, Some(running.network))
+                (running.url, Some(running.network), Some(home.own_door()))
             }
         };
         let identity = home.open_identity(keyfile, passphrase)?;
-        let client = Self::new(&url, identity).map_err(|error| match error {
+        let client = Self::by_way(&url, own, identity).map_err(|error| match error {
             Error::NotAnAccount { .. } => Error::NotAnAccount {
                 path: keyfile.path().to_owned(),
             },
@@ -67,6 +69,10 @@ impl Client {
     /// # Errors
     /// Where the address is none, or the identity is a node's.
     pub fn new(url: &str, identity: Identity) -> Result<Self> {
+        Self::by_way(url, None, identity)
+    }
+
+    fn by_way(url: &str, own: Option<PathBuf>, identity: Identity) -> Result<Self> {
         let bad = || Error::BadUrl {
             url: url.chars().take(200).collect(),
         };
@@ -77,14 +83,16 @@ impl Client {
         let account = identity.account().ok_or_else(|| Error::NotAnAccount {
             path: "this identity".into(),
         })?;
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
+        let way = Way {
+            own,
+            authority: authority(&parsed),
+        };
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .build(connector);
+            .build(way.clone());
         Ok(Self {
             url: parsed,
+            way,
             http,
             identity,
             account,
@@ -207,11 +215,10 @@ impl Client {
         Ok(Request::from_parts(parts, ()))
     }
 
-    /// The host and port to connect to.
-    pub(super) fn authority(&self) -> (String, u16) {
-        let host = self.url.host_str().unwrap_or_default();
-        let port = self.url.port_or_known_default().unwrap_or(80);
-        (host.trim_matches(['[', ']']).to_owned(), port)
+    /// A connection of its own, for a protocol that is not plain HTTP.
+    pub(super) async fn connect(&self) -> Result<Stream> {
+        let connected = self.way.connect().await;
+        connected.map_err(|error| self.unreachable(&error))
     }
 
     pub(super) fn unreachable(&self, error: &dyn std::error::Error) -> Error {
@@ -262,6 +269,13 @@ impl Client {
             Ok(Ok(body)) => Ok(body.to_bytes()),
         }
     }
+}
+
+/// The host and port to connect to.
+fn authority(url: &Url) -> (String, u16) {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(80);
+    (host.trim_matches(['[', ']']).to_owned(), port)
 }
 
 /// The name of the refusal of a signature that is older than the node's process.

@@ -8,7 +8,6 @@ use futures_util::{SinkExt, StreamExt};
 use http::Request;
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -17,7 +16,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use super::Result;
 use super::connection::{Client, timed_out};
 use super::error::{Error, Problem};
-use super::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, MESSAGE_BYTES_MAX};
+use super::limits::{ANSWER_TIMEOUT, MESSAGE_BYTES_MAX};
+use super::way::Stream;
 
 const INPUT: u8 = 0;
 const OUTPUT: u8 = 1;
@@ -64,7 +64,7 @@ pub enum Output {
 
 /// A running process.
 pub struct Exec {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
 }
 
 impl Client {
@@ -96,12 +96,7 @@ impl Client {
                 url: url.to_string(),
             })?;
         let head = self.signed_head(head)?;
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.authority()));
-        let stream = match connected.await {
-            Err(_) => return Err(timed_out("connecting".into(), CONNECT_TIMEOUT)),
-            Ok(Err(error)) => return Err(self.unreachable(&error)),
-            Ok(Ok(stream)) => stream,
-        };
+        let stream = self.connect().await?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));

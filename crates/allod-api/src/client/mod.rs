@@ -16,6 +16,7 @@ mod routes;
 mod stream;
 mod submit;
 mod target;
+mod way;
 
 pub use bill::{Check, verify_bill};
 pub use connection::Client;

@@ -1,8 +1,9 @@
 //! Connections: each has a seat, and is served until it ends, has to make room, or the server stops.
 
-use std::io;
-use std::net::SocketAddr;
+use std::future::{Future, poll_fn};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::Router;
 use hyper::body::Incoming;
@@ -10,37 +11,66 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixListener};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::pace::Pace;
+use super::lobby::Admitted;
 use super::seats::{Seat, Seats};
 use super::stall::watched;
 use super::stream::told;
 use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
 
-/// Accepts and serves until told to stop, then returns once the last connection ended.
-pub(super) async fn accept_all(
-    listener: TcpListener,
+/// Serves those whom the lobby lets in until told to stop, then returns once the last connection ended.
+pub(super) async fn serve_admitted(
+    mut admitted: mpsc::Receiver<Admitted>,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some((stream, seat)) = admitted.recv() => match TcpStream::from_std(stream) {
+                Ok(stream) => {
+                    let _ = stream.set_nodelay(true);
+                    let (router, stopping) = (router.clone(), stopping.clone());
+                    connections.spawn(async move {
+                        // Its head is there, and has only to be noticed here too.
+                        if stream.readable().await.is_ok() {
+                            converse(stream, router, seat, stopping).await;
+                        }
+                    });
+                }
+                Err(error) => warn!(%error, "could not take over a connection to the API"),
+            },
+            Some(_) = connections.join_next() => {}
+            () = told(&mut stopping) => break,
+        }
+    }
+    drop(admitted);
+    while connections.join_next().await.is_some() {}
+}
+
+/// The same for the owner's own door, where nobody waits in a lobby: only the owner and root come in at all.
+pub(super) async fn serve_own(
+    listener: UnixListener,
     router: Router,
     seats: Arc<Seats>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
-    let mut pace = Pace::new();
     loop {
         tokio::select! {
-            accepted = accept(&listener, &mut pace) => match accepted {
-                Ok((stream, from)) => {
-                    // Where every stranger is being answered, there is not even room to say no.
-                    if let Some(seat) = seats.enter(from.ip()) {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    if let Some(seat) = seats.enter(Ipv4Addr::LOCALHOST.into()) {
                         connections.spawn(converse(stream, router.clone(), seat, stopping.clone()));
                     }
                 }
                 Err(error) => {
-                    warn!(%error, "could not accept a connection to the API");
+                    warn!(%error, "could not accept a connection to the API's own door");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -52,20 +82,12 @@ pub(super) async fn accept_all(
     while connections.join_next().await.is_some() {}
 }
 
-async fn accept(listener: &TcpListener, pace: &mut Pace) -> io::Result<(TcpStream, SocketAddr)> {
-    let accepted = listener.accept().await?;
-    pace.turn().await;
-    Ok(accepted)
-}
-
 async fn converse(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
     router: Router,
     seat: Arc<Seat>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    seat.listen();
-    let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&seat));
@@ -79,12 +101,19 @@ async fn converse(
         .max_buf_size(HEAD_BYTES_MAX * 2)
         .serve_connection(TokioIo::new(watched(stream)), service);
     let mut connection = std::pin::pin!(connection.with_upgrades());
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = seat.told_to_leave() => return,
-        () = told(&mut stopping) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // What has come is read, and answered where it can be, before anybody may be told to leave.
+    let ended = match poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await {
+        Poll::Ready(ended) => ended,
+        Poll::Pending => {
+            seat.listened();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = seat.told_to_leave() => return,
+                () = told(&mut stopping) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {

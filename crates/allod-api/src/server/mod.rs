@@ -5,6 +5,8 @@ pub(crate) mod call;
 mod connection;
 pub(crate) mod gate;
 mod held;
+mod lobby;
+mod own;
 mod pace;
 pub(crate) mod problem;
 mod router;
@@ -14,10 +16,12 @@ mod stall;
 pub(crate) mod stream;
 pub(crate) mod terminal;
 
+pub use own::bind_own;
 pub(crate) use problem::status_of as status_of_rejection;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,30 +52,43 @@ impl Server {
     pub async fn stop(mut self, grace: Duration) {
         self.stopping.send_replace(true);
         // What has not finished by then is cut off by the drop.
-        let _ = tokio::time::timeout(grace, self.tasks.join_next()).await;
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(grace, ended).await;
     }
 }
 
-/// Serves the node's operations on a listener that is bound already. Must be called in a tokio runtime.
+/// Serves the node's operations on a listener that is bound already, and at the owner's own door where there is one
+/// ([`bind_own`]). Must be called in a tokio runtime.
 ///
 /// # Errors
-/// Where the listener cannot be used.
-pub fn serve(node: Node, listener: TcpListener) -> io::Result<Server> {
+/// Where a listener cannot be used.
+pub fn serve(node: Node, listener: TcpListener, own: Option<UnixListener>) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
     // Once more, for a longer queue than the one it was bound with.
     rustix::net::listen(&listener, BACKLOG)?;
     let address = listener.local_addr()?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     let (stopping, told) = watch::channel(false);
     let authorities = authorities(address);
     let door = Door::new(Scheme::Http, authorities.iter().map(String::as_str));
     let now_s = allod_node::time::now_ms() / 1_000;
     let verifier = Verifier::new(door, now_s).with_journal(node.file("nonces"), now_s)?;
     let shared = Arc::new(Shared::new(node, verifier, told.clone()));
+    let router = router::of(Arc::clone(&shared));
     let mut tasks = JoinSet::new();
-    let seats = Arc::clone(&shared.seats);
-    let router = router::of(shared);
-    tasks.spawn(connection::accept_all(listener, router, seats, told));
+    if let Some(own) = own {
+        own.set_nonblocking(true)?;
+        let own = tokio::net::UnixListener::from_std(own)?;
+        // Seats of its own too: whoever comes over the network takes none of them.
+        let seats = Arc::default();
+        tasks.spawn(connection::serve_own(
+            own,
+            router.clone(),
+            seats,
+            told.clone(),
+        ));
+    }
+    let admitted = lobby::open(listener, shared, told.clone())?;
+    tasks.spawn(connection::serve_admitted(admitted, router, told));
     Ok(Server {
         address,
         stopping,

@@ -6,10 +6,12 @@ use allod_node::{KeepManifestError, Refusal, SubmitError, view};
 use allod_state::Rejection;
 use axum::body::Body;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
 use crate::signature::SignatureError;
+
+const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,12 +141,29 @@ impl Problem {
         self.0.status
     }
 
+    /// The whole answer as it goes over a wire that is closed after it, for whom no request is read.
+    pub(crate) fn written(&self, height: u64) -> Vec<u8> {
+        let body = serde_json::to_string(&self.0).unwrap_or_default();
+        let (status, length) = (self.0.status, body.len());
+        let retry_after = self
+            .0
+            .retry_after_s
+            .map(|seconds| format!("retry-after: {seconds}\r\n"));
+        let retry_after = retry_after.unwrap_or_default();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {length}\r\n{retry_after}\
+             connection: close\r\n{HEIGHT}: {height}\r\nx-content-type-options: nosniff\r\n\
+             cache-control: no-store\r\n\r\n"
+        );
+        [head, body].concat().into_bytes()
+    }
+
     pub(crate) fn into_response(self) -> Response<Body> {
         let text = serde_json::to_vec(&self.0).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.0.status;
         let headers = response.headers_mut();
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(MEDIA_TYPE);
         headers.insert(CONTENT_TYPE, kind);
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -152,6 +171,9 @@ impl Problem {
         response
     }
 }
+
+/// The header of every answer that says which block was the newest when it was written.
+pub(crate) const HEIGHT: HeaderName = HeaderName::from_static("allod-height");
 
 /// The status that goes with each of the law's refusals.
 pub(crate) fn status_of(name: &str) -> StatusCode {

@@ -10,19 +10,16 @@ use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::routing::{MethodFilter, on};
 use futures_util::FutureExt;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use tracing::{debug, error};
 
 use super::call::{Call, Payload, Query};
 use super::gate;
 use super::held::Held;
-use super::problem::Problem;
+use super::problem::{HEIGHT, Problem};
 use super::seats::{Seat, Standing};
 use super::shared::Shared;
 use crate::ops::{Method, OPERATIONS, Operation};
-
-/// The newest block that the node knew when it answered.
-const HEIGHT: HeaderName = HeaderName::from_static("allod-height");
 
 /// The routes of all operations.
 pub(super) fn of(shared: Arc<Shared>) -> Router {

@@ -58,6 +58,7 @@ struct Place {
     source: IpAddr,
     /// Since when it waits for its client; nothing while a request is being answered, and before it was listened to.
     idle: Option<Instant>,
+    is_busy: bool,
     leave: Arc<Notify>,
 }
 
@@ -88,6 +89,7 @@ impl Seats {
                 standing: Standing::Stranger,
                 source,
                 idle: None,
+                is_busy: false,
                 leave: Arc::clone(&leave),
             },
         );
@@ -134,7 +136,7 @@ impl Seat {
         }
         if !table.has_room(standing, is_proven) {
             drop(table);
-            return Err(self.full());
+            return Err(full(self.number));
         }
         if is_proven && let Some(mut place) = table.take(self.number) {
             place.standing = standing;
@@ -143,30 +145,26 @@ impl Seat {
         Ok(())
     }
 
-    /// Those who are refused together shall not come again together.
-    fn full(&self) -> Problem {
-        Problem::busy(
-            "too-many-connections",
-            "too many connections are being answered",
-        )
-        .retry_after(1 + self.number % RETRY_AFTER_S_MAX)
-    }
-
-    /// The connection is read from now on: until then its client cannot be said to keep us waiting. Under a flood whoever
-    /// comes would otherwise be sent away unheard, one for the other.
-    pub(crate) fn listen(&self) {
-        self.set_idle(Some(Instant::now()));
+    /// What the client had sent was read: until then it cannot be said to keep us waiting. Under a flood whoever comes would
+    /// otherwise be sent away unheard, one for the other.
+    pub(crate) fn listened(&self) {
+        if let Some(place) = self.seats.lock().seats.get_mut(&self.number)
+            && !place.is_busy
+        {
+            place.idle = Some(Instant::now());
+        }
     }
 
     /// Marks the seat as one that owes its client something, until the guard is dropped.
     pub(crate) fn busy(self: &Arc<Self>) -> Busy {
-        self.set_idle(None);
+        self.set_busy(true);
         Busy(Arc::clone(self))
     }
 
-    fn set_idle(&self, idle: Option<Instant>) {
+    fn set_busy(&self, is_busy: bool) {
         if let Some(place) = self.seats.lock().seats.get_mut(&self.number) {
-            place.idle = idle;
+            place.is_busy = is_busy;
+            place.idle = (!is_busy).then(Instant::now);
         }
     }
 
@@ -193,7 +191,7 @@ pub(crate) struct Busy(Arc<Seat>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.set_idle(Some(Instant::now()));
+        self.0.set_busy(false);
     }
 }
 
@@ -276,6 +274,15 @@ impl Table {
     }
 }
 
+/// The refusal of a connection. Those who are refused together shall not come again together.
+pub(super) fn full(number: u64) -> Problem {
+    Problem::busy(
+        "too-many-connections",
+        "too many connections are being answered",
+    )
+    .retry_after(1 + number % RETRY_AFTER_S_MAX)
+}
+
 fn is_stranger(place: &Place) -> bool {
     place.standing == Standing::Stranger
 }
@@ -285,7 +292,7 @@ fn is_member(place: &Place) -> bool {
 }
 
 /// What counts as one source: whoever has an IPv6 address has 2^64 of them.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
         address => address,

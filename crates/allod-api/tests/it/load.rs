@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use allod_api::client::Client;
 use allod_api::limits::{
-    HEAD_TIMEOUT, MEMBERS_PER_ACCOUNT_MAX, STRANGER_REQUESTS_MAX, STRANGERS_CROWDED,
-    STRANGERS_PER_SOURCE_MAX,
+    HEAD_TIMEOUT, MEMBERS_PER_ACCOUNT_MAX, OPERATORS_MAX, RETRY_AFTER_S_MAX, STRANGER_REQUESTS_MAX,
+    STRANGERS_BURST, STRANGERS_CROWDED, STRANGERS_MAX, STRANGERS_PER_SOURCE_MAX,
 };
+use allod_node::home::RunningApi;
 use allod_node::identity::Identity;
 use allod_state::account::AddKey;
 use allod_state::account::grant::Grant;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::world::{Answer, SOON, World, as_account};
@@ -88,25 +89,48 @@ async fn closed(connections: &mut [TcpStream]) -> usize {
     closed
 }
 
+/// The head of an upload whose body has only begun.
+fn begun_upload(world: &World) -> String {
+    let host = world.server.address();
+    format!(
+        "POST /v1/transactions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/octet-stream\r\n\
+         content-length: 900\r\n\r\nx"
+    )
+}
+
+async fn begin(world: &World, text: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(world.server.address()).await.unwrap();
+    connection.write_all(text.as_bytes()).await.unwrap();
+    connection
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn half_open_and_slow_connections_push_out_one_another_and_not_the_owner() {
+async fn whoever_says_nothing_or_half_a_head_takes_no_seat() {
+    let world = World::start().await;
+    let mut connections = vec![begin(&world, &begun_upload(&world)).await];
+    for number in 0..2 * STRANGERS_MAX {
+        let begun = [
+            "GET /v1/hea",
+            "",
+            "POST /v1/transactions HTTP/1.1\r\nhost: ",
+        ];
+        connections.push(begin(&world, begun[number % begun.len()]).await);
+        if number % 32 == 0 {
+            gets_through(&world).await;
+        }
+    }
+    gets_through(&world).await;
+    world.client().submit(vec![pay()]).await.unwrap();
+    assert_eq!(closed(&mut connections).await, 0, "nobody had to go");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_uploads_push_out_one_another_and_not_the_owner() {
     let world = World::start().await;
     let mut connections = Vec::new();
     let count = STRANGERS_PER_SOURCE_MAX + 20;
     for number in 0..count {
-        let mut connection = TcpStream::connect(world.server.address()).await.unwrap();
-        // Every second one begins with a request and never ends it.
-        let begun = match number % 4 {
-            0 => "GET /v1/hea".to_owned(),
-            2 => format!(
-                "POST /v1/transactions HTTP/1.1\r\nhost: {}\r\ncontent-type: application/octet-stream\r\n\
-                 content-length: 900\r\n\r\nx",
-                world.server.address()
-            ),
-            _ => String::new(),
-        };
-        connection.write_all(begun.as_bytes()).await.unwrap();
-        connections.push(connection);
+        connections.push(begin(&world, &begun_upload(&world)).await);
         if number % 10 == 0 {
             gets_through(&world).await;
         }
@@ -120,6 +144,126 @@ async fn half_open_and_slow_connections_push_out_one_another_and_not_the_owner()
         "{gone} of {count}"
     );
     assert_eq!(closed(last).await, 0, "those who came last stay");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_comes_in_pieces_is_read_to_its_end() {
+    let world = World::start().await;
+    let request = format!(
+        "GET /v1/health HTTP/1.1\r\nhost: {}\r\n\r\n",
+        world.server.address()
+    );
+    let mut connection = begin(&world, "\r\n").await;
+    connection.set_nodelay(true).unwrap();
+    for piece in request.as_bytes().chunks(7) {
+        connection.write_all(piece).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut status = [0; 12];
+    let read = connection.read_exact(&mut status);
+    tokio::time::timeout(SOON, read).await.unwrap().unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    // What is no HTTP is answered as such, and nobody waits for its end.
+    let mut connection = begin(&world, "\x16\x03\x01\x02\x00").await;
+    let read = connection.read_exact(&mut status);
+    tokio::time::timeout(HEAD_TIMEOUT / 2, read)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&status, b"HTTP/1.1 400");
+}
+
+/// A connection from another address of this machine.
+async fn from_elsewhere(world: &World) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    socket.connect(world.server.address()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_comes_too_often_is_told_so_and_takes_no_others_turn() {
+    let world = World::start().await;
+    let began = Instant::now();
+    let mut shed = 0;
+    while shed == 0 {
+        assert!(began.elapsed() < SOON, "nobody is sent away");
+        let mut crowd = JoinSet::new();
+        for _ in 0..STRANGERS_BURST {
+            let request = world.request(Method::GET, "/v1/apps", None, None);
+            crowd.spawn(World::send_to(world.server.address(), request));
+        }
+        let mut number = 0;
+        while let Some(answer) = crowd.join_next().await {
+            let answer = answer.unwrap();
+            if answer.status == 429 {
+                shed += 1;
+                assert_eq!(answer.code(), "too-many-connections");
+                assert_eq!(answer.headers["connection"], "close");
+                let seconds = answer.headers["retry-after"].to_str().unwrap();
+                assert!((1..=RETRY_AFTER_S_MAX).contains(&seconds.parse().unwrap()));
+            } else {
+                assert_eq!(answer.status, 401);
+            }
+            number += 1;
+            if number % 64 == 0 {
+                let request = world.request(Method::GET, "/v1/apps", None, Some(&world.owner));
+                let served = World::send_on(from_elsewhere(&world).await, request).await;
+                assert_eq!(served.status, 200, "{shed} were shed");
+            }
+        }
+    }
+}
+
+/// A request that comes in at the owner's own door.
+async fn at_own_door(world: &World, request: Request<Full<Bytes>>) -> Answer {
+    let door = UnixStream::connect(world.home().own_door()).await.unwrap();
+    World::send_on(door, request).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owners_own_door_has_seats_of_its_own_and_gives_no_right() {
+    let world = World::start().await;
+    let network = world.node.network().network;
+    let running = RunningApi::of_this_process(world.url(), network);
+    world.home().announce_api(&running).unwrap();
+    // Every seat of an operator is taken over the network.
+    let mut held = Vec::new();
+    let began = Instant::now();
+    while held.len() < OPERATORS_MAX {
+        held.extend(kept_waiting(&world, &world.owner).await);
+        assert!(began.elapsed() < SOON, "{} have a seat", held.len());
+    }
+    let refused = shown(&world, &world.owner).await;
+    assert_eq!(refused.code(), "too-many-connections");
+    // The commands of this home come in all the same.
+    let (home, keyfile) = (world.home(), world.home().account_keyfile());
+    let client = Client::open(&home, None, &keyfile, None).unwrap();
+    client.submit(vec![pay()]).await.unwrap();
+    // But whoever signs nothing, or for another host, is nobody here either.
+    let apps = |signer| world.request(Method::GET, "/v1/apps", None, signer);
+    assert_eq!(
+        at_own_door(&world, apps(Some(&world.owner))).await.status,
+        200
+    );
+    assert_eq!(at_own_door(&world, apps(None)).await.status, 401);
+    let stranger = Identity::new_account().unwrap();
+    assert_eq!(
+        at_own_door(&world, apps(Some(&stranger))).await.code(),
+        "key_unknown"
+    );
+    let target = (Method::GET, "/v1/apps");
+    let elsewhere = world.request_to("elsewhere.example", target, None, Some(&world.owner));
+    let over_network = world.request_to(
+        "elsewhere.example",
+        (Method::GET, "/v1/apps"),
+        None,
+        Some(&world.owner),
+    );
+    let (own, public) = (
+        at_own_door(&world, elsewhere).await,
+        world.send(over_network).await,
+    );
+    assert_eq!((own.status, own.code()), (public.status, public.code()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +317,7 @@ async fn a_crowd_of_strangers_gets_one_answer_on_a_connection() {
     assert_eq!(refused.headers["connection"], "close");
     let mut crowd = Vec::new();
     for _ in 0..STRANGERS_CROWDED {
-        crowd.push(TcpStream::connect(world.server.address()).await.unwrap());
+        crowd.push(begin(&world, &begun_upload(&world)).await);
     }
     let health = world.ask(Method::GET, "/v1/health", None, None).await;
     assert_eq!(health.status, 200);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use allod_api::client::Client;
 use allod_api::signature::sign;
-use allod_api::{Server, serve};
+use allod_api::{Server, bind_own, serve};
 use allod_node::Node;
 use allod_node::founding::found;
 use allod_node::home::Home;
@@ -21,6 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How long anything in these tests may take.
@@ -79,7 +80,9 @@ impl World {
             is_new: founded.is_new,
         };
         let node = Node::start(settings).await.unwrap();
-        let server = serve(node.clone(), TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let own = bind_own(&home.own_door(), home.account_keyfile().path()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = serve(node.clone(), listener, Some(own)).unwrap();
         let world = Self {
             node,
             server,
@@ -103,7 +106,11 @@ impl World {
 
     /// Where the node keeps what it fetches from registries.
     pub(crate) fn images(&self) -> std::path::PathBuf {
-        Home::at(self.dir.path()).unwrap().node_dir().join("images")
+        self.home().node_dir().join("images")
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        Home::at(self.dir.path()).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -180,13 +187,24 @@ impl World {
 
     /// Sends a request on a connection of its own.
     pub(crate) async fn send_to(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
-        tokio::time::timeout(SOON, Self::exchange(address, request))
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::send_on(stream, request).await
+    }
+
+    /// Sends a request on that connection, as its only one.
+    pub(crate) async fn send_on(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Answer {
+        tokio::time::timeout(SOON, Self::exchange(stream, request))
             .await
             .unwrap()
     }
 
-    async fn exchange(address: SocketAddr, mut request: Request<Full<Bytes>>) -> Answer {
-        let stream = TcpStream::connect(address).await.unwrap();
+    async fn exchange(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        mut request: Request<Full<Bytes>>,
+    ) -> Answer {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();

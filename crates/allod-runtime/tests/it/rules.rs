@@ -261,5 +261,6 @@ fn exit_code(ended: Ended) -> i32 {
         Ended::Signal { .. } => 10,
         Ended::Request => 11,
         Ended::RequestAndStopped => 12,
+        Ended::GaveUp => 13,
     }
 }

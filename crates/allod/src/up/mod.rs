@@ -78,18 +78,7 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
     let installation = home.installation()?.to_string();
     let uid = network_uid(&installation)?;
     home.give_node_dir(uid, uid)?;
-    let api = args.api.parse().with_context(|| {
-        format!(
-            "`{}` is no address to listen on\nhelp: write it as 127.0.0.1:7400",
-            args.api
-        )
-    })?;
-    let api = bind(api, "--api")?;
-    let ingress = bind(args.ingress, "--ingress")?;
-    let url = format!(
-        "http://{}",
-        api.local_addr().context("asking for the API's address")?
-    );
+    let (url, mut listeners) = listen(args)?;
     let config = Config {
         installation: installation
             .parse()
@@ -101,6 +90,8 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
         fault_plan: None,
     };
     let mut root = Root::start(config)?;
+    // Only now: another `allod up` in this home, which ends with the line above, takes nobody's door.
+    listeners.push(("api-own", own_door(&home)?));
     let mut words: Vec<OsString> = vec![NETWORK_PROCESS.into()];
     if founded.is_new {
         words.push("--new".into());
@@ -110,7 +101,7 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
     if args.fault_plan {
         words.push("--fault-plan".into());
     }
-    root.supervise(network_process(&home, words, uid, api, ingress)?);
+    root.supervise(network_process(&home, words, uid, listeners)?);
     home.announce_api(&RunningApi::of_this_process(url.clone(), founded.network))?;
     greet(&home, &founded, &url, invite.is_some());
     let ended = root.serve();
@@ -125,6 +116,30 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
         Ended::GaveUp => bail!("this machine is not in the network"),
     }
     Ok(())
+}
+
+/// The sockets that are handed over, by name, and where the API is.
+type Listeners = Vec<(&'static str, OwnedFd)>;
+
+fn listen(args: &Args) -> Result<(String, Listeners)> {
+    let api = args.api.parse().with_context(|| {
+        format!(
+            "`{}` is no address to listen on\nhelp: write it as 127.0.0.1:7400",
+            args.api
+        )
+    })?;
+    let api = bind(api, "--api")?;
+    let ingress = bind(args.ingress, "--ingress")?;
+    let address = api.local_addr().context("asking for the API's address")?;
+    let listeners = vec![("api", api.into()), ("ingress", ingress.into())];
+    Ok((format!("http://{address}"), listeners))
+}
+
+fn own_door(home: &Home) -> Result<OwnedFd> {
+    let path = home.own_door();
+    let door = allod_api::bind_own(&path, home.account_keyfile().path());
+    let door = door.with_context(|| format!("could not listen at {}", path.display()))?;
+    Ok(door.into())
 }
 
 fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
@@ -143,8 +158,7 @@ fn network_process(
     home: &Home,
     args: Vec<OsString>,
     uid: u32,
-    api: TcpListener,
-    ingress: TcpListener,
+    listeners: Listeners,
 ) -> Result<Process> {
     let open = |path: PathBuf| -> Result<OwnedFd> {
         let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
@@ -152,13 +166,13 @@ fn network_process(
     };
     // The program comes first, at the number that its path below names: the file itself is handed over, because its
     // path may lead through directories that only root may enter.
-    let fds: Vec<(String, OwnedFd)> = vec![
+    let mut fds: Vec<(String, OwnedFd)> = vec![
         ("program".to_owned(), open("/proc/self/exe".into())?),
         ("run".to_owned(), open(home.run_dir().to_owned())?),
         ("runtime".to_owned(), open(home.root_dir())?),
-        ("api".to_owned(), api.into()),
-        ("ingress".to_owned(), ingress.into()),
     ];
+    let listeners = listeners.into_iter();
+    fds.extend(listeners.map(|(name, listener)| (name.to_owned(), listener)));
     let kept = [
         "RUST_LOG",
         "RUST_BACKTRACE",

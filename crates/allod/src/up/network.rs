@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         })
     };
     let (run, runtime) = (take("run")?, take("runtime")?);
-    let (api, ingress): (OwnedFd, OwnedFd) = (take("api")?, take("ingress")?);
+    let (api, own, ingress) = (take("api")?, take("api-own")?, take("ingress")?);
     let async_runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -80,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     async_runtime.block_on(serve(
         settings,
-        TcpListener::from(api),
+        (TcpListener::from(api), UnixListener::from(own)),
         api_runtime.handle(),
     ))
 }
@@ -90,7 +91,11 @@ fn path_of(directory: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
-async fn serve(settings: Settings, api: TcpListener, of_api: &Handle) -> Result<()> {
+async fn serve(
+    settings: Settings,
+    (api, own): (TcpListener, UnixListener),
+    of_api: &Handle,
+) -> Result<()> {
     let url = format!(
         "http://{}",
         api.local_addr().context("asking for the API's address")?
@@ -108,7 +113,7 @@ async fn serve(settings: Settings, api: TcpListener, of_api: &Handle) -> Result<
     };
     let server = {
         let _entered = of_api.enter();
-        allod_api::serve(node.clone(), api).context("starting the API")?
+        allod_api::serve(node.clone(), api, Some(own)).context("starting the API")?
     };
     // Where nobody reads standard output any more, nothing waits for this line.
     let _ = writeln!(std::io::stdout(), "ready {url}");

@@ -23,7 +23,7 @@ fn member(number: u8) -> Standing {
 /// A stranger's seat whose connection is read.
 fn sit(seats: &Arc<Seats>, number: usize) -> Arc<Seat> {
     let seat = seats.enter(source(number)).unwrap();
-    seat.listen();
+    seat.listened();
     seat
 }
 
@@ -140,6 +140,21 @@ async fn a_proven_connection_makes_room_only_after_a_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_being_answered_when_it_was_listened_to_stays() {
+    let seats = Arc::new(Seats::default());
+    let enter = || seats.enter(source(1));
+    let held: Vec<_> = (0..STRANGERS_PER_SOURCE_MAX)
+        .map(|_| enter().unwrap())
+        .collect();
+    let answered = held[0].busy();
+    held[0].listened();
+    assert!(enter().is_none());
+    drop(answered);
+    assert!(enter().is_some());
+    assert!(is_told_to_leave(&held[0]).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nobody_is_sent_away_before_being_listened_to() {
     let seats = Arc::new(Seats::default());
     let enter = || seats.enter(source(1));
@@ -147,7 +162,7 @@ async fn nobody_is_sent_away_before_being_listened_to() {
         .map(|_| enter().unwrap())
         .collect();
     assert!(enter().is_none());
-    held[7].listen();
+    held[7].listened();
     let newcomer = enter();
     assert!(newcomer.is_some());
     assert!(is_told_to_leave(&held[7]).await && !is_told_to_leave(&held[0]).await);
