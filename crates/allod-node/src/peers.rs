@@ -67,52 +67,45 @@ pub(crate) fn entrance(state: &State, own: &PublicKey) -> Entrance {
 pub(crate) async fn keep(
     inner: Arc<Inner>,
     settings: Settings,
-    said: mpsc::Receiver<Outbound>,
+    mut said: mpsc::Receiver<Outbound>,
     opened: watch::Sender<Option<Peers>>,
 ) {
     let entrance = std::fs::read_to_string(inner.dir.join(ENTRANCE_FILE));
     let entrance: Option<Entrance> = entrance.ok().and_then(|text| text.parse().ok());
-    let greeters = entrance
-        .as_ref()
-        .map(|it| it.members.clone())
-        .unwrap_or_default();
-    let mut heights = tokio::time::interval(ROSTER_PERIOD);
-    heights.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut said = said;
+    let greeters = entrance.as_ref().map(|it| it.members.clone());
+    let greeters = greeters.unwrap_or_default();
+    let mut pulse = tokio::time::interval(ROSTER_PERIOD);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !is_expected(&inner.ledger.state(), &greeters) {
         tokio::select! {
-            _ = heights.tick() => {}
+            _ = pulse.tick() => {}
             // A network of one has nobody to carry messages to.
             message = said.recv() => if message.is_none() { return },
         }
     }
-    let peers = match open(&inner, &settings).await {
-        Ok((peers, heard)) => {
-            let mut company = Company::new(Arc::clone(&inner), peers.clone(), greeters);
-            let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
-            let answering = answer_all(Arc::clone(&inner), settings.genesis, peers.clone());
-            opened.send_replace(Some(peers.clone()));
-            let following = async {
-                loop {
-                    company.look().await;
-                    if let Some(entrance) = &entrance {
-                        check(&inner, entrance);
-                    }
-                    heights.tick().await;
-                }
-            };
-            tokio::select! {
-                () = following => {}
-                () = answering => {}
-            }
-            peers
-        }
+    let (peers, heard) = match open(&inner, &settings).await {
+        Ok(opened) => opened,
         Err(error) => {
-            tracing::error!(error = %words(&error), "peers cannot be spoken with; start again with another --peers");
-            return;
+            let error = words(&error);
+            return tracing::error!(%error, "peers cannot be spoken with; start again with another --peers");
         }
     };
-    peers.close().await;
+    let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
+    let answering = answer_all(Arc::clone(&inner), settings.genesis, peers.clone());
+    opened.send_replace(Some(peers.clone()));
+    let mut company = Company::new(Arc::clone(&inner), peers, greeters);
+    let mut unchecked = entrance;
+    let following = async {
+        loop {
+            company.look().await;
+            unchecked = unchecked.filter(|entrance| !is_passed(&inner, entrance));
+            pulse.tick().await;
+        }
+    };
+    tokio::select! {
+        () = following => {}
+        () = answering => {}
+    }
 }
 
 /// Whether there is somebody else, or somebody may come.
@@ -156,23 +149,21 @@ async fn open(
     Ok(opened)
 }
 
-/// Stops everything where the chain that this machine follows is not the inviter's.
-fn check(inner: &Inner, entrance: &Entrance) {
-    let state = inner.ledger.state();
-    if state.tip().height < entrance.height {
-        return;
+/// Whether this machine's chain has come to the inviter's block, and holds it. Where it holds another, everything stops.
+fn is_passed(inner: &Inner, entrance: &Entrance) -> bool {
+    if inner.ledger.state().tip().height < entrance.height {
+        return false;
     }
     // What was pruned meanwhile was looked at before.
-    let Ok(Some(block)) = inner.ledger.chain().block(entrance.height) else {
-        return;
-    };
-    if block.block.header.id() != entrance.block {
-        tracing::error!(
-            height = entrance.height,
-            "the members that answer follow another chain than whoever invited this machine; join again with a new invite"
-        );
-        std::process::abort();
+    let block = inner.ledger.chain().block(entrance.height).ok().flatten();
+    if block.is_none_or(|block| block.block.header.id() == entrance.block) {
+        return true;
     }
+    tracing::error!(
+        height = entrance.height,
+        "the members that answer follow another chain than whoever invited this machine; join again with a new invite"
+    );
+    std::process::abort();
 }
 
 async fn answer_all(inner: Arc<Inner>, genesis: Arc<Vec<u8>>, peers: Peers) {
