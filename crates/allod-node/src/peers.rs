@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use allod_ledger::chain::Outbound;
 use allod_net::limits::PeerLimits;
-use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError, Roster};
+use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError, Question, Roster};
 use allod_state::limits::REACH_ADDRESSES_MAX;
 use allod_state::node::{PublishReach, Reach};
 use allod_state::{PublicKey, State};
@@ -91,20 +91,24 @@ pub(crate) async fn keep(
         }
     };
     let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
-    let answering = answer_all(Arc::clone(&inner), settings.genesis, peers.clone());
+    let questions = peers.questions();
     opened.send_replace(Some(peers.clone()));
-    let mut company = Company::new(Arc::clone(&inner), peers, greeters);
+    let mut company = Company {
+        greeters,
+        ..Company::default()
+    };
     let mut unchecked = entrance;
     let following = async {
         loop {
-            company.look().await;
+            company.look(&inner.ledger.state(), &peers).await;
             unchecked = unchecked.filter(|entrance| !is_passed(&inner, entrance));
             pulse.tick().await;
         }
     };
     tokio::select! {
         () = following => {}
-        () = answering => {}
+        () = say_where(&inner, &peers) => {}
+        () = answer_all(&inner, settings.genesis, questions) => {}
     }
 }
 
@@ -166,8 +170,12 @@ fn is_passed(inner: &Inner, entrance: &Entrance) -> bool {
     std::process::abort();
 }
 
-async fn answer_all(inner: Arc<Inner>, genesis: Arc<Vec<u8>>, peers: Peers) {
-    let Some(mut questions) = peers.questions() else {
+async fn answer_all(
+    inner: &Inner,
+    genesis: Arc<Vec<u8>>,
+    questions: Option<mpsc::Receiver<Question>>,
+) {
+    let Some(mut questions) = questions else {
         return;
     };
     let mut answering = JoinSet::new();
@@ -181,74 +189,65 @@ async fn answer_all(inner: Arc<Inner>, genesis: Arc<Vec<u8>>, peers: Peers) {
     }
 }
 
+/// Tells the ledger where this machine is, whenever that changes. It waits for a block each time, however long.
+async fn say_where(inner: &Inner, peers: &Peers) {
+    let mut pulse = tokio::time::interval(ROSTER_PERIOD);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pulse.tick().await;
+        let (state, node) = (inner.ledger.state(), inner.node);
+        let reach = reach(&state, peers);
+        let is_known = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
+        let is_news = state.reach(&node).as_ref() != Some(&reach);
+        if !(is_known && is_news && state.node(&node).is_some()) {
+            continue;
+        }
+        let action = PublishReach { node, reach };
+        if let Err(error) = inner.signer.submit(vec![action.into()]).await {
+            tracing::warn!(error = %words(&error), "the ledger does not know where this machine is");
+        }
+        tokio::time::sleep(REACH_PERIOD).await;
+    }
+}
+
+/// Where this machine may be found, as far as it knows.
+fn reach(state: &State, peers: &Peers) -> Reach {
+    let home = peers.home_relay();
+    let is_home = |reach: &Reach| {
+        let relay = reach.relay.as_ref();
+        relay.is_some_and(|relay| Some(relay.address) == home)
+    };
+    let relayed_by = state.reaches().filter(|(_, reach)| is_home(reach));
+    let addresses = peers.addresses().into_iter();
+    Reach {
+        addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
+        relayed_by: relayed_by.map(|(node, _)| *node).take(1).collect(),
+        relay: None,
+    }
+}
+
 /// Whom this machine speaks with, as it was told last.
+#[derive(Default)]
 struct Company {
-    inner: Arc<Inner>,
-    peers: Peers,
     greeters: Vec<Greeter>,
     told: Roster,
     /// When each invite was last seen unused.
     unused: BTreeMap<PeerKey, Instant>,
-    said: Option<Instant>,
 }
 
 impl Company {
-    fn new(inner: Arc<Inner>, peers: Peers, greeters: Vec<Greeter>) -> Self {
-        Self {
-            inner,
-            peers,
-            greeters,
-            told: Roster::default(),
-            unused: BTreeMap::new(),
-            said: None,
-        }
-    }
-
-    /// Tells the peers what the ledger says now, and the ledger where this machine is.
-    async fn look(&mut self) {
-        let state = self.inner.ledger.state();
-        let mut roster = roster::roster(&state, &self.greeters, now_ms());
+    /// Tells the peers what the ledger says now.
+    async fn look(&mut self, state: &State, peers: &Peers) {
+        let mut roster = roster::roster(state, &self.greeters, now_ms());
         let now = Instant::now();
-        self.unused
-            .extend(roster.guests.iter().map(|guest| (*guest, now)));
+        let unused = roster.guests.iter().map(|guest| (*guest, now));
+        self.unused.extend(unused);
         self.unused
             .retain(|_, seen| now.duration_since(*seen) < GUEST_GRACE);
         roster.guests = self.unused.keys().copied().collect();
         if roster != self.told {
-            self.peers.admit(roster.clone()).await;
+            peers.admit(roster.clone()).await;
             self.told = roster;
-        }
-        self.say(&state).await;
-    }
-
-    async fn say(&mut self, state: &State) {
-        let node = self.inner.node;
-        let is_soon = self.said.is_some_and(|at| at.elapsed() < REACH_PERIOD);
-        let is_listed = state.node(&node).is_some();
-        let reach = self.reach(state);
-        if is_soon || !is_listed || state.reach(&node).as_ref() == Some(&reach) {
-            return;
-        }
-        self.said = Some(Instant::now());
-        let action = PublishReach { node, reach };
-        if let Err(error) = self.inner.signer.submit(vec![action.into()]).await {
-            tracing::warn!(error = %words(&error), "the ledger does not know where this machine is");
-        }
-    }
-
-    /// Where this machine may be found, as far as it knows.
-    fn reach(&self, state: &State) -> Reach {
-        let addresses = self.peers.addresses().into_iter();
-        let home = self.peers.home_relay();
-        let is_home = |reach: &Reach| {
-            let relay = reach.relay.as_ref();
-            relay.is_some_and(|relay| Some(relay.address) == home)
-        };
-        let relayed_by = state.reaches().filter(|(_, reach)| is_home(reach));
-        Reach {
-            addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
-            relayed_by: relayed_by.map(|(node, _)| *node).take(1).collect(),
-            relay: None,
         }
     }
 }
