@@ -18,9 +18,9 @@ pub const SEAT_PATIENCE: Duration = Duration::from_secs(1);
 /// From this many connections on, strangers get one answer on a connection and must come again for the next.
 pub const STRANGERS_CROWDED: usize = STRANGERS_MAX / 2;
 /// Connections of strangers that get a seat in a second, lastingly. What strangers may cost is bounded by this: to read a
-/// request, refuse it and hang up costs about as much as a signed read, so that a flood takes no more than a twentieth of
+/// request, refuse it and hang up costs about as much as a signed read, so that a flood takes no more than a twenty-fifth of
 /// a processor that answers 5,000 of those a second.
-pub const STRANGERS_PER_SECOND_MAX: u32 = 250;
+pub const STRANGERS_PER_SECOND_MAX: u32 = 200;
 /// Connections that get one at once after a pause; half of them only where their source does not come often.
 pub const STRANGERS_BURST: u32 = 512;
 /// Connections whose client has not yet sent a whole head; where there are more, the source with the most of them loses
@@ -28,7 +28,7 @@ pub const STRANGERS_BURST: u32 = 512;
 pub const LOBBY_MAX: usize = 1_024;
 /// By how much the lobby's thread gives way: beside the API's threads, which give way by 5, it has about a twentieth of a
 /// processor that has no time left, and all it needs of one that has.
-pub const LOBBY_NICENESS: i32 = 17;
+pub const LOBBY_NICENESS: i32 = 18;
 /// Stack of the lobby's thread.
 pub const LOBBY_STACK_BYTES: usize = 256 * 1024;
 /// How much of a head the lobby looks at; whatever is longer is read by the parser.

@@ -10,10 +10,13 @@
 
 mod places;
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -47,7 +50,12 @@ pub(super) fn open(
         let _entered = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let lobby = Arc::new(Lobby::new(shared, admitted));
+    let lobby = Arc::new(Lobby {
+        shared,
+        pace: Mutex::new(Pace::new()),
+        refused: AtomicU64::new(0),
+        admitted,
+    });
     let work = move || {
         // Where that is not allowed, this thread is like all others.
         let _ = rustix::process::nice(LOBBY_NICENESS);
@@ -63,7 +71,7 @@ pub(super) fn open(
 struct Lobby {
     shared: Arc<Shared>,
     pace: Mutex<Pace>,
-    places: Places,
+    refused: AtomicU64,
     admitted: mpsc::Sender<Admitted>,
 }
 
@@ -73,50 +81,58 @@ async fn receive_all(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut waiting = JoinSet::new();
+    let places = Places::default();
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => {
-                    let place = lobby.places.enter(network_of(from.ip()));
-                    waiting.spawn(attend(Arc::clone(&lobby), stream, place));
-                }
-                Err(error) => {
-                    warn!(%error, "could not accept a connection to the API");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            Some(_) = waiting.join_next() => {}
-            () = told(&mut stopping) => break,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = waiting.join_next() => continue,
+            () = told(&mut stopping) => return,
+        };
+        let (stream, source) = match accepted {
+            Ok((stream, from)) => (stream, network_of(from.ip())),
+            Err(error) => {
+                warn!(%error, "could not accept a connection to the API");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Under a flood most have said everything by now, and need no place to wait in.
+        match looked(&stream) {
+            Ok(true) => lobby.receive(stream, source),
+            Ok(false) => {
+                let place = places.enter(source);
+                waiting.spawn(attend(Arc::clone(&lobby), stream, place));
+            }
+            // It is gone already.
+            Err(_) => {}
         }
     }
 }
 
-/// Waits for a whole head, then lets the connection in or sends it away.
+/// Waits for a whole head, and then receives the connection.
 async fn attend(lobby: Arc<Lobby>, stream: tokio::net::TcpStream, place: Place) {
     let head = tokio::select! {
         head = tokio::time::timeout(HEAD_TIMEOUT, whole_head(&stream)) => head,
         () = place.told_to_leave() => return,
     };
-    if !matches!(head, Ok(Ok(()))) {
-        return;
-    }
-    let Some((room, seat)) = lobby.room(place.source()) else {
-        send_away(&stream, &lobby.refusal(place.number()));
-        return;
-    };
-    if let Ok(stream) = stream.into_std() {
-        room.send((stream, seat));
+    if matches!(head, Ok(Ok(()))) {
+        lobby.receive(stream, place.source());
     }
 }
 
 impl Lobby {
-    fn new(shared: Arc<Shared>, admitted: mpsc::Sender<Admitted>) -> Self {
-        Self {
-            shared,
-            pace: Mutex::new(Pace::new()),
-            places: Places::default(),
-            admitted,
+    /// Lets in a connection whose head is there, or sends it away.
+    fn receive(&self, stream: tokio::net::TcpStream, source: IpAddr) {
+        let Ok(stream) = stream.into_std() else {
+            return;
+        };
+        if let Some((room, seat)) = self.room(source) {
+            room.send((stream, seat));
+            return;
         }
+        let number = self.refused.fetch_add(1, Ordering::Relaxed);
+        let height = self.shared.node.state().tip().height;
+        send_away(stream, &seats::full(number).written(height));
     }
 
     /// A seat for a client from there, and the way to it.
@@ -129,25 +145,16 @@ impl Lobby {
         // Where every stranger is being answered, nobody more comes in.
         Some((room, self.shared.seats.enter(source)?))
     }
-
-    fn refusal(&self, number: u64) -> Vec<u8> {
-        let height = self.shared.node.state().tip().height;
-        seats::full(number).written(height)
-    }
 }
 
 /// Returns once a whole head can be read, or something that will never be one.
 async fn whole_head(stream: &tokio::net::TcpStream) -> io::Result<()> {
     loop {
         let ready = stream.ready(Interest::READABLE).await?;
-        let looked = stream.try_io(Interest::READABLE, || {
-            let mut bytes = [0; GLANCE_BYTES];
-            let (_, length) = rustix::net::recv(stream, &mut bytes, PEEK)?;
-            if is_whole(&bytes[..length]) {
-                return Ok(());
-            }
+        let looked = stream.try_io(Interest::READABLE, || match looked(stream)? {
+            true => Ok(()),
             // What is there stays there; asked for again is only what comes next.
-            Err(io::ErrorKind::WouldBlock.into())
+            false => Err(io::ErrorKind::WouldBlock.into()),
         });
         match looked {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -159,8 +166,16 @@ async fn whole_head(stream: &tokio::net::TcpStream) -> io::Result<()> {
     }
 }
 
-const PEEK: rustix::net::RecvFlags =
-    rustix::net::RecvFlags::PEEK.union(rustix::net::RecvFlags::DONTWAIT);
+/// Whether what has come until now is a whole head. It stays where it is.
+fn looked(stream: impl AsFd) -> io::Result<bool> {
+    let mut bytes = [0; GLANCE_BYTES];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(stream, &mut bytes, flags) {
+        Ok((_, length)) => Ok(is_whole(&bytes[..length])),
+        Err(rustix::io::Errno::AGAIN) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
 
 /// Whether these bytes are for the parser: an ended head, more than a glance shows, or no HTTP at all.
 fn is_whole(bytes: &[u8]) -> bool {
@@ -177,16 +192,19 @@ fn is_whole(bytes: &[u8]) -> bool {
 }
 
 /// Answers once and hangs up. What has come is read first: closing on unread bytes takes the answer away again.
-fn send_away(stream: &tokio::net::TcpStream, answer: &[u8]) {
+fn send_away(mut stream: TcpStream, answer: &[u8]) {
     let mut scrap = [0; GLANCE_BYTES];
     let mut read = 0;
     while read < SHED_BYTES_MAX
-        && let Ok(length @ 1..) = stream.try_read(&mut scrap)
+        && let Ok(length @ 1..) = stream.read(&mut scrap)
     {
         read += length;
+        if length < scrap.len() {
+            break;
+        }
     }
     // A fresh connection has room for this; one that has not gets less.
-    let _ = stream.try_write(answer);
+    let _ = stream.write(answer);
 }
 
 #[cfg(test)]

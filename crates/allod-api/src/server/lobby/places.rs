@@ -79,11 +79,6 @@ impl Table {
 }
 
 impl Place {
-    /// How many had come before.
-    pub(super) const fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Whence the client is.
     pub(super) const fn source(&self) -> IpAddr {
         self.source
