@@ -1,6 +1,7 @@
 #!/bin/bash
-# Four machines of four owners, each in a network namespace of its own: three join the first by invite, all four decide
-# blocks together, and then one, and two of them, are gone.
+# Four machines of four owners, each in a network namespace of its own, two of them behind routers that let nobody in and
+# give every connection another port: three join the first by invite, which relays; all four decide blocks together, and
+# then one, and two of them, are gone.
 #
 #   ALLOD=target/debug/allod tests/e2e/many_owners.sh      E2E_KEEP=1 keeps its folder
 set -euo pipefail
@@ -14,26 +15,53 @@ block=10.$((64 + RANDOM % 64)).$((RANDOM % 256))
 
 # ---- the machines: namespaces on one bridge, which stands in a namespace too
 
+# plug MACHINE NUMBER: on the bridge.
+plug() {
+    ip netns add "$net$1"
+    ip -n "$net$1" link set lo up
+    ip -n "$net$1" link add eth0 type veth peer name "port$1" netns "$net"
+    ip -n "$net" link set "port$1" master hub up
+    ip -n "$net$1" addr add "$block.$2/24" dev eth0
+    ip -n "$net$1" link set eth0 up
+}
+# plug_behind MACHINE NUMBER: behind a router of its own, as at home; "symmetric" as RFC 3489 calls it.
+plug_behind() {
+    plug "r$1" "$2"
+    ip netns add "$net$1"
+    ip -n "$net$1" link set lo up
+    ip -n "$net$1" link add eth0 type veth peer name inside netns "${net}r$1"
+    ip -n "${net}r$1" addr add 192.168.77.1/24 dev inside
+    ip -n "${net}r$1" link set inside up
+    ip -n "$net$1" addr add 192.168.77.2/24 dev eth0
+    ip -n "$net$1" link set eth0 up
+    ip -n "$net$1" route add default via 192.168.77.1
+    ip netns exec "${net}r$1" sysctl -qw net.ipv4.ip_forward=1
+    ip netns exec "${net}r$1" nft -f - <<'RULES'
+table ip home {
+    chain out { type nat hook postrouting priority 100; oifname "eth0" masquerade fully-random; }
+    chain through {
+        type filter hook forward priority 0; policy drop;
+        iifname "inside" accept
+        ct state established,related accept
+    }
+    chain in { type filter hook input priority 0; iifname "eth0" ct state new drop; }
+}
+RULES
+}
+
 lay_cables() {
-    local machine number=1
     ip netns add "$net"
     ip -n "$net" link add hub type bridge
     ip -n "$net" link set hub up
-    for machine in "${all[@]}"; do
-        ip netns add "$net$machine"
-        ip -n "$net$machine" link set lo up
-        ip -n "$net$machine" link add eth0 type veth peer name "port$machine" netns "$net"
-        ip -n "$net" link set "port$machine" master hub up
-        ip -n "$net$machine" addr add "$block.$number/24" dev eth0
-        ip -n "$net$machine" link set eth0 up
-        number=$((number + 1))
-    done
-    evidence "$block.1 to $block.4"
+    plug a 1
+    plug b 2
+    plug_behind c 3
+    plug_behind d 4
+    evidence "$block.1 to $block.4; c and d behind routers"
 }
 cut_cables() {
     local machine
-    for machine in "${all[@]}"; do ip netns delete "$net$machine" 2>/dev/null; done
-    ip netns delete "$net" 2>/dev/null
+    for machine in "${all[@]}" rc rd ''; do ip netns delete "$net$machine" 2>/dev/null; done
     return 0
 }
 
@@ -102,7 +130,7 @@ balance_of() { at "$1" credits balance -o json | field 'it["balance"]'; }
 # ---- the story
 
 found() {
-    input= begin a up
+    input= begin a up --relay "$block.1:7443"
     readlink "/proc/$(cat "$work/a.pid")/ns/net" >"$work/a.ns"
     evidence "$(at a network status | grep -E '^validators')"
 }
@@ -130,6 +158,21 @@ all_follow() {
     height=$(height_of a)
     for machine in "$@"; do within 30 follows "$machine" "$height"; done
     evidence "height $height"
+}
+# way FROM TO: how one reaches the other.
+way() {
+    at "$1" network peers -o json |
+        field "[('direct' if p['is_direct'] else 'relayed') if p['by'] else 'not' for p in it if p['node'] == '$2'][0]"
+}
+is_reached() { [ "$(way "$1" "$2" 2>/dev/null)" = "$3" ]; }
+each_reaches_each() {
+    local of
+    of=$(node_of d)
+    within 40 is_reached c "$of" relayed
+    within 40 is_reached a "$of" direct
+    within 40 is_reached b "$of" direct
+    at c network peers >"$work/said"
+    evidence "$(grep -F "$(cut -c6-15 <<<"$of")" "$work/said" | tr -s ' ' | cut -c1-120)"
 }
 used_up() {
     fails_with 1 nsenter --net="/run/netns/$net"b env ALLOD_HOME="$work/thief" timeout 100 "$ALLOD" join \
@@ -198,6 +241,7 @@ step 'four machines on one cable' lay_cables
 step 'the first founds its network' found
 for machine in b c d; do step "$machine joins by invite" join "$machine"; done
 step 'all know what the first knows' all_follow b c d
+step 'each reaches each, two by the relay of the first' each_reaches_each
 step 'an invite is good for one' used_up
 step 'all four decide from the fourth on' elect
 step 'anybody pays anybody' pay a b

@@ -74,7 +74,7 @@ pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
 pub(crate) const ROSTER_PERIOD: Duration = Duration::from_millis(500);
 /// How long whoever holds an invite may still ask after it was used: its machine is not listed at once.
 pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(120);
-/// How long this machine waits at least before it says again where it is.
+/// The longest that this machine waits before it says again where it is; the first waits are shorter.
 pub(crate) const REACH_PERIOD: Duration = Duration::from_secs(30);
 /// Questions answered at once.
 pub(crate) const ANSWERS_MAX: usize = 32;

@@ -15,9 +15,9 @@ use std::time::Instant;
 
 use allod_ledger::chain::Outbound;
 use allod_net::limits::PeerLimits;
-use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError, Question, Roster};
+use allod_net::peer::{MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Question, Roster};
 use allod_state::limits::REACH_ADDRESSES_MAX;
-use allod_state::node::{PublishReach, Reach};
+use allod_state::node::{PublishReach, Reach, Relay};
 use allod_state::{PublicKey, State};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -44,6 +44,8 @@ const ENTRANCE_FILE: &str = "entrance";
 pub(crate) struct Settings {
     /// Where to listen for peers; port 0 takes the one of the last time, or any free one.
     pub(crate) listen: SocketAddr,
+    /// Where to relay for other members, at an address that they reach.
+    pub(crate) relay: Option<SocketAddr>,
     /// The document that the network began with.
     pub(crate) genesis: Arc<Vec<u8>>,
 }
@@ -76,7 +78,7 @@ pub(crate) async fn keep(
     let greeters = greeters.unwrap_or_default();
     let mut pulse = tokio::time::interval(ROSTER_PERIOD);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !is_expected(&inner.ledger.state(), &greeters) {
+    while settings.relay.is_none() && !is_expected(&inner.ledger.state(), &greeters) {
         tokio::select! {
             _ = pulse.tick() => {}
             // A network of one has nobody to carry messages to.
@@ -91,6 +93,7 @@ pub(crate) async fn keep(
         }
     };
     let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
+    let relay = open_relay(&inner, &peers, settings.relay).await;
     let questions = peers.questions();
     opened.send_replace(Some(peers.clone()));
     let mut company = Company {
@@ -107,7 +110,7 @@ pub(crate) async fn keep(
     };
     tokio::select! {
         () = following => {}
-        () = say_where(&inner, &peers) => {}
+        () = say_where(&inner, &peers, relay.as_ref()) => {}
         () = answer_all(&inner, settings.genesis, questions) => {}
     }
 }
@@ -153,6 +156,23 @@ async fn open(
     Ok(opened)
 }
 
+/// The relay for other members, where there is to be one; it runs until it is dropped.
+async fn open_relay(
+    inner: &Inner,
+    peers: &Peers,
+    listen: Option<SocketAddr>,
+) -> Option<MemberRelay> {
+    let secret = inner.identity.peer_secret();
+    match MemberRelay::start(listen?, secret.expose(), peers.roster()).await {
+        Ok(relay) => Some(relay),
+        Err(error) => {
+            let error = words(&error);
+            tracing::error!(%error, "this machine relays for nobody; start again with another --relay");
+            None
+        }
+    }
+}
+
 /// Whether this machine's chain has come to the inviter's block, and holds it. Where it holds another, everything stops.
 fn is_passed(inner: &Inner, entrance: &Entrance) -> bool {
     if inner.ledger.state().tip().height < entrance.height {
@@ -190,13 +210,15 @@ async fn answer_all(
 }
 
 /// Tells the ledger where this machine is, whenever that changes. It waits for a block each time, however long.
-async fn say_where(inner: &Inner, peers: &Peers) {
+async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>) {
     let mut pulse = tokio::time::interval(ROSTER_PERIOD);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // It learns where it is in the first seconds; what changes again and again afterwards is no news for a ledger.
+    let mut pause = ROSTER_PERIOD;
     loop {
         pulse.tick().await;
         let (state, node) = (inner.ledger.state(), inner.node);
-        let reach = reach(&state, peers);
+        let reach = reach(&state, peers, relay);
         let is_known = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
         let is_news = state.reach(&node).as_ref() != Some(&reach);
         if !(is_known && is_news && state.node(&node).is_some()) {
@@ -206,12 +228,13 @@ async fn say_where(inner: &Inner, peers: &Peers) {
         if let Err(error) = inner.signer.submit(vec![action.into()]).await {
             tracing::warn!(error = %words(&error), "the ledger does not know where this machine is");
         }
-        tokio::time::sleep(REACH_PERIOD).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REACH_PERIOD);
     }
 }
 
 /// Where this machine may be found, as far as it knows.
-fn reach(state: &State, peers: &Peers) -> Reach {
+fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>) -> Reach {
     let home = peers.home_relay();
     let is_home = |reach: &Reach| {
         let relay = reach.relay.as_ref();
@@ -222,7 +245,11 @@ fn reach(state: &State, peers: &Peers) -> Reach {
     Reach {
         addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
         relayed_by: relayed_by.map(|(node, _)| *node).take(1).collect(),
-        relay: None,
+        relay: relay.map(|relay| Relay {
+            address: relay.entry.0,
+            pin: relay.entry.1.pin,
+            discovery_port: relay.entry.1.discovery_port,
+        }),
     }
 }
 

@@ -74,6 +74,7 @@ impl Newcomer {
             resolv_conf: String::new(),
             images_bytes_max: IMAGES_BYTES_MAX,
             peers: SocketAddr::from(([127, 0, 0, 1], 0)),
+            relay: None,
             is_new: founded.is_new,
         };
         Node::start(settings).await

@@ -77,6 +77,7 @@ impl World {
             resolv_conf: String::new(),
             images_bytes_max: IMAGES_BYTES_MAX,
             peers: SocketAddr::from(([127, 0, 0, 1], 0)),
+            relay: None,
             is_new: founded.is_new,
         };
         let node = Node::start(settings).await.unwrap();

@@ -251,6 +251,12 @@ impl Peers {
         home::connected(&self.shared.0)
     }
 
+    /// The roster as it was taken last, and as it changes.
+    #[must_use]
+    pub fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.shared.0.roster.subscribe()
+    }
+
     /// Takes the newest roster. Links of those who are no longer on it are closed at once.
     pub async fn admit(&self, roster: Roster) {
         let shared = &self.shared.0;

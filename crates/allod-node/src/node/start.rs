@@ -70,6 +70,8 @@ pub struct Settings {
     pub images_bytes_max: u64,
     /// Where to listen for peers; port 0 takes the one of the last time, or any free one.
     pub peers: SocketAddr,
+    /// Where to relay for other members, at an address that they reach.
+    pub relay: Option<SocketAddr>,
     /// Whether this is the first start with a key that was just made.
     pub is_new: bool,
 }
@@ -168,6 +170,7 @@ impl Node {
         });
         let company = peers::Settings {
             listen: settings.peers,
+            relay: settings.relay,
             genesis: Arc::new(genesis_bytes),
         };
         Ok(set_going(inner, tables, company, said, opened))

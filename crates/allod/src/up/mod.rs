@@ -39,6 +39,10 @@ pub(crate) struct Args {
     /// opened while there is no other machine and no invite.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:0")]
     pub(crate) peers: SocketAddr,
+    /// Relay for members who cannot be reached directly, at this address of this machine, on TCP and UDP. They have to
+    /// reach it from outside.
+    #[arg(long, value_name = "ADDRESS", value_parser = public_address)]
+    pub(crate) relay: Option<SocketAddr>,
     /// How much of the disk images may take; beyond it those that no app has go, the longest unused first.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "20g")]
     pub(crate) images_max: u64,
@@ -98,6 +102,7 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
     }
     words.push(format!("--images-max={}", args.images_max).into());
     words.push(format!("--peers={}", args.peers).into());
+    words.extend(args.relay.map(|relay| format!("--relay={relay}").into()));
     if args.fault_plan {
         words.push("--fault-plan".into());
     }
@@ -140,6 +145,17 @@ fn own_door(home: &Home) -> Result<OwnedFd> {
     let door = allod_api::bind_own(&path, home.account_keyfile().path());
     let door = door.with_context(|| format!("could not listen at {}", path.display()))?;
     Ok(door.into())
+}
+
+/// An address that others can be told.
+fn public_address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let address: Option<SocketAddr> = text.parse().ok();
+    let is_tellable = |it: &SocketAddr| !it.ip().is_unspecified() && it.port() >= 1024;
+    address.filter(is_tellable).ok_or_else(|| {
+        format!(
+            "`{text}` is no address that others can be told; write the one under which they reach this machine, with a port from 1024 on, such as 203.0.113.7:7443"
+        )
+    })
 }
 
 fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Where to listen for peers.
     #[arg(long)]
     peers: SocketAddr,
+    /// Where to relay for other members.
+    #[arg(long)]
+    relay: Option<SocketAddr>,
     /// Whether to look at the plan of a test.
     #[arg(long)]
     fault_plan: bool,
@@ -77,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         images_bytes_max: args.images_max,
         peers: args.peers,
+        relay: args.relay,
         is_new: args.new,
     };
     async_runtime.block_on(serve(
