@@ -9,10 +9,10 @@ Needs root, `tests/images/build.sh` and release builds:
     cargo build --release -p allod-api --example load
 
 The node has the first processor and the clients have the second, so that the clients' own work does
-not count as the server's. The peak lasts for longer than a used nonce is remembered (60 s), so that its
-memory is what such a load lastingly takes. While the flood lasts, the only replica of an app is
-killed, and the app's bill is read: what is metered must go on every 30 s. All of it takes under
-three minutes.
+not count as the server's; among the clients the bad ones give way to the good. The peak lasts for
+longer than a used nonce is remembered (60 s), so that its memory is what such a load lastingly takes.
+While the flood lasts, the only replica of an app is killed, and the app's bill is read: what is
+metered must go on every 30 s. All of it takes under three minutes.
 """
 
 import argparse
