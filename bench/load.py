@@ -147,7 +147,6 @@ def report(phases, watch, times, replaced, clients):
         ("flood: admitted/s; p50, p99 ms", "%.0f; %s" % (good["admitted_per_second"], quantile(good["admitted"]))),
         ("goodput to peak", "%.0f %%" % (100 * goodput)),
         ("share of a processor that the node had, peak, flood", "%.0f %%, %.0f %%" % (100 * busy[0], 100 * busy[1])),
-        ("goodput to peak, for each second of the node's processor", "%.0f %%" % (100 * goodput * busy[0] / busy[1])),
         ("admitted p99 to that at peak", "%.2fx" % slower),
         ("flood: requests and connections offered a second", "%.0f" % offered),
         ("shed with 429 or 503; of them with Retry-After", "%d; %d" % (shed, told)),
