@@ -9,10 +9,10 @@ Needs root, `tests/images/build.sh` and release builds:
     cargo build --release -p allod-api --example load
 
 The node has the first processor and the clients have the second, so that the clients' own work does
-not count as the server's. The peak lasts for longer than a used nonce is remembered (60 s), so that its
-memory is what such a load lastingly takes. While the flood lasts, the only replica of an app is
-killed, and the app's bill is read: what is metered must go on every 30 s. All of it takes under
-three minutes.
+not count as the server's; among the clients the bad ones give way to the good. The peak lasts for
+longer than a used nonce is remembered (60 s), so that its memory is what such a load lastingly takes.
+While the flood lasts, the only replica of an app is killed, and the app's bill is read: what is
+metered must go on every 30 s. All of it takes under three minutes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import time
 
 import figures
 from docker import wait_for_200
-from ours import Allod, smaps, tree
+from ours import Allod, cpu_seconds, smaps, tree
 from run import TARGET, registry
 
 SERVER = ["taskset", "-c", "0"]
@@ -41,13 +41,14 @@ class Watch:
     def __init__(self, allod):
         self.allod = allod
         self.pid = next(pid for pid in tree(allod.process.pid) if b"network-process" in command(pid))
-        self.memory, self.metered, self.is_over = [], [], False
+        self.memory, self.processor, self.metered, self.is_over = [], [], [], False
         self.thread = threading.Thread(target=self._watch)
         self.thread.start()
 
     def _watch(self):
         while not self.is_over:
             self.memory.append((time.monotonic(), smaps(self.pid)["Rss"] / 1024))
+            self.processor.append((time.monotonic(), cpu_seconds([self.pid])))
             try:
                 self.metered.append((time.monotonic(), metered(self.allod)))
             except RuntimeError as error:
@@ -61,6 +62,11 @@ class Watch:
 
     def most(self, since, until):
         return max(mib for at, mib in self.memory if since <= at <= until)
+
+    def busy(self, until, seconds):
+        """Which share of a processor the process had in the seconds before a moment."""
+        taken = [(at, used) for at, used in self.processor if until - seconds <= at <= until]
+        return (taken[-1][1] - taken[0][1]) / (taken[-1][0] - taken[0][0])
 
     def gaps(self, since, until):
         """Seconds between two moments at which the metered time rose."""
@@ -127,6 +133,7 @@ def report(phases, watch, times, replaced, clients):
     at_peak = watch.most(times["start"], ended["peak"])
     at_flood = watch.most(ended["peak"], ended["flood"])
     gaps, rises = watch.gaps(ended["peak"] - 35, ended["flood"])
+    busy = [watch.busy(times[name], phases[name]["seconds"]) for name in ("peak", "flood")]
     bad = [flood[kind] for kind in ("garbage", "slow", "half_open")]
     offered = (
         good["admitted_per_second"] + good["refused_per_second"]
@@ -139,6 +146,7 @@ def report(phases, watch, times, replaced, clients):
         ("peak, %d clients: signed reads/s; p50, p99 ms" % clients, "%.0f; %s" % (best["admitted_per_second"], quantile(best["admitted"]))),
         ("flood: admitted/s; p50, p99 ms", "%.0f; %s" % (good["admitted_per_second"], quantile(good["admitted"]))),
         ("goodput to peak", "%.0f %%" % (100 * goodput)),
+        ("share of a processor that the node had, peak, flood", "%.0f %%, %.0f %%" % (100 * busy[0], 100 * busy[1])),
         ("admitted p99 to that at peak", "%.2fx" % slower),
         ("flood: requests and connections offered a second", "%.0f" % offered),
         ("shed with 429 or 503; of them with Retry-After", "%d; %d" % (shed, told)),

@@ -25,7 +25,7 @@ pub const STRANGERS_PER_SECOND_MAX: u32 = 200;
 pub const STRANGERS_BURST: u32 = 512;
 /// Connections whose client has not yet sent a whole head; where there are more, the source with the most of them loses
 /// its oldest.
-pub const LOBBY_MAX: usize = 1_024;
+pub const LOBBY_MAX: usize = 2_048;
 /// By how much the lobby's thread gives way: beside the API's threads, which give way by 5, it has about a twentieth of a
 /// processor that has no time left, and all it needs of one that has.
 pub const LOBBY_NICENESS: i32 = 18;

@@ -8,6 +8,7 @@
 //! `bench/load.py` starts the node, pins both to a processor of their own, and puts the figures together.
 
 mod crowd;
+mod hostile;
 mod members;
 mod wire;
 
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crowd::{Record, Seen};
+use hostile::Hostile;
 use wire::Way;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -100,27 +102,20 @@ impl Crowd {
         let mut forged = wire::read(&self.address, &self.keys[0])?;
         falsify(&mut forged)?;
         let forged = Arc::new(forged);
-        for number in 0..valid.max(bad) {
-            if number < valid {
-                let signer = Arc::clone(&self.keys[number % self.keys.len()]);
-                crowd.spawn(crowd::valid(
-                    address(),
-                    signer,
-                    good.clone(),
-                    Duration::ZERO,
-                ));
-            }
-            if number < bad {
-                crowd.spawn(crowd::garbage(
-                    address(),
-                    Arc::clone(&forged),
-                    garbage.clone(),
-                    number,
-                ));
-                crowd.spawn(crowd::slow(address(), slow.clone(), number % 2 == 0));
-                crowd.spawn(crowd::half_open(address(), half_open.clone()));
-            }
+        for number in 0..valid {
+            let signer = Arc::clone(&self.keys[number % self.keys.len()]);
+            let (record, pause) = (good.clone(), Duration::ZERO);
+            crowd.spawn(crowd::valid(address(), signer, record, pause));
         }
+        let hostile = Hostile {
+            count: bad,
+            address: address(),
+            forged,
+            garbage: garbage.clone(),
+            slow: slow.clone(),
+            half_open: half_open.clone(),
+        };
+        let hostile = hostile.start()?;
         if bad > 0 {
             let ways = [
                 (Way::OwnDoor(self.door.clone()), &inside),
@@ -152,6 +147,7 @@ impl Crowd {
         for (kind, record) in &records {
             shown[*kind] = figures(record.take(), took);
         }
+        hostile.stop();
         crowd.shutdown().await;
         println!("{shown}");
         Ok(())
