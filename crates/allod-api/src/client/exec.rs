@@ -3,6 +3,8 @@
 //! Binary messages begin with a channel byte: 0 input, 1 output, 2 error output, 3 the terminal's size (rows and columns,
 //! each two bytes, big end first), 4 end of input. The last message is text: `{"exit_code":n}`.
 
+use std::io;
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http::Request;
@@ -111,10 +113,10 @@ impl Client {
 }
 
 impl Exec {
-    /// Sends something to the process.
+    /// Sends something to the process. Where it has ended meanwhile, nobody takes it, and [`Exec::next`] tells how it ended.
     ///
     /// # Errors
-    /// Where the connection is gone.
+    /// Where the connection fails in another way.
     pub async fn send(&mut self, input: Input) -> Result<()> {
         let bytes = match input {
             Input::Bytes(bytes) => [&[INPUT], bytes.as_slice()].concat(),
@@ -124,8 +126,12 @@ impl Exec {
             }
             Input::End => vec![END_OF_INPUT],
         };
-        let sent = self.socket.send(Message::Binary(bytes.into())).await;
-        sent.map_err(|error| broken(&error.to_string()))
+        match self.socket.send(Message::Binary(bytes.into())).await {
+            // What the other side said before it left is still to be read: at a socket of this machine, writing fails first.
+            Err(WsError::Io(error)) if has_left(&error) => Ok(()),
+            Err(error) => Err(broken(&error.to_string())),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Waits for what the process says next. Cancelling loses nothing.
@@ -144,6 +150,13 @@ impl Exec {
             }
         }
     }
+}
+
+fn has_left(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 fn read(message: Message) -> Result<Option<Output>> {
