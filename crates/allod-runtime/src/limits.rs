@@ -25,6 +25,11 @@ pub const UNPACK_TIMEOUT_MS: u64 = 30 * 60_000;
 /// with what others left meanwhile.
 pub const SWEEP_DELAY_MS: u64 = 1_000;
 
+/// How long workloads that could not be stopped at first are tried again, when all are to be stopped; a grace may make it
+/// longer.
+pub const STOP_ALL_WAIT_MS: u64 = 5_000;
+/// How soon one is tried again.
+pub const STOP_AGAIN_MS: u64 = 50;
 /// How often the private network is looked at while workloads run.
 pub const TEND_PERIOD_MS: u64 = 3_000;
 /// How often, where a look means writing all rules: beside the older packet filters.

@@ -15,7 +15,7 @@ use crate::container::{seed, user};
 use crate::fault::{Point, reach};
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
-use crate::limits::KILL_WAIT_MS;
+use crate::limits::{KILL_WAIT_MS, STOP_AGAIN_MS, STOP_ALL_WAIT_MS};
 use crate::record;
 use crate::request::Refusal;
 use crate::sys;
@@ -329,16 +329,39 @@ pub(crate) fn reap(host: &Host, keep: &[WorkloadId]) -> Result<Vec<WorkloadId>, 
     Ok(removed)
 }
 
-/// Stops all workloads at once, each with its own grace, and leaves nothing of them on the host.
+/// Stops all workloads at once, each with its own grace, and leaves nothing of them on the host. One that somebody else is
+/// stopping or deleting just then is looked at again.
 pub(crate) fn stop_all(host: &Host) -> Result<(), Refusal> {
-    for status in list(host)? {
-        if matches!(status.phase, Phase::Exited { .. }) {
-            continue;
+    let deadline = Instant::now() + Duration::from_millis(STOP_ALL_WAIT_MS);
+    loop {
+        let running: Vec<WorkloadId> = list(host)?
+            .iter()
+            .filter(|status| !matches!(status.phase, Phase::Exited { .. }))
+            .map(|status| status.id)
+            .collect();
+        if running.is_empty() {
+            return vacate(host);
         }
+        if Instant::now() >= deadline {
+            return Err(Refusal::Busy {
+                what: format!("{} workloads", running.len()),
+                why: "they could not be stopped".to_owned(),
+            });
+        }
+        stop_each(host, &running)?;
+    }
+}
+
+fn stop_each(host: &Host, ids: &[WorkloadId]) -> Result<(), Refusal> {
+    for id in ids {
         // One child each, so that the graces run side by side.
         match sys::fork().map_err(refuse("fork"))? {
             sys::Fork::Child => {
-                let is_stopped = stop(host, &status.id, None, None).is_ok();
+                let is_stopped = stop(host, id, None, None).is_ok();
+                if !is_stopped {
+                    // Whoever else is at it needs a moment.
+                    std::thread::sleep(Duration::from_millis(STOP_AGAIN_MS));
+                }
                 sys::exit_now(i32::from(!is_stopped));
             }
             sys::Fork::Parent(_) => {}
@@ -346,20 +369,9 @@ pub(crate) fn stop_all(host: &Host) -> Result<(), Refusal> {
     }
     loop {
         match rustix::process::wait(rustix::process::WaitOptions::empty()) {
-            Err(rustix::io::Errno::CHILD) => break,
+            Err(rustix::io::Errno::CHILD) => return Ok(()),
             _ => continue,
         }
-    }
-    let still = list(host)?;
-    let running = still
-        .iter()
-        .filter(|status| !matches!(status.phase, Phase::Exited { .. }));
-    match running.count() {
-        0 => vacate(host),
-        count => Err(Refusal::Busy {
-            what: format!("{count} workloads"),
-            why: "they could not be stopped".to_owned(),
-        }),
     }
 }
 

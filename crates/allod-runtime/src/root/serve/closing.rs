@@ -1,7 +1,8 @@
 //! Stopping everything. Rules:
 //!
 //! 1. From the request on no workload is made, and nobody sweeps or repairs the private network.
-//! 2. Those that are being made are made first: only then are all listed and stopped.
+//! 2. Those that are being made are made first, and those that look at the network have ended: only then are all listed
+//!    and stopped.
 //! 3. Where one could not be stopped, the house goes on as before. Otherwise the root process ends; whoever works on is
 //!    killed, since the next start finishes what was begun; and the network's directory goes last.
 
@@ -28,9 +29,11 @@ impl Root {
         self.closing = Some((stream, fds));
     }
 
-    /// Has everything stopped once nothing is being made any more.
+    /// Has everything stopped once nothing is being made any more, and whoever looked at the network is gone.
     pub(super) fn close_when_made(&mut self) {
-        if !self.makers.is_empty() {
+        let mut works = self.workers.values();
+        let is_looked_at = works.any(|work| matches!(work, Work::Tend | Work::Sweep));
+        if is_looked_at || !self.makers.is_empty() {
             return;
         }
         if let Some((stream, fds)) = self.closing.take() {
