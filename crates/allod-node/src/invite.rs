@@ -10,11 +10,12 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use allod_state::node::Relay;
-use allod_state::{AccountId, BlockId, NetworkId};
+use allod_state::{AccountId, BlockId, NetworkId, PublicKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 use data_encoding::BASE32_NOPAD;
+use ed25519_zebra::{SigningKey, VerificationKeyBytes};
 
-use crate::identity::Secret;
+use crate::identity::{IdentityError, Secret};
 use crate::limits::INVITE_BYTES_MAX;
 
 /// What an invite's text begins with.
@@ -59,6 +60,23 @@ pub struct Greeter {
     pub addresses: Vec<SocketAddr>,
     /// The relays it listens on.
     pub relays: Vec<Relay>,
+}
+
+/// Draws the key of an invite: its seed, and its public half, which the ledger is told.
+///
+/// # Errors
+/// Where the system gives no random bytes.
+pub fn draw() -> Result<(Secret<[u8; 32]>, PublicKey), IdentityError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|_| IdentityError::Random)?;
+    let secret = Secret::new(seed);
+    let key = key_of(&secret);
+    Ok((secret, key))
+}
+
+pub(crate) fn key_of(secret: &Secret<[u8; 32]>) -> PublicKey {
+    let key = SigningKey::from(*secret.expose());
+    PublicKey::Ed25519(VerificationKeyBytes::from(&key).into())
 }
 
 /// What the text of an invite stands for.

@@ -1,13 +1,10 @@
 //! Another owner's machine joins by invite: two real nodes, on loopback.
 
-use std::net::{SocketAddr, TcpListener};
-
 use allod_node::founding::found;
 use allod_node::home::Home;
 use allod_node::identity::Identity;
-use allod_node::invite::{Entrance, Invite};
-use allod_node::limits::IMAGES_BYTES_MAX;
-use allod_node::node::{Places, Settings, StartError};
+use allod_node::invite::{Entrance, Invite, draw};
+use allod_node::node::StartError;
 use allod_node::time::now_ms;
 use allod_node::{JoinError, Node};
 use allod_state::account::AddKey;
@@ -16,13 +13,14 @@ use allod_state::{AccountId, BlockId, NetworkId, NodeId};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, settings};
 
 /// An invite of the owner's, once the node listens for its holder.
 async fn invite(world: &World) -> Invite {
-    let (client, guest) = (world.client(), Identity::new_account().unwrap());
+    let client = world.client();
+    let (secret, key) = draw().unwrap();
     let expires_ms = now_ms() + 60_000;
-    let (key, grant) = (guest.public_key(), Grant::of_invite(expires_ms));
+    let grant = Grant::of_invite(expires_ms);
     client
         .submit(vec![AddKey { key, grant }.into()])
         .await
@@ -40,7 +38,7 @@ async fn invite(world: &World) -> Invite {
     Invite {
         network: world.node.state().network(),
         inviter: client.account(),
-        secret: guest.seed_of_invite(),
+        secret,
         expires_ms,
         entrance: timeout(SOON, listening).await.unwrap(),
     }
@@ -64,20 +62,7 @@ impl Newcomer {
     async fn start(&self, invite: Option<&Invite>) -> Result<Node, StartError> {
         let home = self.home();
         let founded = found(&home, None, invite).unwrap();
-        let settings = Settings {
-            places: Places {
-                node: home.node_dir(),
-                run: home.run_dir().to_owned(),
-                runtime: home.root_dir(),
-            },
-            ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
-            resolv_conf: String::new(),
-            images_bytes_max: IMAGES_BYTES_MAX,
-            peers: SocketAddr::from(([127, 0, 0, 1], 0)),
-            relay: None,
-            is_new: founded.is_new,
-        };
-        Node::start(settings).await
+        Node::start(settings(&home, &founded)).await
     }
 
     fn account(&self) -> AccountId {
@@ -175,7 +160,7 @@ fn a_home_that_has_a_network_joins_no_other_and_an_old_invite_is_told() {
     let invite = |expires_ms| Invite {
         network: NetworkId([7; 32]),
         inviter: AccountId([8; 32]),
-        secret: Identity::new_account().unwrap().seed_of_invite(),
+        secret: draw().unwrap().0,
         expires_ms,
         entrance: entrance.clone(),
     };

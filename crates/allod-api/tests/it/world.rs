@@ -7,7 +7,7 @@ use allod_api::client::Client;
 use allod_api::signature::sign;
 use allod_api::{Server, bind_own, serve};
 use allod_node::Node;
-use allod_node::founding::found;
+use allod_node::founding::{Founded, found};
 use allod_node::home::Home;
 use allod_node::identity::Identity;
 use allod_node::limits::IMAGES_BYTES_MAX;
@@ -61,26 +61,30 @@ impl Answer {
     }
 }
 
+/// What a node of that home is started with.
+pub(crate) fn settings(home: &Home, founded: &Founded) -> Settings {
+    Settings {
+        places: Places {
+            node: home.node_dir(),
+            run: home.run_dir().to_owned(),
+            runtime: home.root_dir(),
+        },
+        ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
+        resolv_conf: String::new(),
+        images_bytes_max: IMAGES_BYTES_MAX,
+        peers: SocketAddr::from(([127, 0, 0, 1], 0)),
+        relay: None,
+        is_new: founded.is_new,
+    }
+}
+
 impl World {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
         let founded = found(&home, None, None).unwrap();
         let owner = home.account_keyfile().load(None).unwrap();
-        let settings = Settings {
-            places: Places {
-                node: home.node_dir(),
-                run: home.run_dir().to_owned(),
-                runtime: home.root_dir(),
-            },
-            ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
-            resolv_conf: String::new(),
-            images_bytes_max: IMAGES_BYTES_MAX,
-            peers: SocketAddr::from(([127, 0, 0, 1], 0)),
-            relay: None,
-            is_new: founded.is_new,
-        };
-        let node = Node::start(settings).await.unwrap();
+        let node = Node::start(settings(&home, &founded)).await.unwrap();
         let own = bind_own(&home.own_door(), home.account_keyfile().path()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = serve(node.clone(), listener, Some(own)).unwrap();

@@ -320,12 +320,6 @@ impl Identity {
         Signature::Ed25519(self.key.expose().sign(message).to_bytes())
     }
 
-    /// The seed, for an invite: whoever gets that is to hold the key.
-    #[must_use]
-    pub fn seed_of_invite(&self) -> Secret<[u8; 32]> {
-        Secret::new(*self.seed())
-    }
-
     /// What proves this identity to its peers: the same key, since the ledger lists them by it.
     pub(crate) fn peer_secret(&self) -> Secret<[u8; 32]> {
         Secret::new(*self.seed())

@@ -7,15 +7,16 @@
 use std::time::Duration;
 
 use allod_net::limits::PeerLimits;
-use allod_net::peer::{Member, PeerKey, Peers, PeersConfig, PeersError, Relay, Roster};
+use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError};
 use allod_state::account::OpenAccount;
 use allod_state::genesis::Genesis;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, PublicKey, Signature, Transaction, codec};
-use ed25519_zebra::{SigningKey, VerificationKeyBytes};
+use ed25519_zebra::SigningKey;
 
 use super::question::{Answer, Question};
-use crate::invite::Invite;
+use super::roster::of_greeters;
+use crate::invite::{Invite, key_of};
 use crate::limits::{GENESIS_BYTES_MAX, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS};
 use crate::time::now_ms;
 
@@ -72,7 +73,7 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Vec<u8>
         limits: PeerLimits::default(),
     };
     let (peers, _heard) = Peers::open(config).await?;
-    peers.admit(roster(invite)).await;
+    peers.admit(of_greeters(&invite.entrance.members)).await;
     let guest = Guest { invite, peers };
     let joined = tokio::time::timeout(JOIN_TIME_MAX, guest.join(newcomer)).await;
     guest.peers.close().await;
@@ -80,25 +81,6 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Vec<u8>
         let last = format!("{} s have passed", JOIN_TIME_MAX.as_secs());
         Err(JoinError::Nobody { last })
     })
-}
-
-fn roster(invite: &Invite) -> Roster {
-    let mut roster = Roster::default();
-    for greeter in &invite.entrance.members {
-        for relay in &greeter.relays {
-            let known = Relay {
-                pin: relay.pin,
-                discovery_port: relay.discovery_port,
-            };
-            roster.relays.insert(relay.address, known);
-        }
-        let member = Member {
-            addresses: greeter.addresses.clone(),
-            relays: greeter.relays.iter().map(|relay| relay.address).collect(),
-        };
-        roster.members.insert(PeerKey(greeter.key), member);
-    }
-    roster
 }
 
 /// A newcomer before it is a member.
@@ -130,7 +112,7 @@ impl Guest<'_> {
 
     async fn open_account(&self, key: PublicKey) -> Result<(), JoinError> {
         let seed = SigningKey::from(*self.invite.secret.expose());
-        let own = PublicKey::Ed25519(VerificationKeyBytes::from(&seed).into());
+        let own = key_of(&self.invite.secret);
         let inviter = self.invite.inviter;
         let nonce = self.nonce(inviter, own).await?.ok_or(JoinError::Spent)?;
         let actions: Vec<Action> = vec![OpenAccount { key }.into()];

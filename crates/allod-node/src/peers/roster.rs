@@ -7,8 +7,8 @@ use allod_state::{PublicKey, State};
 use crate::invite::{Entrance, Greeter};
 use crate::limits::GREETERS_MAX;
 
-/// The roster by the ledger. Until the ledger lists somebody, `greeters` is where a newcomer finds it.
-pub(super) fn roster(state: &State, greeters: &[Greeter], now_ms: u64) -> Roster {
+/// The roster of a newcomer: those whom its invite names.
+pub(super) fn of_greeters(greeters: &[Greeter]) -> Roster {
     let mut roster = Roster::default();
     for greeter in greeters {
         for relay in &greeter.relays {
@@ -20,6 +20,12 @@ pub(super) fn roster(state: &State, greeters: &[Greeter], now_ms: u64) -> Roster
         };
         roster.members.insert(PeerKey(greeter.key), member);
     }
+    roster
+}
+
+/// The roster by the ledger. Until the ledger lists somebody, `greeters` is where a newcomer finds it.
+pub(super) fn roster(state: &State, greeters: &[Greeter], now_ms: u64) -> Roster {
+    let mut roster = of_greeters(greeters);
     for relay in state
         .reaches()
         .filter_map(|(_, reach)| reach.relay.as_ref())

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use allod_api::client::{Client, Result, parse_span};
-use allod_node::identity::Identity;
-use allod_node::invite::{Entrance, Invite};
+use allod_node::invite::{self, Entrance, Invite};
 use allod_node::time::now_ms;
 use allod_state::Action;
 use allod_state::account::AddKey;
@@ -19,7 +18,7 @@ use crate::context::{Context, usage};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// For a machine and its owner; there is no other kind yet.
-    #[arg(long, default_value_t = true)]
+    #[arg(long)]
     node: bool,
     /// How long it can be used.
     #[arg(long, value_name = "TIME", value_parser = parse_span, default_value = "1d")]
@@ -31,18 +30,18 @@ const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.client()?;
-    let guest = Identity::new_account()?;
+    let (secret, key) = invite::draw()?;
     let ttl_ms = u64::try_from(args.ttl.as_millis()).unwrap_or(u64::MAX);
     let network = client.network().await?;
     let expires_ms = now_ms().max(network.time_ms).saturating_add(ttl_ms);
-    let (key, grant) = (guest.public_key(), Grant::of_invite(expires_ms));
+    let grant = Grant::of_invite(expires_ms);
     client
         .submit(vec![Action::from(AddKey { key, grant })])
         .await?;
     let invite = Invite {
         network: network.network,
         inviter: client.account(),
-        secret: guest.seed_of_invite(),
+        secret,
         expires_ms,
         entrance: entrance(&client).await?,
     };
