@@ -79,4 +79,4 @@ pub(crate) const REACH_PERIOD: Duration = Duration::from_secs(30);
 /// Questions answered at once.
 pub(crate) const ANSWERS_MAX: usize = 32;
 /// How long ending the links to peers may hold up the end of the node.
-pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(4);

@@ -55,6 +55,18 @@ enum Found {
     Busy(Arc<Route>),
     NoneReady(Arc<Route>),
     NoRoute,
+    NoTable,
+}
+
+impl Found {
+    /// Whether something better may be found in a moment.
+    fn is_starting(&self) -> bool {
+        match self {
+            Self::NoneReady(route) => route.outage.is_starting,
+            Self::NoTable => true,
+            Self::Backend(..) | Self::Busy(_) | Self::NoRoute => false,
+        }
+    }
 }
 
 /// A request on its way, after its head was read.
@@ -84,6 +96,7 @@ impl Proxy {
         };
         match self.find(&host, None).await {
             Found::NoRoute => refusal::unknown_host(&host).answer(request.headers()),
+            Found::NoTable => refusal::starting().answer(request.headers()),
             Found::Backend(route, ticket) => {
                 let meter = self.meters.of(&route.key);
                 let answered = self
@@ -117,26 +130,19 @@ impl Proxy {
         problem.answer(asked)
     }
 
-    /// Looks for a backend; a request to a service that is starting waits a little for one.
+    /// Looks for a backend; a request to a service, or a node, that is starting waits a little for one.
     async fn find(&self, host: &HostName, except: Option<&BackendId>) -> Found {
         let mut routes = self.routes.clone();
-        let found = self.look(&mut routes, host, except);
-        let Found::NoneReady(route) = &found else {
+        let mut found = self.look(&mut routes, host, except);
+        let place = found
+            .is_starting()
+            .then(|| self.held.try_acquire().ok())
+            .flatten();
+        if place.is_none() {
             return found;
-        };
-        let Some(_place) = self
-            .held
-            .try_acquire()
-            .ok()
-            .filter(|_| route.outage.is_starting)
-        else {
-            return found;
-        };
+        }
         let deadline = Instant::now() + self.limits.starting_hold;
-        let mut found = found;
-        while let Found::NoneReady(route) = &found
-            && route.outage.is_starting
-        {
+        while found.is_starting() {
             match timeout_at(deadline, routes.changed()).await {
                 Ok(Ok(())) => found = self.look(&mut routes, host, except),
                 Ok(Err(_)) | Err(_) => return found,
@@ -154,8 +160,10 @@ impl Proxy {
         except: Option<&BackendId>,
     ) -> Found {
         let table = routes.borrow_and_update();
-        let Some(route) = table.get(host).map(Arc::clone) else {
-            return Found::NoRoute;
+        let route = match table.get(host) {
+            Some(route) => Arc::clone(route),
+            None if table.is_awaited() => return Found::NoTable,
+            None => return Found::NoRoute,
         };
         let open_max = self.limits.requests_per_backend_max;
         let all_max = self.limits.requests_per_service_max;

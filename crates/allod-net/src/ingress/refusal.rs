@@ -25,6 +25,20 @@ pub(crate) fn unknown_host(host: &HostName) -> Problem {
     }
 }
 
+/// Nobody has said yet which names there are.
+pub(crate) fn starting() -> Problem {
+    Problem {
+        cause: "This node has just started, and does not know its apps yet.".into(),
+        next_step: "Try again in a moment; the apps themselves run on.".into(),
+        retry_after_s: Some(1),
+        ..Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "node_starting",
+            "This node is starting",
+        )
+    }
+}
+
 /// No replica is ready.
 pub(crate) async fn not_ready(route: &Arc<Route>) -> Problem {
     let retry_after_s = if route.outage.is_starting { 2 } else { 10 };

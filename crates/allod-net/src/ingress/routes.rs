@@ -15,12 +15,21 @@ use crate::limits::HOST_CHARS_MAX;
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
     by_host: BTreeMap<HostName, Arc<Route>>,
+    is_awaited: bool,
 }
 
 impl Routes {
     /// An empty table.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What stands in for the first table until it comes: a name that is not here may be in that one.
+    pub fn awaited() -> Self {
+        Self {
+            is_awaited: true,
+            ..Self::default()
+        }
     }
 
     /// Adds a route under a host name, in place of the one that was there.
@@ -37,6 +46,10 @@ impl Routes {
     /// Whether there is no route at all.
     pub fn is_empty(&self) -> bool {
         self.by_host.is_empty()
+    }
+
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     pub(crate) fn get(&self, host: &HostName) -> Option<&Arc<Route>> {

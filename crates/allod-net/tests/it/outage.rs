@@ -1,9 +1,10 @@
 //! A service that cannot answer says why, since when, with its last words, and what to do.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use allod_net::limits::IngressLimits;
-use allod_net::{Backend, LogTail, Outage, Route};
+use allod_net::{Backend, LogTail, Outage, Route, Routes};
 use tokio::time::timeout;
 
 use crate::stage::{HOST, PATIENCE, Replica, Stage, body, key, nobody, route, status};
@@ -75,6 +76,37 @@ async fn log_lines_that_do_not_come_delay_the_page_but_little() {
     assert_eq!(status(&answer), 503);
     assert!(!answer.contains("too late"));
     drop(release);
+}
+
+#[tokio::test]
+async fn a_request_waits_until_the_node_knows_its_apps() {
+    let stage = Stage::new(IngressLimits {
+        starting_hold: PATIENCE,
+        ..Default::default()
+    });
+    stage.routes.send_replace(Arc::new(Routes::awaited()));
+    let replica = Replica::saying("up").await;
+    let asking = stage.get(HOST, "");
+    tokio::pin!(asking);
+    let soon = timeout(Duration::from_millis(100), &mut asking).await;
+    assert!(soon.is_err(), "it waits");
+    stage.route(route(vec![replica.ready("web-0")]));
+    assert_eq!(body(&asking.await), "up");
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_its_apps_yet_denies_none() {
+    let stage = Stage::new(IngressLimits {
+        starting_hold: Duration::from_millis(50),
+        ..Default::default()
+    });
+    stage.routes.send_replace(Arc::new(Routes::awaited()));
+    let answer = stage.get(HOST, "").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("retry-after: 1"), "{answer}");
+    stage.routes.send_replace(Arc::new(Routes::new()));
+    let answer = stage.get(HOST, "").await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
 #[tokio::test]

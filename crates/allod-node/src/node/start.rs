@@ -274,7 +274,7 @@ fn open_doors(
     lines: &Arc<Lines>,
     picked: Arc<PickedPorts>,
 ) -> Result<(Doors, Tables), StartError> {
-    let (routes, routes_seen) = watch::channel(Arc::new(Routes::new()));
+    let (routes, routes_seen) = watch::channel(Arc::new(Routes::awaited()));
     let (published, published_seen) = watch::channel(Arc::new(Vec::new()));
     let upstreams = upstreams_of(resolv_conf);
     let (names, names_seen) = watch::channel(Arc::new(Names::new(upstreams.clone())));
