@@ -144,7 +144,9 @@ impl Agent {
             },
             (Stage::Unprepared, false) => "queued".to_owned(),
             (Stage::Prepared, true) => "starting".to_owned(),
-            (Stage::Prepared, false) => "waiting for what it depends on".to_owned(),
+            (Stage::Prepared, false) => {
+                "about to start, once what it depends on is ready".to_owned()
+            }
             (Stage::Running, true) => "stopping".to_owned(),
             (Stage::Running, false) if is_ready => "ready".to_owned(),
             (Stage::Running, false) if matches!(phase, Phase::Ready { .. }) => "unready".to_owned(),
