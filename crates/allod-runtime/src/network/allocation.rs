@@ -45,6 +45,9 @@ pub(super) struct App {
     /// else is left keeps its subnet, until the sweep has removed their links and rules.
     #[serde(default)]
     leaving: BTreeSet<WorkloadId>,
+    /// Whether the router's rules know none of them any more, and only the bridge is left.
+    #[serde(default)]
+    is_unruled: bool,
 }
 
 /// One workload's place.
@@ -67,8 +70,9 @@ impl Allocations {
         let given = self.places(block).find(|place| place.workload == workload);
         if let Some(place) = given {
             if place.app == tag {
-                for app in self.apps.values_mut() {
+                if let Some(app) = self.apps.get_mut(&tag) {
                     app.leaving.remove(&workload);
+                    app.is_unruled = false;
                 }
                 return Ok(place);
             }
@@ -89,6 +93,7 @@ impl Allocations {
                 last_host: 0,
                 workloads: BTreeMap::new(),
                 leaving: BTreeSet::new(),
+                is_unruled: false,
             };
             self.apps.insert(tag, app);
         }
@@ -101,6 +106,7 @@ impl Allocations {
             limit: u32::from(last - first) + 1,
         })?;
         app.last_host = host;
+        app.is_unruled = false;
         app.workloads.insert(workload, host);
         let subnet = block.subnet(app.subnet);
         Ok(Place {
@@ -125,21 +131,34 @@ impl Allocations {
             .is_some_and(|app| app.leaving.contains(&place.workload))
     }
 
-    /// The places of workloads that are leaving.
+    /// The places of workloads that are leaving and that the router's rules still know.
     pub(super) fn leaving(&self, block: Block) -> Vec<Place> {
         self.places(block)
-            .filter(|place| self.is_leaving(place))
+            .filter(|place| self.is_leaving(place) && !self.apps[&place.app].is_unruled)
             .collect()
     }
 
-    /// The apps of which nothing but leaving workloads is left.
+    /// The apps of which nothing but leaving workloads is left, and that the router's rules still know.
     pub(super) fn leaving_apps(&self, block: Block) -> Vec<(AppTag, Subnet)> {
-        let is_over = |app: &App| app.leaving.len() == app.workloads.len();
+        let is_over = |app: &App| app.leaving.len() == app.workloads.len() && !app.is_unruled;
         self.apps
             .iter()
             .filter(|(_, app)| is_over(app))
             .map(|(tag, app)| (*tag, block.subnet(app.subnet)))
             .collect()
+    }
+
+    /// Notes that the router's rules do not know an app any more, until a workload comes to it again.
+    pub(super) fn unruled(&mut self, app: &AppTag) {
+        if let Some(app) = self.apps.get_mut(app) {
+            app.is_unruled = true;
+        }
+    }
+
+    /// One of the apps of which nothing but the bridge is left.
+    pub(super) fn bridge_only(&self) -> Option<AppTag> {
+        let mut apps = self.apps.iter();
+        apps.find(|(_, app)| app.is_unruled).map(|(tag, _)| *tag)
     }
 
     /// Every place given, those of leaving workloads among them.

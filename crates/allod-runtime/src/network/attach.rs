@@ -138,16 +138,19 @@ impl Network {
         for place in places.iter().filter(stays) {
             allocations.free(place);
         }
+        for (app, _) in &apps {
+            allocations.unruled(app);
+        }
         allocations.save(&self.allocations_path())
     }
 
-    /// Removes the bridge of one app of which nothing but leaving workloads is left, and frees
-    /// their places; whether there was one.
+    /// Removes the bridge of one app of which nothing else is left, and frees the places of its workloads; whether there
+    /// was one. An app whose last workload left after the rules were changed waits for the next sweep.
     fn sweep_app(&self, _lock: &Lock) -> Result<bool, NetworkError> {
-        let Some((block, mut allocations)) = self.given()? else {
+        let Some((_, mut allocations)) = self.given()? else {
             return Ok(false);
         };
-        let Some((app, _)) = allocations.leaving_apps(block).pop() else {
+        let Some(app) = allocations.bridge_only() else {
             return Ok(false);
         };
         self.inside_router(|| delete_link(&app.bridge()))?;

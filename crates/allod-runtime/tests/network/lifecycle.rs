@@ -152,6 +152,35 @@ fn what_left_is_kept_until_it_is_swept_and_may_come_back() {
 }
 
 #[test]
+fn what_leaves_during_a_sweep_is_taken_out_of_the_rules_by_the_next() {
+    in_a_world(|world| {
+        let network = world.network("a");
+        let rules = || in_router(&network, || nft("list ruleset"));
+        let bare = rules();
+        let tenants: Vec<Tenant> = (1..=20)
+            .map(|number| Tenant::start(&network, app(number), number))
+            .collect();
+        let last = Tenant::start(&network, app(100), 100);
+        for tenant in &tenants {
+            network.detach(&tenant.workload).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let sweep = scope.spawn(|| network.sweep());
+            // Its rules come first, then one bridge after the other.
+            let bridges = |object: &Object| matches!(object, Object::Bridge { .. });
+            let count = || network.list().unwrap().into_iter().filter(bridges).count();
+            eventually("a bridge is gone", || count() <= tenants.len());
+            network.detach(&last.workload).unwrap();
+            sweep.join().unwrap().unwrap();
+        });
+        network.sweep().unwrap();
+        assert_eq!(rules(), bare);
+        let bridges = |object: &Object| matches!(object, Object::Bridge { .. });
+        assert!(!network.list().unwrap().iter().any(bridges));
+    });
+}
+
+#[test]
 fn more_apps_than_subnets_may_come_and_go_between_two_sweeps() {
     in_a_world(|world| {
         let network = world.network("a");

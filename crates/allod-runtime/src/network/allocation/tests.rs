@@ -45,6 +45,25 @@ fn a_leaving_app_keeps_its_subnet_and_a_leaving_workload_its_address() {
 }
 
 #[test]
+fn a_bridge_goes_once_the_rules_do_not_know_its_app() {
+    let mut all = Allocations::default();
+    let first = all.place(block(), app(1), workload(1)).unwrap();
+    all.leave(&workload(1));
+    assert_eq!(all.bridge_only(), None, "the rules know it");
+    all.unruled(&app(1));
+    assert_eq!(all.bridge_only(), Some(app(1)));
+    assert_eq!(all.leaving(block()), [], "nothing more to do in the rules");
+    assert_eq!(all.leaving_apps(block()), []);
+    assert_eq!(all.place(block(), app(1), workload(1)).unwrap(), first);
+    assert_eq!(all.bridge_only(), None, "it came back");
+    all.leave(&workload(1));
+    assert_eq!(all.leaving_apps(block()), [(app(1), first.subnet)]);
+    all.unruled(&app(1));
+    all.place(block(), app(1), workload(2)).unwrap();
+    assert_eq!(all.bridge_only(), None, "another came");
+}
+
+#[test]
 fn a_place_is_kept_until_it_is_released() {
     let mut all = Allocations::default();
     let first = all.place(block(), app(1), workload(1)).unwrap();
