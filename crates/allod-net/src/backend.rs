@@ -5,16 +5,17 @@
 //! can only lose requests: [`Loads::drained`] then means that it may be stopped.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// Which replica, at which address. A new replica at an old address is another backend.
+use crate::location::Location;
+
+/// Which replica, and where. A new replica at an old address is another backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub location: Location,
     /// What people call it, such as `web-0`.
     pub replica: Arc<str>,
 }
@@ -39,18 +40,18 @@ pub struct Backend {
 
 impl Backend {
     /// A backend that may be given work.
-    pub fn ready(address: SocketAddr, replica: &str) -> Self {
-        Self::new(address, replica, Readiness::Ready)
+    pub fn ready(location: impl Into<Location>, replica: &str) -> Self {
+        Self::new(location.into(), replica, Readiness::Ready)
     }
 
     /// A backend that exists and may not be given work.
-    pub fn not_ready(address: SocketAddr, replica: &str) -> Self {
-        Self::new(address, replica, Readiness::NotReady)
+    pub fn not_ready(location: impl Into<Location>, replica: &str) -> Self {
+        Self::new(location.into(), replica, Readiness::NotReady)
     }
 
-    fn new(address: SocketAddr, replica: &str, readiness: Readiness) -> Self {
+    fn new(location: Location, replica: &str, readiness: Readiness) -> Self {
         let id = BackendId {
-            address,
+            location,
             replica: replica.into(),
         };
         Self { id, readiness }

@@ -1,4 +1,4 @@
-//! Carries bytes between identities, whatever lies between them: for now the ingress, the published ports and the service resolver.
+//! Carries bytes between identities, whatever lies between them.
 //!
 //! It never knows what a transaction means: routes and names are handed to it as values.
 
@@ -7,6 +7,7 @@
 mod backend;
 pub mod ingress;
 pub mod limits;
+mod location;
 pub mod peer;
 pub mod published;
 mod pump;
@@ -15,5 +16,6 @@ mod tasks;
 
 pub use backend::{Backend, BackendId, Readiness};
 pub use ingress::{Ingress, LogTail, Outage, Route, RouteKey, Routes};
+pub use location::{Dialer, Location};
 pub use published::{Ports, Protocol, Published};
 pub use resolver::{Names, Resolver};

@@ -218,6 +218,35 @@ pub struct PeerLimits {
     pub pause_max: Duration,
     /// Questions and their answers.
     pub asks: AskLimits,
+    /// Tunnels.
+    pub tunnels: TunnelLimits,
+}
+
+/// What tunnels between peers may take.
+#[derive(Debug, Clone)]
+pub struct TunnelLimits {
+    /// Tunnels at once from one peer, and to one peer.
+    pub per_peer_max: u32,
+    /// Tunnels of all peers to this machine together.
+    pub all_max: usize,
+    /// How long opening one may take, the call for the peer included.
+    pub open_time_max: Duration,
+    /// Bytes on their way in all tunnels of one connection, before their receivers have taken them.
+    pub window_bytes: u32,
+    /// The same in one tunnel: a small part, so that those who do not read do not hold up the others.
+    pub stream_window_bytes: u32,
+}
+
+impl Default for TunnelLimits {
+    fn default() -> Self {
+        Self {
+            per_peer_max: 512,
+            all_max: 2_048,
+            open_time_max: Duration::from_secs(10),
+            window_bytes: 32 * 1024 * 1024,
+            stream_window_bytes: 256 * 1024,
+        }
+    }
 }
 
 /// What questions between peers, and their answers, may take.
@@ -290,10 +319,13 @@ impl Default for PeerLimits {
             pause_min: Duration::from_millis(100),
             pause_max: Duration::from_secs(5),
             asks: AskLimits::default(),
+            tunnels: TunnelLimits::default(),
         }
     }
 }
 
+/// Bytes of the name of a tunnel's target.
+pub(crate) const TUNNEL_TARGET_BYTES_MAX: usize = 1_024;
 /// Frames of one protocol that wait to be taken.
 pub(crate) const PEER_INBOX_FRAMES_MAX: usize = 256;
 /// Bytes a second that a member's relay takes from one member.

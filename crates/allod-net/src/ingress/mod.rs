@@ -44,6 +44,7 @@ use crate::ingress::places::Places;
 use crate::ingress::proxy::Proxy;
 use crate::ingress::upstream::Pools;
 use crate::limits::IngressLimits;
+use crate::location::Dialer;
 use crate::tasks::Tasks;
 
 /// A running ingress. Dropping it closes every connection at once; [`Ingress::stop`] lets them end.
@@ -62,6 +63,7 @@ impl Ingress {
     pub fn start(
         listeners: Vec<std::net::TcpListener>,
         routes: watch::Receiver<Arc<Routes>>,
+        dialer: Dialer,
         limits: IngressLimits,
     ) -> io::Result<Self> {
         let limits = Arc::new(limits);
@@ -69,7 +71,7 @@ impl Ingress {
         let proxy = Arc::new(Proxy {
             routes: routes.clone(),
             loads: Arc::default(),
-            pools: Pools::new(Arc::clone(&tasks), Arc::clone(&limits)),
+            pools: Pools::new(Arc::clone(&tasks), dialer, Arc::clone(&limits)),
             meters: Meters::default(),
             tasks,
             held: Semaphore::new(limits.held_max),

@@ -267,7 +267,7 @@ impl Proxy {
                 Ok(answered) => return Ok(answered),
                 Err(unsent) => unsent,
             };
-            debug!(backend = %id.address, replica = %id.replica, error = %unsent.error,
+            debug!(backend = %id.location, replica = %id.replica, error = %unsent.error,
                 "a backend gave no answer");
             let Unsent {
                 error: error @ SendError::Connect(..),

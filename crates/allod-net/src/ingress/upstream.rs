@@ -14,7 +14,6 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -23,6 +22,7 @@ use crate::ingress::body::RequestBody;
 use crate::ingress::headers;
 use crate::ingress::routes::Routes;
 use crate::limits::{BUFFER_BYTES, IngressLimits};
+use crate::location::Dialer;
 use crate::pump::Activity;
 use crate::tasks::Tasks;
 
@@ -30,13 +30,13 @@ use crate::tasks::Tasks;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
     /// No connection could be opened, so nothing was sent.
-    #[error("could not connect to {}", .0.address)]
+    #[error("could not connect to {}", .0.location)]
     Connect(BackendId, #[source] io::Error),
     /// The connection broke before the answer.
-    #[error("{} closed the connection or sent no valid HTTP", .0.address)]
+    #[error("{} closed the connection or sent no valid HTTP", .0.location)]
     Broken(BackendId, #[source] hyper::Error),
     /// The answer did not begin in time.
-    #[error("{} did not begin to answer within {:?}", .0.address, .1)]
+    #[error("{} did not begin to answer within {:?}", .0.location, .1)]
     Late(BackendId, Duration),
 }
 
@@ -53,6 +53,7 @@ pub(crate) struct Unsent {
 pub(crate) struct Pools {
     pools: Mutex<HashMap<BackendId, Arc<Pool>>>,
     tasks: Arc<Tasks>,
+    dialer: Dialer,
     limits: Arc<IngressLimits>,
 }
 
@@ -93,10 +94,11 @@ impl Lease {
 }
 
 impl Pools {
-    pub(crate) fn new(tasks: Arc<Tasks>, limits: Arc<IngressLimits>) -> Self {
+    pub(crate) fn new(tasks: Arc<Tasks>, dialer: Dialer, limits: Arc<IngressLimits>) -> Self {
         Self {
             pools: Mutex::default(),
             tasks,
+            dialer,
             limits,
         }
     }
@@ -200,22 +202,21 @@ impl Pools {
     }
 
     async fn open(&self, id: &BackendId) -> io::Result<SendRequest<RequestBody>> {
-        let opening = TcpStream::connect(id.address);
+        let opening = self.dialer.dial(&id.location);
         let stream = match timeout(self.limits.connect_timeout, opening).await {
             Ok(connected) => connected?,
             Err(_) => return Err(io::ErrorKind::TimedOut.into()),
         };
-        stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits.headers_max)
             .max_buf_size(BUFFER_BYTES)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(io::Error::other)?;
-        let address = id.address;
+        let location = id.location.clone();
         self.tasks.start(async move {
             if let Err(error) = connection.with_upgrades().await {
-                debug!(%address, %error, "a connection to a backend ended with an error");
+                debug!(%location, %error, "a connection to a backend ended with an error");
             }
         });
         Ok(sender)

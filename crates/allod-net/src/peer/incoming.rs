@@ -9,7 +9,7 @@ use tracing::debug;
 
 use super::pace::Pace;
 use super::protocol::Purpose;
-use super::{PeerKey, Protocol, Received, Shared, answer, chain, frame, lock};
+use super::{PeerKey, Protocol, Received, Shared, answer, chain, frame, lock, tunnel};
 
 /// Why a connection is closed; the number and words reach the other side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,7 @@ async fn receive(shared: Arc<Shared>, incoming: Incoming, seat: OwnedSemaphorePe
     let heard = match purpose {
         Purpose::Frames(protocol) => listen(&shared, from, protocol, &connection).await,
         Purpose::Questions => answer::hear(&shared, from, &connection).await,
+        Purpose::Tunnels => tunnel::hear(&shared, from, &connection).await,
     };
     match heard {
         Ok(why) => debug!(peer = ?from, %purpose, %why, "peer went"),

@@ -10,6 +10,7 @@
 //!   their room. Frames are sent on links that their sender has opened; nothing is sent back on a link of the other's.
 //! - [`Peers::ask`] is the other way to speak: a question, and its answer. Guests, who hold an unused invite, may ask and
 //!   nothing else; what they take is bounded apart from what members take.
+//! - [`Peers::tunnel`] joins two machines by a stream of bytes, as for a request to a replica that runs elsewhere.
 //! - Every wait ends and every buffer is bounded; [`PeerLimits`] names the bounds.
 
 mod answer;
@@ -17,12 +18,14 @@ mod ask;
 mod frame;
 mod home;
 mod incoming;
+mod line;
 mod outgoing;
 mod pace;
 mod pin;
 mod protocol;
 mod relay;
 mod roster;
+mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -47,6 +50,7 @@ pub use ask::{AskError, Refusal};
 pub use protocol::Protocol;
 pub use relay::{MemberRelay, RelayError};
 pub use roster::{Member, PeerKey, Relay, Roster};
+pub use tunnel::{Tunnel, TunnelStream};
 
 /// What does not change while the peers are open.
 #[derive(Debug)]
@@ -174,9 +178,10 @@ pub(crate) struct Shared {
     pub(crate) links: Mutex<BTreeMap<(PeerKey, Protocol), Arc<Link>>>,
     /// The newest connection on which a peer speaks.
     pub(crate) heard: Mutex<BTreeMap<(PeerKey, Purpose), WeakConnectionHandle>>,
-    /// The ways for questions of this machine's.
-    pub(crate) lines: Mutex<BTreeMap<PeerKey, Arc<ask::Line>>>,
+    /// The ways for questions and tunnels of this machine's.
+    pub(crate) lines: Mutex<BTreeMap<(PeerKey, Purpose), Arc<line::Line>>>,
     pub(crate) answering: answer::Answering,
+    pub(crate) tunnelling: tunnel::Tunnelling,
     pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
     pub(crate) handshakes: Arc<Semaphore>,
     pub(crate) counts: Mutex<PeerCounts>,
@@ -211,6 +216,7 @@ impl Peers {
             heard: Mutex::default(),
             lines: Mutex::default(),
             answering: answer::Answering::new(&config.limits.asks),
+            tunnelling: tunnel::Tunnelling::new(&config.limits),
             inboxes: senders,
             counts: Mutex::default(),
             tasks: Tasks::default(),
@@ -279,7 +285,7 @@ impl Peers {
             }
             is_member
         });
-        lock(&shared.lines).retain(|peer, line| {
+        lock(&shared.lines).retain(|(peer, _), line| {
             let is_member = now.members.contains_key(peer);
             if !is_member {
                 line.close();
@@ -305,6 +311,20 @@ impl Peers {
     /// Where there is none. The question may have arrived unless it is refused: ask twice only what may be answered twice.
     pub async fn ask(&self, to: PeerKey, question: Bytes) -> Result<Bytes, AskError> {
         ask::ask(&self.shared.0, to, question).await
+    }
+
+    /// The tunnels that peers open to this machine, for the first who wants them. Without this, each is refused.
+    #[must_use]
+    pub fn tunnels(&self) -> Option<mpsc::Receiver<Tunnel>> {
+        self.shared.0.tunnelling.take()
+    }
+
+    /// Opens a tunnel to a member; what `target` means is for its owner to say.
+    ///
+    /// # Errors
+    /// Where the member is not reached, or refuses.
+    pub async fn tunnel(&self, to: PeerKey, target: Bytes) -> std::io::Result<TunnelStream> {
+        tunnel::open(&self.shared.0, to, target).await
     }
 
     /// Sends a frame to one peer, now or as soon as it is reached.

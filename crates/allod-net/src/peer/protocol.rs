@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Frames(Protocol),
     /// Questions, each with its answer.
     Questions,
+    /// Streams of bytes to targets.
+    Tunnels,
 }
 
 /// What a protocol may use.
@@ -84,31 +86,34 @@ impl Protocol {
 }
 
 impl Purpose {
-    /// The name of the questions in the handshake; frames have their protocols'.
-    pub(crate) const QUESTIONS_ALPN: &'static [u8] = b"allod/rpc/1";
+    fn all() -> impl Iterator<Item = Self> {
+        let frames = Protocol::ALL.into_iter().map(Self::Frames);
+        frames.chain([Self::Questions, Self::Tunnels])
+    }
+
+    /// Its name in the handshake (RFC 7301).
+    pub(crate) const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Frames(protocol) => protocol.terms().alpn,
+            Self::Questions => b"allod/rpc/1",
+            Self::Tunnels => b"allod/tunnel/1",
+        }
+    }
 
     /// The names of all of them.
     pub(crate) fn alpns() -> Vec<Vec<u8>> {
-        let frames = Protocol::ALL.map(|protocol| protocol.terms().alpn.to_vec());
-        let questions = [Self::QUESTIONS_ALPN.to_vec()];
-        frames.into_iter().chain(questions).collect()
+        Self::all().map(|purpose| purpose.alpn().to_vec()).collect()
     }
 
     pub(crate) fn of_alpn(alpn: &[u8]) -> Option<Self> {
-        if alpn == Self::QUESTIONS_ALPN {
-            return Some(Self::Questions);
-        }
-        let mut all = Protocol::ALL.into_iter();
-        all.find(|protocol| protocol.terms().alpn == alpn)
-            .map(Self::Frames)
+        Self::all().find(|purpose| purpose.alpn() == alpn)
     }
 
     /// Whether somebody of that standing may connect for it. This is the one place that says what guests may do.
     pub(crate) const fn is_open_to(self, standing: Option<Standing>) -> bool {
         match (self, standing) {
-            (Self::Frames(_) | Self::Questions, Some(Standing::Member))
-            | (Self::Questions, Some(Standing::Guest)) => true,
-            (Self::Frames(_), Some(Standing::Guest)) | (_, None) => false,
+            (_, Some(Standing::Member)) | (Self::Questions, Some(Standing::Guest)) => true,
+            (Self::Frames(_) | Self::Tunnels, Some(Standing::Guest)) | (_, None) => false,
         }
     }
 }
@@ -118,6 +123,7 @@ impl fmt::Display for Purpose {
         match self {
             Self::Frames(protocol) => protocol.fmt(f),
             Self::Questions => f.write_str("questions"),
+            Self::Tunnels => f.write_str("tunnels"),
         }
     }
 }

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::backend::{Backend, Pick, Readiness, Ticket};
 use crate::limits::{ACCEPT_PAUSE, DATAGRAM_BYTES_MAX, SESSION_QUEUE};
+use crate::location::Location;
 use crate::published::stream::{free, is_withdrawn};
 use crate::published::{Meter, Way};
 use crate::pump::Activity;
@@ -124,7 +125,9 @@ impl Session {
         mut datagrams: mpsc::Receiver<Bytes>,
         activity: &Activity,
     ) -> io::Result<()> {
-        let replica = self.ticket.id().address;
+        let Location::Here(replica) = self.ticket.id().location else {
+            return Err(io::Error::other("datagrams do not go to other machines"));
+        };
         let any: IpAddr = match replica {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

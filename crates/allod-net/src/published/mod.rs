@@ -26,6 +26,7 @@ use tracing::{info, warn};
 use crate::backend::{Backend, BackendId, Loads};
 use crate::ingress::RouteKey;
 use crate::limits::{PUBLISHED_MAX, PortLimits};
+use crate::location::Dialer;
 
 /// What a port carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,6 +165,7 @@ pub struct Ports {
     leaving: Vec<JoinSet<()>>,
     statuses: Vec<PortStatus>,
     loads: Arc<Loads>,
+    dialer: Dialer,
     limits: Arc<PortLimits>,
 }
 
@@ -185,18 +187,25 @@ pub(crate) struct Way {
     pub(crate) released: oneshot::Sender<()>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) loads: Arc<Loads>,
+    pub(crate) dialer: Dialer,
     pub(crate) limits: Arc<PortLimits>,
 }
 
 impl Ports {
-    /// No port yet.
+    /// No port yet, and replicas on this machine alone.
     pub fn new(limits: PortLimits) -> Self {
+        Self::reaching(Dialer::default(), limits)
+    }
+
+    /// No port yet, and replicas wherever that dialer reaches them.
+    pub fn reaching(dialer: Dialer, limits: PortLimits) -> Self {
         Self {
             open: BTreeMap::new(),
             lent: HashMap::new(),
             leaving: Vec::new(),
             statuses: Vec::new(),
             loads: Arc::default(),
+            dialer,
             limits: Arc::new(limits),
         }
     }
@@ -324,6 +333,7 @@ impl Ports {
             released,
             meter: Arc::clone(&meter),
             loads: Arc::clone(&self.loads),
+            dialer: self.dialer.clone(),
             limits: Arc::clone(&self.limits),
         };
         let mut task = JoinSet::new();

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use crate::backend::{Backend, BackendId, Loads, Pick, Ticket};
 use crate::limits::{ACCEPT_PAUSE, ATTEMPTS_MAX, PortLimits};
+use crate::location::{Dialer, Stream};
 use crate::published::{Meter, Way};
 use crate::pump::{self, Moved};
 
@@ -22,6 +23,7 @@ pub(crate) async fn serve(listener: TcpListener, way: Way) {
         released,
         meter,
         loads,
+        dialer,
         limits,
     } = way;
     let places = Arc::new(Semaphore::new(limits.connections_max));
@@ -31,6 +33,7 @@ pub(crate) async fn serve(listener: TcpListener, way: Way) {
         backends,
         meter,
         loads,
+        dialer,
         limits,
     };
     loop {
@@ -81,6 +84,7 @@ struct Link {
     backends: watch::Receiver<Arc<[Backend]>>,
     meter: Arc<Meter>,
     loads: Arc<Loads>,
+    dialer: Dialer,
     limits: Arc<PortLimits>,
 }
 
@@ -91,7 +95,7 @@ impl Link {
             self.meter.refused.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        let _ = (client.set_nodelay(true), backend.set_nodelay(true));
+        let _ = client.set_nodelay(true);
         let moved = Moved::to(&self.meter.bytes_in, &self.meter.bytes_out);
         let ended = pump::join(client, backend, self.limits.stream_idle, &moved).await;
         debug!(replica = %ticket.id().replica, error = ?ended.err(), "a connection ended");
@@ -99,11 +103,11 @@ impl Link {
     }
 
     /// Connects to a ready replica; to another one when the first does not answer.
-    async fn reach(&mut self) -> Option<(TcpStream, Ticket)> {
+    async fn reach(&mut self) -> Option<(Box<dyn Stream>, Ticket)> {
         let mut failed: Option<BackendId> = None;
         for _ in 0..ATTEMPTS_MAX {
             let ticket = self.find(failed.as_ref()).await?;
-            let opening = TcpStream::connect(ticket.id().address);
+            let opening = self.dialer.dial(&ticket.id().location);
             match timeout(self.limits.connect_timeout, opening).await {
                 Ok(Ok(backend)) => return Some((backend, ticket)),
                 Ok(Err(error)) => {

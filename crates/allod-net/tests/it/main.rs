@@ -18,4 +18,5 @@ mod slow_clients;
 mod smuggling;
 mod stage;
 mod streaming;
+mod tunnels;
 mod upgrade;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use allod_net::limits::IngressLimits;
-use allod_net::{Backend, Ingress, LogTail, Outage, Route, RouteKey, Routes};
+use allod_net::{Backend, Dialer, Ingress, LogTail, Outage, Route, RouteKey, Routes};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -35,7 +35,7 @@ impl Stage {
     pub(crate) fn new(limits: IngressLimits) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let (routes, receiver) = watch::channel(Arc::new(Routes::new()));
-        let ingress = Ingress::start(vec![listener], receiver, limits).unwrap();
+        let ingress = Ingress::start(vec![listener], receiver, Dialer::default(), limits).unwrap();
         let address = ingress.addresses()[0];
         Self {
             ingress,

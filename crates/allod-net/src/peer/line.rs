@@ -1,0 +1,170 @@
+//! A way to one peer for what is not frames: one connection for a purpose, opened when it is needed and closed when it
+//! has been quiet for a while.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use iroh::endpoint::{ConnectOptions, Connection, ConnectionError};
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::incoming::Closing;
+use super::protocol::Purpose;
+use super::{PeerKey, Shared, chain, lock, tunnel, way};
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum LineError {
+    /// Nobody of that key is on the roster, or it is this machine's own.
+    NotAMember,
+    /// There was no way to the peer.
+    Unreachable(String),
+}
+
+/// The way to one peer for one purpose.
+#[derive(Debug)]
+pub(crate) struct Line {
+    peer: PeerKey,
+    purpose: Purpose,
+    connection: Mutex<Option<Connection>>,
+    /// One call at a time.
+    calling: Semaphore,
+    /// Streams at once.
+    places: Arc<Semaphore>,
+    places_count: usize,
+    used: Notify,
+}
+
+impl Line {
+    /// The line to a member.
+    pub(crate) fn to(
+        shared: &Shared,
+        peer: PeerKey,
+        purpose: Purpose,
+    ) -> Result<Arc<Self>, LineError> {
+        let is_known = shared.roster.borrow().members.contains_key(&peer);
+        if !is_known || peer.0 == *shared.endpoint.id().as_bytes() {
+            return Err(LineError::NotAMember);
+        }
+        let mut lines = lock(&shared.lines);
+        let line = lines.entry((peer, purpose)).or_insert_with(|| {
+            let places_count = match purpose {
+                Purpose::Tunnels => shared.limits.tunnels.per_peer_max,
+                _ => shared.limits.asks.member.at_once_max,
+            };
+            let places_count = usize::try_from(places_count).unwrap_or(Semaphore::MAX_PERMITS);
+            Arc::new(Self {
+                peer,
+                purpose,
+                connection: Mutex::default(),
+                calling: Semaphore::new(1),
+                places: Arc::new(Semaphore::new(places_count)),
+                places_count,
+                used: Notify::new(),
+            })
+        });
+        Ok(Arc::clone(line))
+    }
+
+    /// Waits for a place; whoever holds one keeps the connection open.
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        Arc::clone(&self.places).acquire_owned().await
+    }
+
+    /// The open connection, or a new one.
+    pub(crate) async fn connection(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+    ) -> Result<Connection, LineError> {
+        let _turn = self.calling.acquire().await;
+        self.used.notify_one();
+        if let Some(connection) = self.open() {
+            return Ok(connection);
+        }
+        let peer = self.peer;
+        let address = shared.roster.borrow().address(&peer);
+        let address = address.ok_or(LineError::NotAMember)?;
+        let unreachable = LineError::Unreachable;
+        let options = match self.purpose {
+            Purpose::Tunnels => tunnel::options(&shared.limits).map_err(unreachable)?,
+            _ => ConnectOptions::new(),
+        };
+        let calling = async {
+            let alpn = self.purpose.alpn();
+            let connecting = shared.endpoint.connect_with_opts(address, alpn, options);
+            let connecting = connecting.await.map_err(|error| chain(&error))?;
+            connecting.await.map_err(|error| chain(&error))
+        };
+        let connection = timeout(shared.limits.connect_time_max, calling)
+            .await
+            .map_err(|_| LineError::Unreachable("the peer did not answer in time".into()))?
+            .map_err(LineError::Unreachable)?;
+        *lock(&self.connection) = Some(connection.clone());
+        // Only now: whoever is taken off the roster meanwhile is found in one of the two.
+        if !shared.roster.borrow().members.contains_key(&peer) {
+            self.close();
+            return Err(LineError::NotAMember);
+        }
+        let quiet_max = shared.limits.asks.quiet_max;
+        let line = Arc::clone(self);
+        shared
+            .tasks
+            .start(retire(line, connection.clone(), quiet_max));
+        Ok(connection)
+    }
+
+    fn open(&self) -> Option<Connection> {
+        let connection = lock(&self.connection).clone();
+        connection.filter(|connection| connection.close_reason().is_none())
+    }
+
+    /// Closes the connection, so that what comes next goes by a new one.
+    pub(crate) fn close(&self) {
+        if let Some(connection) = lock(&self.connection).take() {
+            connection.close(0u8.into(), b"nothing more is asked on this way");
+        }
+    }
+
+    /// Whether it goes through a relay now.
+    pub(crate) fn is_relayed(&self) -> bool {
+        let way = self.open().as_ref().and_then(way);
+        way.is_some_and(|way| !way.is_direct)
+    }
+
+    /// Closes the connection where nothing is under way on it. Whoever has a place is counted, and whoever has none yet
+    /// finds no connection.
+    fn close_if_idle(&self) {
+        let mut connection = lock(&self.connection);
+        if self.places.available_permits() < self.places_count {
+            return;
+        }
+        if let Some(connection) = connection.take() {
+            connection.close(0u8.into(), b"nothing has been asked for a while");
+        }
+    }
+}
+
+/// The other side's own words for having closed a connection, where there are any.
+pub(crate) fn closing_of(connection: &Connection) -> (Option<Closing>, Option<String>) {
+    let closed = connection.close_reason();
+    let code = match &closed {
+        Some(ConnectionError::ApplicationClosed(close)) => Closing::of_code(close.error_code),
+        _ => None,
+    };
+    (code, closed.map(|closed| chain(&closed)))
+}
+
+/// Closes a connection on which nothing has been asked for a while.
+async fn retire(line: Arc<Line>, connection: Connection, quiet_max: Duration) {
+    let quiet = async {
+        loop {
+            if timeout(quiet_max, line.used.notified()).await.is_err() {
+                line.close_if_idle();
+            }
+        }
+    };
+    tokio::select! {
+        _ = connection.closed() => {}
+        () = quiet => {}
+    }
+}
