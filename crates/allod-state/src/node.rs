@@ -58,6 +58,16 @@ impl Resources {
         }
     }
 
+    /// So many of them; stops at the largest number.
+    pub(crate) fn times(self, count: u32) -> Self {
+        let count = u64::from(count);
+        Self {
+            cpu_milli: self.cpu_milli.saturating_mul(count),
+            memory_bytes: self.memory_bytes.saturating_mul(count),
+            storage_bytes: self.storage_bytes.saturating_mul(count),
+        }
+    }
+
     /// Of each the larger.
     pub(crate) fn most(self, other: Self) -> Self {
         Self {

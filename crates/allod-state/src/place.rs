@@ -38,6 +38,8 @@ pub struct Wanted<'a> {
     pub epoch: u64,
     /// Its app.
     pub app: &'a App,
+    /// The revision that it would run: who can read its manifest is said there.
+    pub revision: u64,
     /// What it needs.
     pub demand: &'a Demand,
     /// What it may count as free besides, because the lease it replaces stops first.

@@ -114,6 +114,12 @@ async fn a_guest_opens_none_and_whoever_is_taken_off_the_roster_is_cut_off() {
     let mut byte = [0; 1];
     let cut = timeout(LONG, stream.read(&mut byte)).await;
     assert!(matches!(cut.unwrap(), Ok(0) | Err(_)), "it goes on");
+
+    member.peers.admit(roster(&[&member, &guest])).await;
+    let mut stream = open(&guest, &member, b"web").await;
+    guest.peers.admit(roster(&[&guest])).await;
+    let cut = timeout(LONG, stream.read(&mut byte)).await;
+    assert!(matches!(cut.unwrap(), Ok(0) | Err(_)), "it goes on here");
     echoing.abort();
 }
 

@@ -27,8 +27,8 @@ impl Node {
             return Vec::new();
         };
         let service = app.services.get(&label);
-        let demand = service.and_then(|service| state.demand(&id, service.revision, &label));
-        let Some(demand) = demand else {
+        let revision = service.map_or(app.revision, |service| service.revision);
+        let Some(demand) = state.demand(&id, revision, &label) else {
             return Vec::new();
         };
         let lease = slot.current.and_then(|id| state.lease(&id));
@@ -36,6 +36,7 @@ impl Node {
             slot: &key,
             epoch: slot.epoch.saturating_add(1),
             app: &app,
+            revision,
             demand: &demand,
             freed: lease.as_ref().map(|lease| (lease.node, lease.footprint)),
         };

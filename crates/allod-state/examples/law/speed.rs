@@ -84,6 +84,7 @@ pub(crate) fn placements(nodes: usize) {
                 slot: &(AppId(id), service_label(0), 0),
                 epoch: 1,
                 app: &app,
+                revision: 1,
                 demand,
                 freed: None,
             };

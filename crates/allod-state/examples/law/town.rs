@@ -222,6 +222,7 @@ pub(crate) fn small(replicas: u32) -> Demand {
             tags: ["ssd"].map(|tag| tag.parse().expect("a word")).into(),
             price_per_hour_max: Some(credits("1")),
             replicas_per_node_max: Some(50),
+            is_together: false,
             ..Constraints::default()
         },
         update: Update::StartFirst,

@@ -81,6 +81,9 @@ pub struct Constraints {
     pub price_per_hour_max: Option<Credits>,
     /// At most this many replicas of the service on one node.
     pub replicas_per_node_max: Option<u32>,
+    /// Only on the node that has the app's other replicas, or their data, and where nothing of it runs yet on one that has
+    /// room for all of it: services that speak with one another by the app's network, which ends where the machine does.
+    pub is_together: bool,
 }
 
 /// What is first when a replica is replaced.

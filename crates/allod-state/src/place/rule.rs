@@ -30,7 +30,7 @@ pub enum Failing {
     /// The node takes no new replicas.
     #[error("it is cordoned")]
     Cordoned,
-    /// Too little CPU is free.
+    /// Too little CPU is free; for the whole app, where it stays together and nothing of it runs yet.
     #[error("needs {needed} milli-CPU, {free} free")]
     Cpu {
         /// Thousandths of a core needed.
@@ -38,7 +38,7 @@ pub enum Failing {
         /// Thousandths of a core free.
         free: u64,
     },
-    /// Too little memory is free.
+    /// Too little memory is free, in the same way.
     #[error("needs {} of memory, {} free", Size::ceil(*needed), Size::floor(*free))]
     Memory {
         /// Bytes needed.
@@ -46,7 +46,7 @@ pub enum Failing {
         /// Bytes free.
         free: u64,
     },
-    /// Too little disk is free.
+    /// Too little disk is free, in the same way.
     #[error("needs {} of disk, {} free", Size::ceil(*needed), Size::floor(*free))]
     Storage {
         /// Bytes needed.
@@ -103,6 +103,17 @@ pub enum Failing {
         /// Where they are.
         node: NodeId,
     },
+    /// The node cannot read what it would have to run.
+    #[error(
+        "the app is not sealed for it; deploy again, and it is sealed for nodes that have room now"
+    )]
+    NotSealed,
+    /// The app's other replicas are on another node.
+    #[error("the app's other services run on {node}, and they are to be together")]
+    Apart {
+        /// Where they are.
+        node: NodeId,
+    },
 }
 
 pub(crate) type Rule = fn(&Candidate<'_>) -> Result<(), Failing>;
@@ -130,6 +141,8 @@ pub(crate) const RULES: &[(Asks, Rule)] = &[
     (Asks::Terms, price),
     (Asks::Node, spread),
     (Asks::Node, volumes),
+    (Asks::Node, sealed),
+    (Asks::Node, together),
 ];
 
 fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
@@ -150,10 +163,7 @@ fn takes_new(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn cpu(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let (needed, free) = (
-        candidate.search.wanted.demand.resources.cpu_milli,
-        candidate.free.cpu_milli,
-    );
+    let (needed, free) = (candidate.search.needs.cpu_milli, candidate.free.cpu_milli);
     if needed <= free {
         Ok(())
     } else {
@@ -163,7 +173,7 @@ fn cpu(candidate: &Candidate<'_>) -> Result<(), Failing> {
 
 fn memory(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let (needed, free) = (
-        candidate.search.wanted.demand.resources.memory_bytes,
+        candidate.search.needs.memory_bytes,
         candidate.free.memory_bytes,
     );
     if needed <= free {
@@ -174,7 +184,7 @@ fn memory(candidate: &Candidate<'_>) -> Result<(), Failing> {
 }
 
 fn storage(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let needed = candidate.search.footprint.storage_bytes;
+    let needed = candidate.search.needs.storage_bytes;
     let free = candidate.free.storage_bytes;
     if needed <= free {
         Ok(())
@@ -278,4 +288,18 @@ fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
         return Err(Failing::VolumeHeld);
     }
     Ok(())
+}
+
+fn sealed(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    match &candidate.search.readers {
+        Some(readers) if !readers.contains(&candidate.id) => Err(Failing::NotSealed),
+        _ => Ok(()),
+    }
+}
+
+fn together(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    match candidate.search.together_on {
+        Some(node) if node != candidate.id => Err(Failing::Apart { node }),
+        _ => Ok(()),
+    }
 }

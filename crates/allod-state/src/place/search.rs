@@ -4,6 +4,7 @@
 //! terms are asked about them once, and because a walk passes by subtrees of the inventory that can hold nothing: too
 //! little room everywhere, or only terms that refuse. `tests/it/asked.rs` compares it with the long way.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use crate::id::{AccountId, Label, NodeId};
@@ -25,10 +26,16 @@ pub(crate) struct Search<'a> {
     pub(crate) wanted: &'a Wanted<'a>,
     /// What the replica takes.
     pub(crate) footprint: Resources,
+    /// What a node must have left: room for the whole app, where this is the first replica of one that stays together.
+    pub(crate) needs: Resources,
     /// Where those of its volumes that exist are.
     pub(crate) volumes_on: Vec<NodeId>,
     /// Whether another replica of the app writes to one of its volumes.
     pub(crate) is_volume_held: bool,
+    /// The nodes that can read the manifest. None where it was sealed for no node, and is handed over in some other way.
+    pub(crate) readers: Option<BTreeSet<NodeId>>,
+    /// The node that has other replicas of the app, or their data, where it has to be the same.
+    pub(crate) together_on: Option<NodeId>,
     /// Whether any node has a replica of the service.
     has_neighbours: bool,
 }
@@ -58,14 +65,19 @@ impl<'a> Search<'a> {
         // The slot's own lease ends before its successor opens, because a service with volumes stops first.
         let is_other = |id: &_| state.lease_row(id).map(|lease| lease.slot()) != Some(*wanted.slot);
         let is_held = |label| state.writers_of(&wanted.slot.0, label).iter().any(is_other);
-        let (app, service, _) = wanted.slot;
+        let (app_id, service, _) = wanted.slot;
+        let readers = state.readers_of(app_id, wanted.revision);
+        let (together_on, needs) = together(state, wanted);
         Self {
             state,
             wanted,
             footprint: wanted.demand.footprint(),
+            needs,
             volumes_on: volumes_on.collect(),
             is_volume_held: wanted.demand.volumes.keys().any(is_held),
-            has_neighbours: state.has_replicas(app, service),
+            readers: (!readers.is_empty()).then_some(readers),
+            together_on,
+            has_neighbours: state.has_replicas(app_id, service),
         }
     }
 
@@ -100,19 +112,45 @@ impl<'a> Search<'a> {
         self.state.replicas_on(id, app, service)
     }
 
-    /// The only node that the rule about volumes lets pass, where there is only one.
+    /// The only node that the rules about volumes and about staying together let pass, where there is only one.
     fn pinned(&self) -> Option<NodeId> {
-        let (first, rest) = self.volumes_on.split_first()?;
+        let Some((first, rest)) = self.volumes_on.split_first() else {
+            return self.together_on;
+        };
         let is_one = rest.iter().all(|node| node == first);
         (is_one && !self.is_volume_held).then_some(*first)
     }
 
-    /// How many rules of [`rule::RULES`] refuse every node but the pinned one, whatever the node is.
+    /// How many rules of [`rule::RULES`] refuse every node but the pinned one, whatever the node is. There may be more.
     fn refusing_everywhere(&self) -> usize {
         let spread = self.wanted.demand.constraints.replicas_per_node_max == Some(0);
         let volumes = self.is_volume_held || !self.volumes_on.is_empty();
-        usize::from(spread).saturating_add(usize::from(volumes))
+        let together = self.together_on.is_some() && self.together_on == self.pinned();
+        [spread, volumes, together].map(usize::from).iter().sum()
     }
+}
+
+/// Where the rest of an app is that stays together, and what a node must have left for this replica.
+fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources) {
+    let own = wanted.demand.footprint();
+    if !wanted.demand.constraints.is_together {
+        return (None, own);
+    }
+    if let Some(node) = state.node_beside(wanted.slot) {
+        return (Some(node), own);
+    }
+    let app = wanted.app;
+    let (mut data_on, mut whole) = (None, Resources::default());
+    for (label, service) in &app.services {
+        let demand = state.demand_row(&wanted.slot.0, service.revision, label);
+        let Some(demand) = demand.filter(|demand| demand.constraints.is_together) else {
+            continue;
+        };
+        whole = whole.plus(demand.footprint().times(service.replicas));
+        let volume = |label: &Label| state.volume(&(app.owner, app.label, *label));
+        data_on = data_on.or_else(|| demand.volumes.keys().find_map(volume));
+    }
+    (data_on.map(|volume| volume.node), whole.most(own))
 }
 
 impl<'a> Candidate<'a> {
@@ -164,6 +202,9 @@ const TERMS_RULES: usize = 8;
 impl<'a> Asking<'a> {
     pub(crate) fn new(search: &'a Search<'a>) -> Self {
         let demand = search.wanted.demand;
+        let readers = search.readers.as_ref().map_or(0, BTreeSet::len);
+        let services = search.wanted.app.services.len();
+        let looked_at = u64::try_from(readers.saturating_add(services)).unwrap_or(u64::MAX);
         let freed = search.wanted.freed.and_then(|(id, _)| {
             let node = search.state.node_row(&id)?;
             Some((id, search.free_on(&id, node)))
@@ -171,13 +212,13 @@ impl<'a> Asking<'a> {
         Self {
             search,
             inventory: search.state.inventory(),
-            needs: search.footprint,
+            needs: search.needs,
             freed,
             answers: Vec::new(),
             marks: None,
             per_node: demand.effort_per_node(),
             effort: 0,
-            glances: 0,
+            glances: looked_at,
         }
     }
 
@@ -198,8 +239,7 @@ impl<'a> Asking<'a> {
         if let Some(entry) = pinned.and_then(|id| fit.asking.inventory.get(&id)) {
             let _ = fit.visit(&entry);
         } else if fit.asking.search.refusing_everywhere() == 0 {
-            let inventory = fit.asking.inventory;
-            inventory.walk(&start, &mut fit);
+            fit.walk(&start);
         }
         fit.best.map(|(_, found)| found)
     }
@@ -323,6 +363,22 @@ struct FirstFit<'b, 'a> {
     asking: &'b mut Asking<'a>,
     best: Option<(Score, Found)>,
     candidates: usize,
+}
+
+impl FirstFit<'_, '_> {
+    /// Goes round the ring. Where only some can read the manifest, to them alone.
+    fn walk(&mut self, start: &NodeId) {
+        let inventory = self.asking.inventory;
+        let Some(readers) = &self.asking.search.readers else {
+            return inventory.walk(start, self);
+        };
+        let round = readers.range(start..).chain(readers.range(..start));
+        for entry in round.filter_map(|id| inventory.get(id)) {
+            if self.visit(&entry).is_break() {
+                return;
+            }
+        }
+    }
 }
 
 impl Visitor for FirstFit<'_, '_> {

@@ -131,6 +131,7 @@ fn add_slots(
             slot: &key,
             epoch,
             app,
+            revision: service.revision,
             demand: &demand,
             freed: None,
         };
@@ -168,6 +169,7 @@ fn roll_one(
             slot: &key,
             epoch: slot.epoch.saturating_add(1),
             app,
+            revision: service.revision,
             demand,
             freed,
         };
@@ -363,6 +365,7 @@ fn fill(context: &mut Context<'_>, key: &SlotKey) {
         slot: key,
         epoch,
         app: &app,
+        revision: service.revision,
         demand: &demand,
         freed,
     };

@@ -329,6 +329,23 @@ impl State {
         Some(revision.manifest.ciphertext)
     }
 
+    /// The nodes for which a revision's private half is sealed.
+    pub(crate) fn readers_of(&self, app: &AppId, revision: u64) -> BTreeSet<NodeId> {
+        let revision = self.revisions.get(&(*app, revision));
+        let wraps = revision.into_iter().flat_map(|row| &row.manifest.wraps);
+        let holders = wraps.map(|wrap| NodeId(wrap.holder));
+        holders.filter(|id| self.nodes.get(id).is_some()).collect()
+    }
+
+    /// The node of a replica of the same app that is not in that slot.
+    pub(crate) fn node_beside(&self, slot: &SlotKey) -> Option<NodeId> {
+        let range = (slot.0, LeaseId(FIRST))..=(slot.0, LeaseId(LAST));
+        let leases = self.derived.active_by_app.range(range);
+        let mut leases = leases.filter_map(|(_, id)| self.lease_row(id));
+        let beside = leases.find(|lease| lease.slot() != *slot);
+        beside.map(|lease| lease.node)
+    }
+
     /// Who operates a node.
     pub(crate) fn operator_of(&self, node: &NodeId) -> Option<AccountId> {
         self.nodes.get(node).map(|node| node.operator)

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use allod_state::app::{App, Constraints, Demand};
+use allod_state::app::{App, Constraints, Demand, Wrap};
 use allod_state::codec;
 use allod_state::genesis::{Founder, Genesis};
 use allod_state::node::{
@@ -55,6 +55,15 @@ static FAIR: LazyLock<World> = LazyLock::new(|| {
     data.volumes = BTreeMap::from([(volume(0), GIB)]);
     let services = [("a", web(60)), ("b", tiny), ("c", data)];
     world.run(vec![world.deploy("shop", &services, 1).into()]);
+    // The same again, and few nodes can read it.
+    let mut sealed = world.deploy("shop", &services, 1);
+    let some = world.state.nodes().step_by(20).map(|(id, _)| id.0);
+    let wrap = |holder| Wrap {
+        holder,
+        key: vec![1],
+    };
+    sealed.manifest.wraps = some.chain([[9; 32]]).map(wrap).collect();
+    world.run(vec![sealed.into()]);
     world
 });
 
@@ -118,6 +127,7 @@ fn demand(dice: &mut Dice<'_>) -> Demand {
     if dice.once_in(3) {
         constraints.replicas_per_node_max = Some(dice.pick(&[0, 1, 2]));
     }
+    constraints.is_together = dice.once_in(4);
     let operators: Vec<_> = (0..OPERATORS)
         .map(|at| Person::new(40 + at).account)
         .collect();
@@ -215,7 +225,9 @@ proptest! {
             let nodes: Vec<NodeId> = state.nodes().map(|(id, _)| *id).collect();
             (dice.pick(&nodes), web(1).resources)
         });
-        let wanted = Wanted { slot: &slot, epoch: dice.number(), app: &app, demand: &demand, freed };
+        let revision = dice.pick(&[1, 2]);
+        let epoch = dice.number();
+        let wanted = Wanted { slot: &slot, epoch, app: &app, revision, demand: &demand, freed };
         let (mut effort, mut again) = (0, 0);
         let found = find(state, &wanted, &mut effort);
         prop_assert_eq!(&found, &the_long_way(state, &wanted));
@@ -243,6 +255,7 @@ fn a_refusal_by_terms_does_not_go_over_the_nodes() {
         slot: &slot,
         epoch: 1,
         app: &app,
+        revision: 1,
         demand: &demand,
         freed: None,
     };

@@ -302,6 +302,7 @@ impl City {
             tags: words(&dice.some(&TAGS)),
             price_per_hour_max: price,
             replicas_per_node_max: spread,
+            is_together: dice.once_in(8),
         }
     }
 }

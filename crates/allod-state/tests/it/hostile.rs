@@ -181,6 +181,7 @@ fn a_volume_is_asked_for_once_and_not_on_every_node() {
         slot: &(world_app(), Label([2; 32]), 0),
         epoch: 1,
         app: &app,
+        revision: 1,
         demand: &demand,
         freed: None,
     };

@@ -27,4 +27,5 @@ mod samples;
 mod signature;
 mod total;
 mod validators;
+mod whereabouts;
 mod world;

@@ -1,0 +1,175 @@
+//! Where a replica may be: with nodes that can read its manifest, and together with its app's other services.
+
+use allod_state::app::{Delete, Deploy, Wrap};
+use allod_state::lease::{EndCause, Report};
+use allod_state::node::{CordonNode, PublishOffer, RegisterNode};
+use allod_state::place::Failing;
+use allod_state::{NodeId, Rejection};
+
+use crate::world::{Person, World, web};
+
+/// A network of two equal machines of one owner.
+fn of_two() -> (World, [NodeId; 2]) {
+    let mut world = World::new();
+    let machine = Person::new(3);
+    let consent = RegisterNode::consent_bytes(&world.owner.account, &[3; 32]);
+    let register = RegisterNode {
+        key: machine.key,
+        consent: machine.sign(&consent),
+        sealing_key: [3; 32],
+        name: "second".parse().unwrap(),
+    };
+    let second = NodeId::of_first_key(&machine.key);
+    let offer = world.state.node(&world.node).unwrap().offer.unwrap();
+    let node = second;
+    world.run(vec![register.into(), PublishOffer { node, offer }.into()]);
+    let nodes = [world.node, second];
+    (world, nodes)
+}
+
+fn sealed_for(mut deploy: Deploy, holders: &[[u8; 32]]) -> Deploy {
+    let wrap = |holder: &[u8; 32]| Wrap {
+        holder: *holder,
+        key: vec![1],
+    };
+    deploy.manifest.wraps = holders.iter().map(wrap).collect();
+    deploy
+}
+
+fn nodes_of(world: &World, app: &str) -> Vec<NodeId> {
+    let leases = world.active(app);
+    leases.iter().map(|(_, lease)| lease.node).collect()
+}
+
+fn failing(outcome: Result<(), Rejection>) -> Vec<(NodeId, Vec<Failing>)> {
+    let Err(Rejection::NoPlacement { why }) = outcome else {
+        panic!("it is placed: {outcome:?}");
+    };
+    let refusals = why.refusals.into_iter();
+    refusals
+        .map(|refusal| (refusal.node, refusal.failing))
+        .collect()
+}
+
+#[test]
+fn a_replica_goes_to_nodes_alone_that_can_read_its_manifest() {
+    let (mut world, nodes) = of_two();
+    let owner = world.owner.account.0;
+    for (name, node) in [("a", nodes[0]), ("b", nodes[1])] {
+        let deploy = world.deploy(name, &[("web", web(3))], 1);
+        world.run(vec![sealed_for(deploy, &[owner, node.0]).into()]);
+        assert_eq!(nodes_of(&world, name), [node; 3]);
+    }
+    // Sealed for accounts alone, it is handed over in some other way.
+    let deploy = world.deploy("c", &[("web", web(2))], 1);
+    world.run(vec![sealed_for(deploy, &[owner]).into()]);
+    assert_eq!(world.active("c").len(), 2);
+}
+
+#[test]
+fn a_replica_whose_readers_have_no_room_is_told_so_and_goes_nowhere_else() {
+    let (mut world, nodes) = of_two();
+    let mut large = web(1);
+    large.resources.cpu_milli = 3_000;
+    for name in ["a", "b"] {
+        let deploy = world.deploy(name, &[("web", large.clone())], 1);
+        let outcome = world.try_run(vec![sealed_for(deploy, &[nodes[1].0]).into()]);
+        if name == "a" {
+            outcome.unwrap();
+            continue;
+        }
+        let mut refusals = failing(outcome);
+        refusals.sort_by_key(|(node, _)| *node != nodes[0]);
+        assert_eq!(refusals[0], (nodes[0], vec![Failing::NotSealed]));
+        assert!(matches!(refusals[1].1[..], [Failing::Cpu { .. }]));
+    }
+    // After a failure, too.
+    let (lease, row) = world.active("a")[0].clone();
+    assert_eq!(row.node, nodes[1]);
+    let cordon = CordonNode {
+        node: nodes[1],
+        is_cordoned: true,
+    };
+    world.run(vec![cordon.into()]);
+    let machine = Person::new(3);
+    let report = allod_state::lease::ReportLease {
+        lease,
+        epoch: row.epoch,
+        report: Report::Ended(EndCause::Exited { code: 1 }),
+    };
+    let account = world.owner.account;
+    world
+        .try_as(&machine, account, vec![report.into()])
+        .unwrap();
+    for _ in 0..3 {
+        world.wait(600_000);
+        assert_eq!(nodes_of(&world, "a"), []);
+    }
+    let cordon = CordonNode {
+        node: nodes[1],
+        is_cordoned: false,
+    };
+    world.run(vec![cordon.into()]);
+    world.wait(600_000);
+    assert_eq!(nodes_of(&world, "a"), [nodes[1]]);
+}
+
+#[test]
+fn services_that_are_to_be_together_are_or_it_is_told_why_not() {
+    let (mut world, nodes) = of_two();
+    let mut small = web(1);
+    small.resources.cpu_milli = 100;
+    small.constraints.is_together = true;
+    let services = ["cache", "web", "work"].map(|name| (name, small.clone()));
+    for at in 0..9 {
+        let name = format!("app{at}");
+        let deploy = world.deploy(&name, &services, 1);
+        world.run(vec![deploy.into()]);
+        let on = nodes_of(&world, &name);
+        assert!(on.iter().all(|node| *node == on[0]), "{on:?}");
+    }
+    // What is left of both machines would do for one of two services, and on neither for both.
+    let mut half = small.clone();
+    let offer = world.state.node(&nodes[0]).unwrap().offer.unwrap();
+    half.resources.memory_bytes = offer.capacity.memory_bytes / 4;
+    let deploy = world.deploy("halves", &[("a", half.clone()), ("b", half)], 1);
+    for (_, failing) in failing(world.try_run(vec![deploy.into()])) {
+        assert!(
+            matches!(failing[..], [Failing::Memory { .. }]),
+            "{failing:?}"
+        );
+    }
+}
+
+#[test]
+fn services_that_are_to_be_together_follow_the_data_of_one_of_them() {
+    let (mut world, nodes) = of_two();
+    let mut small = web(1);
+    small.constraints.is_together = true;
+    let mut data = small.clone();
+    data.volumes = [(allod_state::Label([1; 32]), 1)].into();
+    let services = [("web", small), ("data", data)];
+    for at in 0..6 {
+        let name = format!("app{at}");
+        let deploy = world.deploy(&name, &services, 1);
+        world.run(vec![deploy.clone().into()]);
+        let home = nodes_of(&world, &name)[0];
+        let (app, drops_volumes) = (world.app(&name), false);
+        world.run(vec![Delete { app, drops_volumes }.into()]);
+        // The other machine would be the cheaper one now.
+        let node = home;
+        let mut offer = world.state.node(&home).unwrap().offer.unwrap();
+        offer.prices.cpu_core_hour = crate::world::credits("9");
+        world.run(vec![PublishOffer { node, offer }.into(), deploy.into()]);
+        assert_eq!(nodes_of(&world, &name), [home, home]);
+        let (app, drops_volumes) = (world.app(&name), true);
+        world.run(vec![Delete { app, drops_volumes }.into()]);
+        let offer = world
+            .state
+            .node(&nodes[usize::from(home == nodes[0])])
+            .unwrap()
+            .offer
+            .unwrap();
+        world.run(vec![PublishOffer { node, offer }.into()]);
+    }
+}
