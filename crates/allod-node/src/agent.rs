@@ -5,6 +5,7 @@
 //! events. Nothing is decided in a task, and nothing is remembered that the next pass could not find out again.
 
 mod act;
+mod fetch;
 mod health;
 mod plan;
 mod probe;
@@ -29,12 +30,13 @@ use allod_runtime::{
 };
 use allod_state::lease::{EndCause, Lease, Phase};
 use allod_state::volume::VolumeKey;
-use allod_state::{AppId, LeaseId, State};
+use allod_state::{AppId, Digest, Label, LeaseId, State};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, interval};
 
 use crate::agent::act::Done;
+use crate::agent::fetch::Awaited;
 use crate::agent::health::{Answer, Health};
 use crate::agent::plan::{Local, Stage, Step, Wanted};
 
@@ -64,6 +66,8 @@ pub(crate) enum Event {
     ResolverTried(AppId),
     /// A given-up volume was removed, or could not be yet.
     VolumeTried(VolumeKey),
+    /// A sealed manifest was asked for.
+    ManifestAsked(Digest),
     /// What nobody needs was looked for on the disk.
     Collected,
     /// It is time to write evidence.
@@ -100,6 +104,7 @@ pub(crate) struct Agent {
     evidence_in_flight: bool,
     dropping: BTreeSet<VolumeKey>,
     resolving: BTreeSet<AppId>,
+    awaited: Awaited,
     is_collecting: bool,
     collected: Option<Instant>,
 }
@@ -124,6 +129,7 @@ impl Agent {
             evidence_in_flight: false,
             dropping: BTreeSet::new(),
             resolving: BTreeSet::new(),
+            awaited: Awaited::default(),
             is_collecting: false,
             collected: None,
         };
@@ -167,6 +173,7 @@ impl Agent {
             Event::VolumeTried(key) => {
                 self.dropping.remove(&key);
             }
+            Event::ManifestAsked(digest) => self.awaited.asked(&digest),
             Event::Collected => self.is_collecting = false,
             Event::Meter => self.measure(),
             Event::Sweep => {
@@ -321,6 +328,7 @@ impl Agent {
     /// Looks at the whole of both sides and has the next steps carried out.
     fn pass(&mut self) {
         let state = self.inner.ledger.state();
+        self.fetch(&state);
         let leases = self.leases(&state);
         self.watch_over(&leases);
         let wanted = self.wanted(&leases);
@@ -429,6 +437,7 @@ impl Agent {
                 phase: lease.phase.clone(),
                 has_volumes: !lease.volumes.is_empty(),
                 is_readable: found.is_some(),
+                is_awaited: self.awaited.may_come(&lease.manifest),
                 is_blocked,
             };
             (*id, wanted)
@@ -447,10 +456,27 @@ impl Agent {
                 .filter_map(|(id, _)| self.entries.get(id));
             let state = self.inner.ledger.state();
             match condition {
-                Condition::Started => !replicas.any(|entry| entry.local.stage == Stage::Running),
-                Condition::Healthy => !replicas.any(|entry| entry.local.is_ready),
+                Condition::Started => {
+                    !replicas.any(|entry| entry.local.stage == Stage::Running)
+                        && !self.is_ready_elsewhere(&state, &lease.app, &label)
+                }
+                Condition::Healthy => {
+                    !replicas.any(|entry| entry.local.is_ready)
+                        && !self.is_ready_elsewhere(&state, &lease.app, &label)
+                }
                 Condition::Completed => !act::has_completed(&state, lease, &label),
             }
+        })
+    }
+
+    /// Whether another machine has a replica of that service ready.
+    fn is_ready_elsewhere(&self, state: &State, app: &AppId, service: &Label) -> bool {
+        let leases = state.active_leases_of(app);
+        let mut leases = leases.iter().filter_map(|id| state.lease(id));
+        leases.any(|lease| {
+            lease.node != self.inner.node
+                && lease.service == *service
+                && matches!(lease.phase, Phase::Ready { .. })
         })
     }
 

@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::agent::{BackendsOf, chain};
+use crate::porter;
 use crate::ports::PickedPorts;
 
 /// For each app and service: the addresses wanted, and where each really listens or why it does not.
@@ -34,6 +35,7 @@ pub(crate) struct Doors {
     pub(crate) published: watch::Receiver<Arc<Vec<Published>>>,
     pub(crate) statuses: watch::Sender<Arc<Vec<PortStatus>>>,
     pub(crate) backends_of: BackendsOf,
+    pub(crate) tunnels: Arc<porter::Open>,
 }
 
 impl Doors {
@@ -72,12 +74,19 @@ impl Doors {
                 .unwrap_or_else(PoisonError::into_inner);
             known.remove(id).unwrap_or_default()
         };
-        if backends.is_empty() {
-            return;
-        }
-        self.refresh().await;
         let deadline = Instant::now() + grace;
-        for backend in &backends {
+        if !backends.is_empty() {
+            self.drained_here(&backends, deadline).await;
+        }
+        while self.tunnels.to(id) > 0 && Instant::now() < deadline {
+            sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// The same, for what is open through this machine's own doors.
+    async fn drained_here(&self, backends: &BTreeSet<BackendId>, deadline: Instant) {
+        self.refresh().await;
+        for backend in backends {
             self.ingress
                 .drained(backend, deadline.saturating_duration_since(Instant::now()))
                 .await;

@@ -23,6 +23,7 @@ pub mod manifest;
 mod manifests;
 pub mod node;
 mod peers;
+mod porter;
 mod ports;
 mod registries;
 pub mod seal;

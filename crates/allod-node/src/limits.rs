@@ -76,6 +76,16 @@ pub(crate) const ROSTER_PERIOD: Duration = Duration::from_millis(500);
 pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(120);
 /// The longest that this machine waits before it says again where it is; the first waits are shorter.
 pub(crate) const REACH_PERIOD: Duration = Duration::from_secs(30);
+/// How long nothing may move in another machine's tunnel to a workload here: as long as in one at the ingress.
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3_600);
+/// How many machines besides those that run a service can read its manifest, to take over.
+pub(crate) const STANDBYS: usize = 2;
+/// How long a sealed manifest that is not here may take to come before its replica is given up.
+pub(crate) const MANIFEST_WAIT: Duration = Duration::from_secs(30);
+/// How long until it is asked for again.
+pub(crate) const MANIFEST_PAUSE: Duration = Duration::from_secs(2);
+/// How many members are asked for it, those who can read it first.
+pub(crate) const MANIFEST_SOURCES_MAX: usize = 16;
 /// Questions answered at once.
 pub(crate) const ANSWERS_MAX: usize = 32;
 /// How long ending the links to peers may hold up the end of the node.

@@ -84,6 +84,9 @@ impl Manifests {
         app: &Label,
         identity: &Identity,
     ) -> Option<Arc<Manifest>> {
+        if !self.is_for_this(sealed) {
+            return None;
+        }
         if let Some(manifest) = self.cache().get(&sealed.ciphertext) {
             return Some(Arc::clone(manifest));
         }
@@ -102,6 +105,22 @@ impl Manifests {
         self.cache()
             .insert(sealed.ciphertext, Arc::clone(&manifest));
         Some(manifest)
+    }
+
+    /// Whether a manifest is sealed for this node.
+    pub(crate) fn is_for_this(&self, sealed: &SealedManifest) -> bool {
+        let mut wraps = sealed.wraps.iter();
+        wraps.any(|wrap| wrap.holder == self.node.0)
+    }
+
+    /// The ciphertext with this hash, where it is here.
+    pub(crate) fn ciphertext(&self, digest: &Digest) -> Option<Vec<u8>> {
+        std::fs::read(self.path(digest)).ok()
+    }
+
+    /// Whether the ciphertext with this hash is here.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        self.cache().contains_key(digest) || self.path(digest).exists()
     }
 
     /// The manifest of that ciphertext, if it was opened before.

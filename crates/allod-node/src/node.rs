@@ -5,6 +5,7 @@ mod claims;
 mod company;
 mod history;
 mod plans;
+mod readers;
 mod start;
 mod validators;
 mod verdicts;
@@ -470,6 +471,15 @@ impl Node {
         ports.into_iter().map(text).collect()
     }
 
+    /// How far another machine is with a lease, as far as the ledger says.
+    fn stage_elsewhere(&self, state: &State, lease: &allod_state::lease::Lease) -> String {
+        if matches!(lease.phase, allod_state::lease::Phase::Ready { .. }) {
+            return "ready".to_owned();
+        }
+        let name = state.node(&lease.node).map(|node| node.name.to_string());
+        format!("starting on {}", name.unwrap_or_default())
+    }
+
     /// The serving lease of a slot and its successor, or why there is none.
     fn replica_views(&self, state: &State, key: allod_state::app::SlotKey) -> Vec<view::Replica> {
         let Some(slot) = state.slot(&key) else {
@@ -482,6 +492,11 @@ impl Node {
             .map(|(id, lease)| {
                 let workload = crate::agent::workload_of(&id, &lease);
                 let seen = sight.workloads.get(&workload);
+                let stage = match seen {
+                    Some(seen) => seen.stage.clone(),
+                    None if lease.node == self.inner.node => "queued".to_owned(),
+                    None => self.stage_elsewhere(state, &lease),
+                };
                 view::Replica {
                     replica: key.2,
                     lease: Some(id),
@@ -489,7 +504,7 @@ impl Node {
                     revision: Some(revision_met(state, &lease)),
                     node: Some(lease.node),
                     phase: Some(lease.phase),
-                    stage: seen.map_or_else(|| "queued".to_owned(), |seen| seen.stage.clone()),
+                    stage,
                     detail: seen.and_then(|seen| seen.detail.clone()),
                     address: seen.and_then(|seen| seen.address).map(|a| a.to_string()),
                     failures: slot.failures,

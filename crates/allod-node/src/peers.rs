@@ -1,5 +1,5 @@
 //! The other machines of the network: this one speaks with whom the ledger lists, says where it may be found itself, and
-//! answers newcomers who hold an invite.
+//! answers newcomers who hold an invite, and members.
 //!
 //! Nothing is opened while nobody else is there or expected: a network of one listens to nobody.
 
@@ -23,16 +23,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use crate::agent::chain as words;
+use crate::agent::{Sight, chain as words};
 use crate::carrier::Carrier;
 use crate::inner::Inner;
 use crate::invite::{Entrance, Greeter};
 use crate::limits::{ANSWERS_MAX, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD};
+use crate::porter;
 use crate::time::now_ms;
 use crate::whole;
 
 pub use join::JoinError;
 pub(crate) use join::{Newcomer, join};
+pub(crate) use question::manifest;
 pub(crate) use roster::peer_key;
 
 /// The file that keeps the port, so that invites stay good over a restart.
@@ -69,6 +71,7 @@ pub(crate) fn entrance(state: &State, own: &PublicKey) -> Entrance {
 pub(crate) async fn keep(
     inner: Arc<Inner>,
     settings: Settings,
+    seen: watch::Receiver<Arc<Sight>>,
     mut said: mpsc::Receiver<Outbound>,
     opened: watch::Sender<Option<Peers>>,
 ) {
@@ -95,6 +98,7 @@ pub(crate) async fn keep(
     let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
     let relay = open_relay(&inner, &peers, settings.relay).await;
     let questions = peers.questions();
+    let tunnels = peers.tunnels();
     opened.send_replace(Some(peers.clone()));
     let mut company = Company {
         greeters,
@@ -112,6 +116,7 @@ pub(crate) async fn keep(
         () = following => {}
         () = say_where(&inner, &peers, relay.as_ref()) => {}
         () = answer_all(&inner, settings.genesis, questions) => {}
+        () = porter::admit(&inner, &seen, tunnels) => {}
     }
 }
 
@@ -191,7 +196,7 @@ fn is_passed(inner: &Inner, entrance: &Entrance) -> bool {
 }
 
 async fn answer_all(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     genesis: Arc<Vec<u8>>,
     questions: Option<mpsc::Receiver<Question>>,
 ) {
@@ -204,8 +209,8 @@ async fn answer_all(
             answering.join_next().await;
         }
         while answering.try_join_next().is_some() {}
-        let (ledger, genesis) = (inner.ledger.clone(), Arc::clone(&genesis));
-        answering.spawn(async move { question::answer(ledger, &genesis, asked).await });
+        let (inner, genesis) = (Arc::clone(inner), Arc::clone(&genesis));
+        answering.spawn(async move { question::answer(&inner, &genesis, asked).await });
     }
 }
 

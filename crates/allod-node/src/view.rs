@@ -375,6 +375,8 @@ pub struct Plan {
     pub placements: Vec<Placement>,
     /// What the app would cost in an hour, with what of it runs already.
     pub price_per_hour: Credits,
+    /// The nodes for which the app is to be sealed: those that would run it, and those that could take over.
+    pub readers: Vec<Reader>,
     /// Why it would be refused, where it would.
     pub rejection: Option<Rejection>,
     /// The refusals of each node, where nothing fits.
@@ -383,6 +385,15 @@ pub struct Plan {
     pub root: String,
     /// The height of that state.
     pub height: u64,
+}
+
+/// A node that is to be able to read an app's manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reader {
+    /// The node.
+    pub node: NodeId,
+    /// Its X25519 key, in hexadecimal.
+    pub sealing_key: String,
 }
 
 /// Where a replica would go.

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use allod_node::manifest::{ImageSource, Manifest, Protocol, Published};
 use allod_node::seal::{Holder, Scope, seal};
 use allod_node::view;
-use allod_state::app::Deploy;
+use allod_state::app::{Demand, Deploy, SealedManifest};
 use allod_state::limits::WRAPS_PER_MANIFEST_MAX;
-use allod_state::{Label, NetworkId};
+use allod_state::{Digest, Label, NetworkId};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use futures_util::future::try_join_all;
 
@@ -65,32 +65,54 @@ impl Doors {
 }
 
 impl Client {
-    /// Resolves the images of an app and seals it for the network's nodes and the own account. Pinned images are asked
+    /// Resolves the images of an app and seals it for the own account and the nodes that would run it, or could. Pinned images are asked
     /// for too, so that one that is not to be had is refused here, and not once it costs something.
     ///
     /// # Errors
     /// Where an image is not to be had, a node's sealing key is bad, or the app is too large.
     pub async fn prepare(&self, lowered: Lowered, network: &view::Network) -> Result<Prepared> {
         let mut lowered = lowered;
-        let (nodes, digests) = tokio::try_join!(
-            self.nodes(),
-            try_join_all(
-                of_registries(&lowered.manifest)
-                    .into_iter()
-                    .map(|reference| async {
-                        let digest = self.resolve_image(&reference).await?;
-                        Ok::<_, Error>((reference, digest))
-                    })
-            )
-        )?;
+        let resolving = of_registries(&lowered.manifest).into_iter();
+        let resolving = resolving.map(|reference| async {
+            let digest = self.resolve_image(&reference).await?;
+            Ok::<_, Error>((reference, digest))
+        });
+        let digests = try_join_all(resolving).await?;
         let digests: BTreeMap<String, String> = digests.into_iter().collect();
         for service in lowered.manifest.services.values_mut() {
             if service.image.digest.is_none() {
                 service.image.digest = digests.get(&service.image.reference).cloned();
             }
         }
-        let holders = self.holders(&nodes)?;
+        // Where it would go if anybody could read it, and so by whom it has to be read.
+        let draft = self.draft(&lowered);
+        let planned = self.plan(&vec![draft.into()]).await?;
+        let holders = self.holders(&planned.readers)?;
         self.sealed(lowered, network.network, &holders)
+    }
+
+    /// The public half alone.
+    fn draft(&self, lowered: &Lowered) -> Deploy {
+        let label = Label::of(self.account().as_bytes(), &lowered.manifest.app);
+        Deploy {
+            label,
+            services: self.demands(lowered, &label),
+            manifest: SealedManifest {
+                ciphertext: Digest([0; 32]),
+                bytes: 1,
+                wraps: Vec::new(),
+            },
+        }
+    }
+
+    fn demands(&self, lowered: &Lowered, label: &Label) -> BTreeMap<Label, Demand> {
+        let mut demands = lowered.blinded(label);
+        for (name, service) in &lowered.manifest.services {
+            if let Some(demand) = demands.get_mut(&allod_node::service_label(label, name)) {
+                demand.content = self.identity.content_digest(&service.to_bytes());
+            }
+        }
+        demands
     }
 
     fn sealed(&self, lowered: Lowered, network: NetworkId, holders: &[Holder]) -> Result<Prepared> {
@@ -102,19 +124,13 @@ impl Client {
         };
         let sealed = seal(&lowered.manifest.to_bytes(), &scope, holders)?;
         let services = lowered.manifest.services.keys();
-        let mut demands = lowered.blinded(&label);
-        for (name, service) in &lowered.manifest.services {
-            if let Some(demand) = demands.get_mut(&allod_node::service_label(&label, name)) {
-                demand.content = self.identity.content_digest(&service.to_bytes());
-            }
-        }
         Ok(Prepared {
             names: services
                 .map(|name| (allod_node::service_label(&label, name), name.clone()))
                 .collect(),
             deploy: Deploy {
                 label,
-                services: demands,
+                services: self.demands(&lowered, &label),
                 manifest: sealed.manifest,
             },
             ciphertext: sealed.ciphertext,
@@ -124,21 +140,21 @@ impl Client {
         })
     }
 
-    /// The own account, and as many nodes as the law lets hold a manifest.
-    fn holders(&self, nodes: &[view::Node]) -> Result<Vec<Holder>> {
+    /// The own account and those nodes.
+    fn holders(&self, readers: &[view::Reader]) -> Result<Vec<Holder>> {
         let own = Holder {
             id: self.account().0,
             sealing_key: self.identity().sealing_key().public(),
         };
         let mut holders = vec![own];
-        for node in nodes.iter().take(WRAPS_PER_MANIFEST_MAX - 1) {
-            let key = HEXLOWER_PERMISSIVE.decode(node.sealing_key.as_bytes());
+        for reader in readers.iter().take(WRAPS_PER_MANIFEST_MAX - 1) {
+            let key = HEXLOWER_PERMISSIVE.decode(reader.sealing_key.as_bytes());
             let key = key.ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
             holders.push(Holder {
-                id: node.node.0,
+                id: reader.node.0,
                 sealing_key: key.ok_or_else(|| Error::Nonsense {
-                    attempted: "GET /v1/nodes".into(),
-                    cause: format!("the sealing key of {} is none", node.name),
+                    attempted: "POST /v1/plan".into(),
+                    cause: format!("the sealing key of {} is none", reader.node),
                 })?,
             });
         }

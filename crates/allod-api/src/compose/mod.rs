@@ -35,6 +35,7 @@ mod mounts;
 mod name;
 mod network;
 mod node;
+mod on;
 mod ports;
 mod probe;
 mod process;
@@ -215,6 +216,11 @@ fn lower_services(
     for (name, (service, demand)) in lowered {
         services.insert(name.clone(), service);
         demands.insert(name, demand);
+    }
+    if demands.len() > 1 {
+        // They speak with one another by the app's network, which does not reach other machines yet.
+        let all = demands.values_mut();
+        all.for_each(|demand| demand.constraints.is_together = true);
     }
     let mounts = || services.values().flat_map(|service| &service.mounts);
     let is_mounted = |name: &String| mounts().any(|mount| mount.volume == *name);

@@ -209,7 +209,7 @@ fn accounts_and_machines_fit() {
 }
 
 #[test]
-fn apps_plans_and_receipts_fit() {
+fn apps_fit() {
     let ended = Phase::Ended {
         cause: EndCause::PullDenied,
         at_ms: 3,
@@ -236,6 +236,10 @@ fn apps_plans_and_receipts_fit() {
             price_per_hour: credit(),
         },
     );
+}
+
+#[test]
+fn plans_and_receipts_fit() {
     let placement = view::Placement {
         service: LABEL,
         replica: 0,
@@ -253,6 +257,10 @@ fn apps_plans_and_receipts_fit() {
         &view::Plan {
             placements: vec![placement],
             price_per_hour: credit(),
+            readers: vec![view::Reader {
+                node: NODE_ID,
+                sealing_key: "00".into(),
+            }],
             rejection: Some(rejection()),
             refusals: vec![refusal],
             root: allod_state::Root([8; 32]).to_string(),

@@ -676,6 +676,11 @@ pub static PLAN: View = View {
             "What the app would cost in an hour, with what of it runs already.",
         ),
         field(
+            "readers",
+            Shape::List(&Shape::View(&READER)),
+            "The nodes for which the app is to be sealed: those that would run it, and those that could take over.",
+        ),
+        field(
             "rejection",
             Shape::Maybe(&Shape::View(&REJECTION)),
             "Why it would be refused, where it would.",
@@ -704,6 +709,20 @@ static PLACEMENT: View = View {
         field("node", Shape::Id("node"), "The node."),
         field("node_name", Shape::Text, "The node's name."),
         field("price_per_hour", Shape::Amount, "What an hour of it costs."),
+    ],
+};
+
+/// A node that is to be able to read an app's manifest.
+static READER: View = View {
+    name: "Reader",
+    summary: "A node that is to be able to read an app's manifest.",
+    fields: &[
+        field("node", Shape::Id("node"), "The node."),
+        field(
+            "sealing_key",
+            Shape::Text,
+            "Its X25519 key, in hexadecimal.",
+        ),
     ],
 };
 

@@ -8,15 +8,19 @@
 //! - A peer has so many tunnels at once, and all together so many.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use iroh::endpoint::{
     ConnectOptions, Connection, IdleTimeout, QuicTransportConfig, RecvStream, SendStream, VarInt,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Join, ReadBuf, join};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -27,6 +31,7 @@ use super::line::{Line, LineError, closing_of};
 use super::protocol::Purpose;
 use super::{PeerKey, Shared, chain};
 use crate::limits::{PeerLimits, TUNNEL_TARGET_BYTES_MAX};
+use crate::pump::{self, Moved};
 
 /// Comes back once a tunnel is accepted.
 const ACCEPTED: u8 = 1;
@@ -52,6 +57,18 @@ pub struct TunnelStream {
 }
 
 impl Tunnel {
+    /// Joins it with a connection to that address, until both directions have ended or nothing moves for `idle`.
+    ///
+    /// # Errors
+    /// Where nobody answers at the address, which refuses the tunnel, or one of the ends breaks off.
+    pub async fn carry(self, to: SocketAddr, idle: Duration) -> io::Result<()> {
+        let inner = TcpStream::connect(to).await?;
+        inner.set_nodelay(true)?;
+        let outer = self.accept().await?;
+        let (forth, back) = (AtomicU64::new(0), AtomicU64::new(0));
+        pump::join(outer, inner, idle, &Moved::to(&forth, &back)).await
+    }
+
     /// Opens it.
     ///
     /// # Errors

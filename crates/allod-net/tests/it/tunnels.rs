@@ -6,7 +6,6 @@ use allod_net::{Backend, Dialer, Ingress, Location, Routes};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -29,6 +28,13 @@ async fn echo(mut tunnels: mpsc::Receiver<Tunnel>) {
             let _ = to.shutdown().await;
         });
     }
+}
+
+/// Runs until it is dropped.
+fn beside(work: impl Future<Output = ()> + Send + 'static) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    tasks
 }
 
 async fn open(from: &Machine, to: &Machine, target: &'static [u8]) -> TunnelStream {
@@ -86,10 +92,9 @@ async fn a_tunnel_that_leads_nowhere_is_told_at_once() {
     let own = one.peers.tunnel(one.key(), "web".into()).await;
     assert!(own.unwrap_err().to_string().contains("no other member"));
     // A refusal ends no other tunnel.
-    let echoing = tokio::spawn(echo(tunnels));
+    let _echoing = beside(echo(tunnels));
     let mut stream = open(&one, &two, b"web").await;
     assert_eq!(said(&mut stream, b"again").await, b"again");
-    echoing.abort();
 }
 
 #[tokio::test]
@@ -102,7 +107,7 @@ async fn a_guest_opens_none_and_whoever_is_taken_off_the_roster_is_cut_off() {
     };
     member.peers.admit(letting_in).await;
     guest.peers.admit(roster(&[&member])).await;
-    let echoing = tokio::spawn(echo(member.peers.tunnels().unwrap()));
+    let _echoing = beside(echo(member.peers.tunnels().unwrap()));
     let refused = guest.peers.tunnel(member.key(), "web".into()).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("not on the roster"), "{refused}");
@@ -120,7 +125,6 @@ async fn a_guest_opens_none_and_whoever_is_taken_off_the_roster_is_cut_off() {
     guest.peers.admit(roster(&[&guest])).await;
     let cut = timeout(LONG, stream.read(&mut byte)).await;
     assert!(matches!(cut.unwrap(), Ok(0) | Err(_)), "it goes on here");
-    echoing.abort();
 }
 
 #[tokio::test]
@@ -132,21 +136,21 @@ async fn whoever_does_not_read_holds_up_nobody_else() {
     });
     // As much as there is room for, and nobody takes it.
     let mut far = far;
-    let flood = tokio::spawn(async move {
+    let mut flood = beside(async move {
         let part = vec![1; 64 * 1024];
         while far.write_all(&part).await.is_ok() {}
     });
-    let echoing = tokio::spawn(echo(tunnels));
+    let _echoing = beside(echo(tunnels));
     for _ in 0..20 {
         let mut stream = open(&one, &two, b"web").await;
         let part = vec![9; 100_000];
         let back = timeout(LONG, said(&mut stream, &part[..50_000])).await;
         assert!(back.is_ok());
     }
-    assert!(!flood.is_finished(), "it waits for its reader");
+    assert!(flood.try_join_next().is_none(), "it waits for its reader");
     drop(silent);
-    timeout(LONG, flood).await.unwrap().unwrap();
-    echoing.abort();
+    let ended = timeout(LONG, flood.join_next()).await;
+    ended.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -167,7 +171,7 @@ async fn a_peer_has_so_many_at_once_and_all_together_so_many() {
     for machine in [&one, &two, &three] {
         machine.peers.admit(all.clone()).await;
     }
-    let echoing = tokio::spawn(echo(two.peers.tunnels().unwrap()));
+    let _echoing = beside(echo(two.peers.tunnels().unwrap()));
     let first = open(&one, &two, b"web").await;
     let _second = open(&one, &two, b"web").await;
     let third = one.peers.tunnel(two.key(), "web".into());
@@ -181,7 +185,6 @@ async fn a_peer_has_so_many_at_once_and_all_together_so_many() {
     let _other = open(&three, &two, b"web").await;
     let refused = three.peers.tunnel(two.key(), "web".into()).await;
     assert!(refused.is_err());
-    echoing.abort();
 }
 
 #[tokio::test]
@@ -190,16 +193,11 @@ async fn a_request_reaches_a_replica_on_another_machine() {
     let replica = Replica::saying("from afar").await;
     let address = replica.address;
     let mut tunnels = runner.peers.tunnels().unwrap();
-    let serving = tokio::spawn(async move {
+    let serving = beside(async move {
         let mut open = JoinSet::new();
         while let Some(tunnel) = tunnels.recv().await {
             assert_eq!(tunnel.target, "web-0");
-            let inner = TcpStream::connect(address).await.unwrap();
-            open.spawn(async move {
-                let mut outer = tunnel.accept().await.unwrap();
-                let mut inner = inner;
-                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
-            });
+            open.spawn(tunnel.carry(address, LONG));
         }
     });
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -230,7 +228,7 @@ async fn a_request_reaches_a_replica_on_another_machine() {
         assert!(answer.ends_with("from afar"), "{answer}");
     }
     // The machine goes: the requests are told, and none hangs.
-    serving.abort();
+    drop(serving);
     runner.peers.close().await;
     let answer = say(address, asking.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 50"), "{answer}");

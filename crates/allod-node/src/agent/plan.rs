@@ -29,6 +29,8 @@ pub(crate) struct Wanted {
     pub(crate) has_volumes: bool,
     /// Whether its manifest could be opened.
     pub(crate) is_readable: bool,
+    /// Whether its manifest is on its way from another machine.
+    pub(crate) is_awaited: bool,
     /// Whether a service that it depends on has not come far enough yet.
     pub(crate) is_blocked: bool,
 }
@@ -126,6 +128,9 @@ fn toward(
     local: &Local,
     locals: &BTreeMap<WorkloadId, Local>,
 ) -> Option<Step> {
+    if !wanted.is_readable && wanted.is_awaited {
+        return None;
+    }
     if !wanted.is_readable {
         return Some(Step::Report(Report::Ended(EndCause::ManifestUnreadable)));
     }

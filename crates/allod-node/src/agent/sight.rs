@@ -1,26 +1,32 @@
 //! What the agent sees: one value from which routes, names and the API's views are made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use allod_net::peer::PeerKey;
 use allod_runtime::WorkloadId;
 use allod_state::app::Waiting;
 use allod_state::lease::Phase;
 use allod_state::{AppId, LeaseId, State};
 
 use crate::agent::plan::Stage;
-use crate::agent::{Agent, Leases, find, service_label};
+use crate::agent::{Agent, Leases, find, service_label, workload_of};
 use crate::manifest::Manifest;
+use crate::peers::peer_key;
 
 /// All active leases of this node as this node sees them, and the apps whose manifests it can open.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Sight {
     /// By workload.
     pub(crate) workloads: BTreeMap<WorkloadId, Seen>,
+    /// Replicas of the same apps that other machines run.
+    pub(crate) elsewhere: BTreeMap<WorkloadId, Elsewhere>,
     /// The newest manifest of each app, or the one its replicas still run. A route is intent: it is there whether or
     /// not anything serves it.
     pub(crate) apps: BTreeMap<AppId, Arc<Manifest>>,
+    /// Those of them whose owner operates this machine: they alone have ports of it.
+    pub(crate) own: BTreeSet<AppId>,
     /// Why services without any active lease have none.
     pub(crate) silent: BTreeMap<(AppId, String), Silence>,
 }
@@ -30,6 +36,20 @@ pub(crate) struct Sight {
 pub(crate) struct Silence {
     pub(crate) cause: String,
     pub(crate) last: WorkloadId,
+    pub(crate) since_ms: u64,
+}
+
+/// One active lease of another node, as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    pub(crate) lease: LeaseId,
+    pub(crate) epoch: u64,
+    pub(crate) app: AppId,
+    pub(crate) service: String,
+    pub(crate) replica: u32,
+    pub(crate) peer: PeerKey,
+    pub(crate) node_name: String,
+    pub(crate) is_ready: bool,
     pub(crate) since_ms: u64,
 }
 
@@ -54,6 +74,7 @@ pub(crate) struct Seen {
 impl Agent {
     pub(super) fn sight(&self, state: &State, leases: &Leases) -> Sight {
         let mut sight = self.intent(state);
+        sight.elsewhere = self.elsewhere(state, &sight);
         for (id, (lease_id, lease, manifest)) in leases {
             let Some(manifest) = manifest else {
                 continue;
@@ -92,6 +113,7 @@ impl Agent {
     /// Every app this node can read, and what is known of services that have no lease.
     fn intent(&self, state: &State) -> Sight {
         let mut sight = Sight::default();
+        let operator = state.node(&self.inner.node).map(|node| node.operator);
         for (id, app) in state.apps() {
             let manifest = state.revision(&(*id, app.revision)).and_then(|revision| {
                 self.inner
@@ -123,8 +145,44 @@ impl Agent {
                 sight.silent.insert((*id, name.clone()), silence);
             }
             sight.apps.insert(*id, manifest);
+            if operator == Some(app.owner) {
+                sight.own.insert(*id);
+            }
         }
         sight
+    }
+
+    /// What other machines run of the apps that this node can read.
+    fn elsewhere(&self, state: &State, sight: &Sight) -> BTreeMap<WorkloadId, Elsewhere> {
+        let mut elsewhere = BTreeMap::new();
+        for (app, manifest) in &sight.apps {
+            let leases = state.active_leases_of(app);
+            let leases = leases
+                .iter()
+                .filter_map(|id| Some((*id, state.lease(id)?)))
+                .filter(|(_, lease)| lease.node != self.inner.node);
+            for (id, lease) in leases {
+                let Some((service, _)) = find(manifest, &lease) else {
+                    continue;
+                };
+                let Some(node) = state.node(&lease.node) else {
+                    continue;
+                };
+                let seen = Elsewhere {
+                    lease: id,
+                    epoch: lease.epoch,
+                    app: *app,
+                    service: service.to_owned(),
+                    replica: lease.replica,
+                    peer: peer_key(&node.key),
+                    node_name: node.name.to_string(),
+                    is_ready: matches!(lease.phase, Phase::Ready { .. }),
+                    since_ms: lease.placed_ms,
+                };
+                elsewhere.insert(workload_of(&id, &lease), seen);
+            }
+        }
+        elsewhere
     }
 
     fn words(

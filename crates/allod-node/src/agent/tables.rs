@@ -8,15 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use allod_net::published::Port as NetPort;
 use allod_net::resolver::Names;
 use allod_net::{
-    Backend, BackendId, LogTail, Outage, Protocol, Published, Route, RouteKey, Routes,
+    Backend, BackendId, Location, LogTail, Outage, Protocol, Published, Route, RouteKey, Routes,
 };
 use allod_runtime::WorkloadId;
 use allod_state::AppId;
 use tokio::sync::watch;
 
-use crate::agent::sight::{Seen, Sight};
+use crate::agent::sight::{Elsewhere, Seen, Sight};
 use crate::lines::Lines;
 use crate::manifest::{self, Manifest};
+use crate::porter::Target;
 use crate::ports::PickedPorts;
 
 /// Which backends a workload was ever routed to by.
@@ -53,7 +54,12 @@ impl Tables {
 
     fn routes_of(&self, sight: &Sight) -> Routes {
         let mut routes = Routes::new();
-        for (app, manifest) in &sight.apps {
+        // The own account's apps come first: nobody else's takes a host name from them here.
+        let is_own = |app: &&AppId| sight.own.contains(*app);
+        let own = sight.apps.keys().filter(is_own);
+        let others = sight.apps.keys().filter(|app| !is_own(app));
+        for app in own.chain(others) {
+            let manifest = &sight.apps[app];
             for (name, service) in &manifest.services {
                 for ingress in &service.ingress {
                     let route = Route {
@@ -76,7 +82,8 @@ impl Tables {
 
     fn published_of(&self, sight: &Sight) -> Vec<Published> {
         let mut published = Vec::new();
-        for (app, manifest) in &sight.apps {
+        let own = sight.apps.iter().filter(|(app, _)| sight.own.contains(app));
+        for (app, manifest) in own {
             for (name, service) in &manifest.services {
                 for port in &service.ports {
                     let Some(listen) = port.published else {
@@ -134,6 +141,23 @@ impl Tables {
             known.entry(*id).or_default().insert(backend.id.clone());
             backends.push(backend);
         }
+        for seen in elsewhere(sight, app, service) {
+            let target = Target {
+                lease: seen.lease,
+                epoch: seen.epoch,
+                port,
+            };
+            let location = Location::There {
+                peer: seen.peer,
+                target: target.to_bytes(),
+            };
+            let name = format!("{service}-{}.{}", seen.replica, seen.epoch);
+            backends.push(if seen.is_ready {
+                Backend::ready(location, &name)
+            } else {
+                Backend::not_ready(location, &name)
+            });
+        }
         backends
     }
 
@@ -162,12 +186,27 @@ fn replicas<'a>(
         .filter(move |(_, seen)| seen.app == app && seen.service == service)
 }
 
+fn elsewhere<'a>(
+    sight: &'a Sight,
+    app: AppId,
+    service: &'a str,
+) -> impl Iterator<Item = &'a Elsewhere> {
+    let all = sight.elsewhere.values();
+    all.filter(move |seen| seen.app == app && seen.service == service)
+}
+
 fn outage(sight: &Sight, app: AppId, manifest: &Manifest, service: &str) -> Outage {
     let newest = replicas(sight, app, service).max_by_key(|(_, seen)| seen.epoch);
+    let there = elsewhere(sight, app, service).max_by_key(|seen| seen.epoch);
+    let here = newest.map_or(0, |(_, seen)| seen.epoch);
+    if let Some(seen) = there.filter(|seen| seen.epoch > here) {
+        let cause = format!("Its newest replica is starting on {}.", seen.node_name);
+        return Outage::starting(&cause, UNIX_EPOCH + Duration::from_millis(seen.since_ms));
+    }
     let Some((_, seen)) = newest else {
         let next_step = format!("See why: allod events {}", manifest.app);
         let silence = sight.silent.get(&(app, service.to_owned()));
-        let cause = silence.map_or("It has no replica on this node.".to_owned(), |silence| {
+        let cause = silence.map_or("It has no replica.".to_owned(), |silence| {
             format!("It has no replica: {}", silence.cause)
         });
         let since = UNIX_EPOCH + Duration::from_millis(silence.map_or(0, |s| s.since_ms));

@@ -1,9 +1,11 @@
 //! Plans: what actions would do, found out by the very function that would do it.
 
 use allod_state::event::Event;
-use allod_state::{AccountId, Action, Credits, Rejection, rehearse};
+use allod_state::{AccountId, Action, Credits, NodeId, Rejection, rehearse};
+use data_encoding::HEXLOWER;
 
 use crate::node::Node;
+use crate::node::readers::readers;
 use crate::view;
 
 impl Node {
@@ -50,10 +52,17 @@ impl Node {
                 .plus(lease.price_per_hour)
                 .unwrap_or(price_per_hour);
         }
+        let readers = touched.map(|app| readers(&after, &app)).unwrap_or_default();
+        let reader = |node: NodeId| {
+            let key = after.node(&node)?.sealing_key;
+            let sealing_key = HEXLOWER.encode(&key);
+            Some(view::Reader { node, sealing_key })
+        };
         let rejection = outcome.err();
         view::Plan {
             placements,
             price_per_hour,
+            readers: readers.into_iter().filter_map(reader).collect(),
             refusals: rejection
                 .as_ref()
                 .map(|r| self.refusals(r))

@@ -14,7 +14,7 @@ use allod_ledger::replica::{Commit, Settings as LedgerSettings};
 use allod_net::limits::{IngressLimits, PortLimits, ResolverLimits};
 use allod_net::peer::Peers;
 use allod_net::resolver::{Names, Resolver, upstreams_of};
-use allod_net::{Ingress, Ports, Routes};
+use allod_net::{Dialer, Ingress, Ports, Routes};
 use allod_runtime::Client;
 use allod_state::genesis::Genesis;
 use allod_state::limits::BLOCK_BYTES_MAX;
@@ -40,6 +40,7 @@ use crate::lines::Lines;
 use crate::manifests::Manifests;
 use crate::node::Node;
 use crate::peers::{self, JoinError};
+use crate::porter;
 use crate::ports::PickedPorts;
 use crate::registries::Registries;
 use crate::signer::Signer;
@@ -149,8 +150,14 @@ impl Node {
             .map_err(file(dir.join("lines")))?;
         let lines = Arc::new(lines);
         let picked = Arc::new(PickedPorts::open(dir.join("ports")));
-        let (doors, tables) = open_doors(settings.ingress, &settings.resolv_conf, &lines, picked)?;
         let (opened, peers) = watch::channel(None);
+        let tunnels = Arc::<porter::Open>::default();
+        let outside = Outside {
+            dialer: Dialer::new(peers.clone()),
+            tunnels: Arc::clone(&tunnels),
+        };
+        let resolv_conf = &settings.resolv_conf;
+        let (doors, tables) = open_doors(settings.ingress, resolv_conf, &lines, picked, outside)?;
         let inner = Arc::new(Inner {
             dir: dir.clone(),
             node,
@@ -166,6 +173,7 @@ impl Node {
             details: Details::default(),
             lines,
             doors: Arc::new(doors),
+            tunnels,
             peers,
         });
         let company = peers::Settings {
@@ -268,17 +276,26 @@ fn open_chain(
     Ok((chain, said))
 }
 
+/// The ways between this machine's doors and other machines.
+struct Outside {
+    dialer: Dialer,
+    tunnels: Arc<porter::Open>,
+}
+
 fn open_doors(
     listeners: Vec<TcpListener>,
     resolv_conf: &str,
     lines: &Arc<Lines>,
     picked: Arc<PickedPorts>,
+    outside: Outside,
 ) -> Result<(Doors, Tables), StartError> {
     let (routes, routes_seen) = watch::channel(Arc::new(Routes::awaited()));
     let (published, published_seen) = watch::channel(Arc::new(Vec::new()));
     let upstreams = upstreams_of(resolv_conf);
     let (names, names_seen) = watch::channel(Arc::new(Names::new(upstreams.clone())));
-    let ingress = Ingress::start(listeners, routes_seen, IngressLimits::default())
+    let Outside { dialer, tunnels } = outside;
+    let limits = IngressLimits::default();
+    let ingress = Ingress::start(listeners, routes_seen, dialer.clone(), limits)
         .map_err(StartError::Ingress)?;
     let backends_of = Arc::default();
     let tables = Tables {
@@ -294,7 +311,8 @@ fn open_doors(
     let doors = Doors {
         picked,
         ingress,
-        ports: Mutex::new(Ports::new(PortLimits::default())),
+        ports: Mutex::new(Ports::reaching(dialer, PortLimits::default())),
+        tunnels,
         published: published_seen,
         statuses: watch::channel(Arc::new(Vec::new())).0,
         backends_of,
@@ -337,7 +355,8 @@ fn set_going(
     {
         tasks.spawn(found(Arc::clone(&inner), founding));
     }
-    tasks.spawn(peers::keep(Arc::clone(&inner), company, said, opened));
+    let keeping = peers::keep(Arc::clone(&inner), company, seen.clone(), said, opened);
+    tasks.spawn(keeping);
     Node {
         inner,
         seen,

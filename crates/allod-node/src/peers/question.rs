@@ -1,12 +1,13 @@
-//! What newcomers ask members, and the answers.
+//! What newcomers and members ask members, and the answers.
 
-use allod_net::peer::Question as Asked;
+use allod_net::peer::{PeerKey, Peers, Question as Asked};
 use allod_state::limits::TRANSACTION_BYTES_MAX;
-use allod_state::{AccountId, PublicKey, Transaction};
+use allod_state::{AccountId, Digest, PublicKey, Transaction};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
 use crate::agent::chain as words;
+use crate::inner::Inner;
 use crate::ledger::Ledger;
 use crate::limits::COMMIT_TIMEOUT;
 
@@ -19,6 +20,8 @@ pub(super) enum Question {
     Nonce(AccountId, PublicKey),
     /// To have a transaction put into a block.
     Submit(Vec<u8>),
+    /// A sealed manifest, by the hash of its ciphertext. Members alone are answered.
+    Manifest(Digest),
 }
 
 /// An answer.
@@ -32,6 +35,8 @@ pub(super) enum Answer {
     Committed(u64),
     /// It changed nothing, and why: what it says, and the next step.
     Refused(String, String),
+    /// To [`Question::Manifest`]: the ciphertext, where it is here.
+    Manifest(Option<Vec<u8>>),
 }
 
 impl Question {
@@ -41,14 +46,17 @@ impl Question {
 }
 
 /// Answers one question. What cannot be read gets no answer.
-pub(super) async fn answer(ledger: Ledger, genesis: &[u8], asked: Asked) {
+pub(super) async fn answer(inner: &Inner, genesis: &[u8], asked: Asked) {
+    let ledger = &inner.ledger;
     let Ok(question) = borsh::from_slice::<Question>(&asked.bytes) else {
         return;
     };
     let answer = match question {
         Question::Genesis => Answer::Genesis(genesis.to_vec()),
         Question::Nonce(account, key) => Answer::Nonce(ledger.state().nonce(&account, &key)),
-        Question::Submit(bytes) => submit(&ledger, &bytes).await,
+        Question::Submit(bytes) => submit(ledger, &bytes).await,
+        Question::Manifest(_) if asked.is_guest => return,
+        Question::Manifest(digest) => Answer::Manifest(inner.manifests.ciphertext(&digest)),
     };
     // Whoever asked may be gone.
     let _ = asked
@@ -76,4 +84,14 @@ async fn submit(ledger: &Ledger, bytes: &[u8]) -> Answer {
             "try again later",
         ),
     }
+}
+
+/// Asks a member for a sealed manifest; nothing where it has none, or something else.
+pub(crate) async fn manifest(peers: &Peers, member: PeerKey, digest: Digest) -> Option<Vec<u8>> {
+    let asked = peers.ask(member, Question::Manifest(digest).to_bytes());
+    let answer = borsh::from_slice(&asked.await.ok()?).ok()?;
+    let Answer::Manifest(Some(ciphertext)) = answer else {
+        return None;
+    };
+    (Digest::of(&ciphertext) == digest).then_some(ciphertext)
 }

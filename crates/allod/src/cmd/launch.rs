@@ -41,15 +41,8 @@ pub(crate) async fn launch(
     if let Some(error) = refused(&plan) {
         return Err(error);
     }
-    // Doors that are taken are found out before anything is signed, where this node is the one that would open them.
-    let is_here = plan.placements.is_empty()
-        || plan
-            .placements
-            .iter()
-            .any(|placement| placement.node == network.node);
-    if is_here {
-        client.check_doors(&prepared.app, &prepared.doors).await?;
-    }
+    // Doors that are taken are found out before anything is signed: they open here, wherever the app runs.
+    client.check_doors(&prepared.app, &prepared.doors).await?;
     for placement in &plan.placements {
         let name = prepared.names.get(&placement.service);
         context.tell(&format!(

@@ -8,6 +8,7 @@ use allod_api::compose::{Lowered, Single, single};
 use allod_node::view;
 
 use super::launch;
+use super::source::Whereabouts;
 use crate::context::{Context, usage};
 use crate::render::views;
 
@@ -47,6 +48,8 @@ pub(crate) struct Args {
     /// Scratch space of each, such as 2g.
     #[arg(long, value_name = "SIZE")]
     storage: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
     /// Do not wait until it answers.
     #[arg(long)]
     no_wait: bool,
@@ -103,6 +106,7 @@ async fn lower(context: &Context, client: &Client, args: Args) -> Result<Lowered
         storage: args.storage,
     })
     .map_err(Error::Spec)?;
+    args.whereabouts.constrain(&mut lowered)?;
     publish_on_loopback(&mut lowered.manifest);
     Ok(lowered)
 }

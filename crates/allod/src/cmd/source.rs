@@ -30,6 +30,32 @@ pub(crate) struct Source {
     /// The app's name, in place of that in the file.
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
+}
+
+/// Where an app may run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Whereabouts {
+    /// Only on nodes where all of this holds: region=eu,tag=ssd,operator=ACCOUNT,operator!=ACCOUNT,price<0.05.
+    #[arg(long, value_name = "TERMS")]
+    on: Option<String>,
+}
+
+impl Whereabouts {
+    /// Puts the terms into the demands of all services.
+    pub(crate) fn constrain(&self, lowered: &mut Lowered) -> Result<()> {
+        let Some(terms) = &self.on else {
+            return Ok(());
+        };
+        let refused = |error| {
+            usage(
+                error,
+                "the answer to `allod node list` shows what nodes offer",
+            )
+        };
+        lowered.on(terms).map_err(refused)
+    }
 }
 
 impl Source {
@@ -44,7 +70,7 @@ impl Source {
         };
         let variables = self.variables()?;
         let profiles: BTreeSet<String> = self.profile.iter().cloned().collect();
-        let lowered = compose::lower(&Input {
+        let mut lowered = compose::lower(&Input {
             text: &text,
             file: &path.display().to_string(),
             folder: Some(&folder),
@@ -53,6 +79,7 @@ impl Source {
             name: self.name.as_deref(),
         })
         .map_err(Error::Spec)?;
+        self.whereabouts.constrain(&mut lowered)?;
         if context.is_table() {
             render::diagnose(&lowered.warnings);
         }

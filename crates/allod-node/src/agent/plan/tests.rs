@@ -21,6 +21,7 @@ fn wanted() -> Wanted {
         phase: Phase::Placed,
         has_volumes: false,
         is_readable: true,
+        is_awaited: false,
         is_blocked: false,
     }
 }
@@ -41,6 +42,18 @@ fn steps(wanted: &[(u8, Wanted)], locals: &[(u8, Local)], ended: &[u8]) -> Vec<(
         .into_iter()
         .map(|(id, step)| (id.lease[0], step))
         .collect()
+}
+
+#[test]
+fn a_manifest_that_is_on_its_way_is_waited_for_and_one_that_is_not_is_told() {
+    let unreadable = |is_awaited| Wanted {
+        is_readable: false,
+        is_awaited,
+        ..wanted()
+    };
+    assert_eq!(steps(&[(1, unreadable(true))], &[], &[]), []);
+    let told = Step::Report(Report::Ended(EndCause::ManifestUnreadable));
+    assert_eq!(steps(&[(1, unreadable(false))], &[], &[]), [(1, told)]);
 }
 
 #[test]
