@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Asks one URL all the time, on a connection of its own each time, and writes down what came of it.
 
-    asker.py URL FILE STOP      a line for each request: seconds, then the status or what went wrong
+    asker.py URL FILE STOP [HOST]      a line for each request: seconds, then the status or what went wrong
 
 Ends when the file STOP is there.
 """
@@ -13,9 +13,10 @@ import urllib.error
 import urllib.request
 
 
-def ask(url):
+def ask(url, host):
+    request = urllib.request.Request(url, headers={"Host": host} if host else {})
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=5) as answer:
             answer.read()
             return str(answer.status)
     except urllib.error.HTTPError as error:
@@ -25,11 +26,12 @@ def ask(url):
 
 
 def main():
-    url, file, stop = sys.argv[1:]
+    url, file, stop = sys.argv[1:4]
+    host = sys.argv[4] if len(sys.argv) > 4 else None
     with open(file, "w", buffering=1) as lines:
         while not os.path.exists(stop):
             asked = time.time()
-            lines.write("%.3f %s\n" % (asked, ask(url)))
+            lines.write("%.3f %s\n" % (asked, ask(url, host)))
             time.sleep(0.02)
 
 

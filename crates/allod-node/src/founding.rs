@@ -1,15 +1,14 @@
 //! Founding: what a network of one needs before its node can start, made once and found again after.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use allod_state::genesis::Genesis;
-use allod_state::node::{Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources};
+use allod_state::node::{PublishOffer, RegisterNode};
 use allod_state::text::Word;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::{AccountId, Action, Credits, NetworkId, NodeId, Transaction, codec};
+use allod_state::{AccountId, Action, NetworkId, NodeId, Transaction, codec};
 
 use crate::fault::{Point, reach};
 use crate::home::{Home, HomeError};
@@ -17,16 +16,12 @@ use crate::identity::{Identity, IdentityError, Secret, Subject};
 use crate::invite::Invite;
 use crate::limits::{FOUNDING_LIFETIME_MS, GENESIS_BYTES_MAX};
 use crate::node::node_keyfile;
+use crate::offer;
 use crate::time::now_ms;
 use crate::whole;
 
 /// The file that keeps an invite until this machine has joined.
 pub(crate) const JOINING_FILE: &str = "joining";
-
-/// Memory that the host keeps for itself, as a part of the whole.
-const MEMORY_KEPT: u64 = 8;
-/// Disk that the host keeps for itself, as a part of what is free.
-const STORAGE_KEPT: u64 = 10;
 
 /// A home in which a node can start.
 #[derive(Debug)]
@@ -227,7 +222,7 @@ fn listing(
     let id = NodeId::of_first_key(&node.public_key());
     let offer = offered.map(|dir| PublishOffer {
         node: id,
-        offer: offer_of_this_machine(dir),
+        offer: offer::of_this_machine(dir),
     });
     let mut actions: Vec<Action> = vec![register.into()];
     actions.extend(offer.map(Action::from));
@@ -243,42 +238,6 @@ fn listing(
     };
     let signature = owner.sign(&body.sign_bytes());
     Transaction { body, signature }
-}
-
-/// All CPUs, and memory and disk less what the host keeps for itself, at the default prices.
-fn offer_of_this_machine(dir: &Path) -> Offer {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let memory_bytes = memory_total_bytes();
-    let free_bytes =
-        rustix::fs::statvfs(dir).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    Offer {
-        capacity: Resources {
-            cpu_milli: u64::try_from(cpus).unwrap_or(1).saturating_mul(1000),
-            memory_bytes: memory_bytes - memory_bytes / MEMORY_KEPT,
-            storage_bytes: free_bytes - free_bytes / STORAGE_KEPT,
-        },
-        prices: Prices {
-            cpu_core_hour: Credits::from_micro(10_000),
-            memory_gib_hour: Credits::from_micro(5_000),
-            storage_gib_hour: Credits::from_micro(100),
-        },
-        isolation: BTreeSet::from([Isolation::Container]),
-        region: word("local"),
-        tags: BTreeSet::new(),
-    }
-}
-
-fn memory_total_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?
-            .trim()
-            .strip_suffix("kB")?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    });
-    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 fn host_name() -> Word {

@@ -22,6 +22,7 @@ mod lines;
 pub mod manifest;
 mod manifests;
 pub mod node;
+pub mod offer;
 mod peers;
 mod porter;
 mod ports;

@@ -78,6 +78,8 @@ pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(120);
 pub(crate) const REACH_PERIOD: Duration = Duration::from_secs(30);
 /// How long nothing may move in another machine's tunnel to a workload here: as long as in one at the ingress.
 pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3_600);
+/// How long a machine that has joined waits at its first start until its own ledger lists it.
+pub(crate) const LISTED_WAIT: Duration = Duration::from_secs(30);
 /// How many machines besides those that run a service can read its manifest, to take over.
 pub(crate) const STANDBYS: usize = 2;
 /// How long a sealed manifest that is not here may take to come before its replica is given up.

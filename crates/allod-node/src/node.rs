@@ -175,7 +175,13 @@ impl Node {
                 .iter()
                 .flat_map(|offer| offer.isolation.iter().copied())
                 .collect(),
+            tags: node
+                .offer
+                .iter()
+                .flat_map(|offer| offer.tags.iter().map(ToString::to_string))
+                .collect(),
             is_cordoned: node.is_cordoned,
+            is_draining: node.is_draining,
         });
         nodes.collect()
     }

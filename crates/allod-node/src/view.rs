@@ -111,8 +111,12 @@ pub struct Node {
     pub prices: Option<Prices>,
     /// The isolation classes it runs.
     pub isolation: Vec<Isolation>,
+    /// What its operator says of it.
+    pub tags: Vec<String>,
     /// Whether it takes no new replicas.
     pub is_cordoned: bool,
+    /// Whether those that it has are to go elsewhere.
+    pub is_draining: bool,
 }
 
 /// Another machine, as the one that answers reaches it.

@@ -199,6 +199,16 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// A node's offer was taken back.
+    OfferWithdrawn {
+        /// The node.
+        node: NodeId,
+    },
+    /// A node's replicas are to go elsewhere.
+    NodeDrained {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 impl Event {

@@ -17,9 +17,11 @@ use crate::event::Event;
 use crate::id::{AccountId, NodeId};
 use crate::key::{PublicKey, Signature};
 use crate::limits::{
-    CONSTRAINT_ENTRIES_MAX, EFFORT_PER_SIGNATURE, KEYS_PER_ACCOUNT_MAX, NODES_PER_ACCOUNT_MAX,
+    CONSTRAINT_ENTRIES_MAX, EFFORT_PER_LEASE, EFFORT_PER_SIGNATURE, KEYS_PER_ACCOUNT_MAX,
+    NODES_PER_ACCOUNT_MAX,
 };
 use crate::money::{Credits, OutOfRange};
+use crate::place;
 use crate::reject::Rejection;
 use crate::table::Row;
 use crate::text::Word;
@@ -204,6 +206,8 @@ pub struct Node {
     pub offer: Option<Offer>,
     /// Whether it takes no new replicas.
     pub is_cordoned: bool,
+    /// Whether those that it has are to go elsewhere.
+    pub is_draining: bool,
     /// Block time of its registration.
     pub registered_ms: u64,
 }
@@ -285,6 +289,7 @@ impl Apply for RegisterNode {
             name: self.name.clone(),
             offer: None,
             is_cordoned: false,
+            is_draining: false,
             registered_ms: context.now_ms,
         };
         context.state.put_node(id, node);
@@ -339,7 +344,70 @@ impl Apply for PublishOffer {
     }
 }
 
-/// Stops or resumes placing on a machine; what runs there stays.
+/// Takes a machine's offer back: nothing new is placed there. What runs there stays, at its price.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct WithdrawOffer {
+    /// The machine.
+    pub node: NodeId,
+}
+
+impl Apply for WithdrawOffer {
+    const VERB: Verb = Verb::Nodes;
+
+    fn work(&self) -> u64 {
+        50
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        let node = context.own_node(&self.node)?;
+        let offer = None;
+        context.state.put_node(self.node, Node { offer, ..node });
+        context.emit(Event::OfferWithdrawn { node: self.node });
+        Ok(())
+    }
+}
+
+/// Stops placing on a machine, and has what runs there replaced elsewhere: of each service one replica after the other,
+/// the new one first where the service allows it. What fits nowhere else stays, and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct DrainNode {
+    /// The machine.
+    pub node: NodeId,
+}
+
+impl Apply for DrainNode {
+    const VERB: Verb = Verb::Nodes;
+
+    fn work(&self) -> u64 {
+        200
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        let node = context.own_node(&self.node)?;
+        context.state.put_node(
+            self.node,
+            Node {
+                is_cordoned: true,
+                is_draining: true,
+                ..node
+            },
+        );
+        context.emit(Event::NodeDrained { node: self.node });
+        let mut services = BTreeSet::new();
+        for id in context.state.active_leases_on(&self.node) {
+            context.toil(EFFORT_PER_LEASE);
+            let lease = context.state.lease_row(&id);
+            services.extend(lease.map(|lease| (lease.app, lease.service)));
+        }
+        for (app, service) in services {
+            context.check_effort()?;
+            place::roll_on(context, &app, &service);
+        }
+        Ok(())
+    }
+}
+
+/// Stops or resumes placing on a machine; what runs there stays. Resuming ends a drain.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CordonNode {
     /// The machine.
@@ -361,6 +429,7 @@ impl Apply for CordonNode {
             self.node,
             Node {
                 is_cordoned: self.is_cordoned,
+                is_draining: self.is_cordoned && node.is_draining,
                 ..node
             },
         );

@@ -17,7 +17,7 @@ use crate::id::{AccountId, NetworkId, TransactionId};
 use crate::key::{BadSignature, Claim, PublicKey, Signature, verify_batch};
 use crate::lease::ReportLease;
 use crate::limits::TRANSACTION_BYTES_MAX;
-use crate::node::{CordonNode, PublishOffer, PublishReach, RegisterNode};
+use crate::node::{CordonNode, DrainNode, PublishOffer, PublishReach, RegisterNode, WithdrawOffer};
 use crate::reject::Rejection;
 use crate::validator::{Leave, Stand, Vote};
 use crate::volume::{DropVolume, ReportVolume};
@@ -261,4 +261,8 @@ actions! {
     19 "validator.vote" Vote,
     /// Stops standing or validating.
     20 "validator.leave" Leave,
+    /// Takes a machine's offer back.
+    21 "node.withdraw" WithdrawOffer,
+    /// Has what runs on a machine replaced elsewhere.
+    22 "node.drain" DrainNode,
 }

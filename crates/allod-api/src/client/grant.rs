@@ -12,6 +12,14 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     crate::compose::quantity::bytes(text)
 }
 
+/// Reads a number of CPUs such as `0.5` or `2`, as thousandths of one.
+///
+/// # Errors
+/// Where it is none.
+pub fn parse_cpus(text: &str) -> Result<u64, String> {
+    crate::compose::quantity::cpu_milli(text)
+}
+
 /// A span of time: a number and one of `ms`, `s`, `m`, `h`, `d`, `w`; a bare number is seconds.
 ///
 /// # Errors

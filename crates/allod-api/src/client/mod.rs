@@ -25,7 +25,7 @@ pub(crate) use error::exit_of;
 pub use error::{Error, Exit, Problem};
 pub use exec::{Exec, ExecRequest, Input, Output};
 pub use follow::{Goal, Progress, knock};
-pub use grant::{parse_budget, parse_size, parse_span};
+pub use grant::{parse_budget, parse_cpus, parse_size, parse_span};
 pub use routes::LogQuery;
 pub use stream::Lines;
 pub use target::{Target, Wanted, app_of, service_of};

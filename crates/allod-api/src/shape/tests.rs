@@ -135,7 +135,32 @@ fn peers_and_validators_fit() {
 }
 
 #[test]
-fn accounts_and_machines_fit() {
+fn machines_fit() {
+    assert_fits(
+        &NODE,
+        &view::Node {
+            node: NODE_ID,
+            name: "one".into(),
+            operator: ACCOUNT_ID,
+            sealing_key: "00".into(),
+            region: Some("eu".into()),
+            capacity: Resources::default(),
+            used: Resources::default(),
+            prices: Some(Prices {
+                cpu_core_hour: credit(),
+                memory_gib_hour: credit(),
+                storage_gib_hour: credit(),
+            }),
+            isolation: vec![Isolation::Container, Isolation::Vm, Isolation::Wasm],
+            tags: vec!["ssd".into()],
+            is_cordoned: false,
+            is_draining: false,
+        },
+    );
+}
+
+#[test]
+fn accounts_and_networks_fit() {
     let key = view::Key {
         key: PublicKey::Ed25519([7; 32]),
         verbs: vec!["read".into()],
@@ -174,25 +199,6 @@ fn accounts_and_machines_fit() {
                 is_full: false,
                 images_bytes: 0,
             },
-        },
-    );
-    assert_fits(
-        &NODE,
-        &view::Node {
-            node: NODE_ID,
-            name: "one".into(),
-            operator: ACCOUNT_ID,
-            sealing_key: "00".into(),
-            region: Some("eu".into()),
-            capacity: Resources::default(),
-            used: Resources::default(),
-            prices: Some(Prices {
-                cpu_core_hour: credit(),
-                memory_gib_hour: credit(),
-                storage_gib_hour: credit(),
-            }),
-            isolation: vec![Isolation::Container, Isolation::Vm, Isolation::Wasm],
-            is_cordoned: false,
         },
     );
     assert_fits(

@@ -563,9 +563,19 @@ pub static NODE: View = View {
             "The isolation classes it runs.",
         ),
         field(
+            "tags",
+            Shape::List(&Shape::Text),
+            "What its operator says of it.",
+        ),
+        field(
             "is_cordoned",
             Shape::Flag,
             "Whether it takes no new replicas.",
+        ),
+        field(
+            "is_draining",
+            Shape::Flag,
+            "Whether those that it has are to go elsewhere.",
         ),
     ],
 };

@@ -31,16 +31,17 @@ pub(crate) struct Tables {
     pub(crate) backends_of: BackendsOf,
     pub(crate) lines: Arc<Lines>,
     pub(crate) picked: Arc<PickedPorts>,
-    pub(crate) last: Sight,
+    /// What they were made from last; nothing before the first time.
+    pub(crate) last: Option<Sight>,
 }
 
 impl Tables {
     /// Sends new tables where something in them has changed.
     pub(crate) fn publish(&mut self, sight: &Sight) {
-        if self.last == *sight {
+        if self.last.as_ref() == Some(sight) {
             return;
         }
-        self.last = sight.clone();
+        self.last = Some(sight.clone());
         self.routes.send_replace(Arc::new(self.routes_of(sight)));
         self.published
             .send_replace(Arc::new(self.published_of(sight)));

@@ -134,6 +134,8 @@ fn is_about(event: &Event, owner: &AccountId, state: &State) -> bool {
         Event::NodeRegistered { operator, .. } => operator == owner,
         Event::AccountOpened { account, by } => account == owner || by == owner,
         Event::OfferPublished { node }
+        | Event::OfferWithdrawn { node }
+        | Event::NodeDrained { node }
         | Event::NodeCordoned { node, .. }
         | Event::ValidatorStands { node }
         | Event::ValidatorLeft { node } => is_operated(node),
@@ -155,6 +157,8 @@ pub(super) fn words(event: &Event, node: &Node) -> (&'static str, String) {
         Event::KeyRotated { new, .. } => ("key.rotated", format!("to {new}")),
         Event::NodeRegistered { node, .. } => ("node.registered", node.to_string()),
         Event::OfferPublished { node } => ("node.offered", node.to_string()),
+        Event::OfferWithdrawn { node } => ("node.withdrawn", node.to_string()),
+        Event::NodeDrained { node } => ("node.drained", node.to_string()),
         Event::NodeCordoned {
             node,
             cordoned: true,

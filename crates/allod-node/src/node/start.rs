@@ -21,8 +21,9 @@ use allod_state::limits::BLOCK_BYTES_MAX;
 use allod_state::{NodeId, PublicKey, Signature, Transaction, codec};
 use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::agent::{Agent, Event, Sight, Tables, chain as words};
+use crate::agent::{Agent, Event, Tables, chain as words};
 use crate::archive::{Archive, Entry, items_of};
 use crate::details::Details;
 use crate::doors::Doors;
@@ -34,7 +35,8 @@ use crate::inner::Inner;
 use crate::invite::Invite;
 use crate::ledger::Ledger;
 use crate::limits::{
-    AGENT_EVENTS_MAX, GENESIS_BYTES_MAX, LEDGER_RETENTION_MS, RETRY_PAUSE, SPACE_LOW_BYTES,
+    AGENT_EVENTS_MAX, GENESIS_BYTES_MAX, LEDGER_RETENTION_MS, LISTED_WAIT, RETRY_PAUSE,
+    SPACE_LOW_BYTES,
 };
 use crate::lines::Lines;
 use crate::manifests::Manifests;
@@ -123,8 +125,9 @@ impl Node {
         let dir = settings.places.node.clone();
         let identity = Arc::new(node_keyfile(&dir).load(None)?);
         let node = identity.node().ok_or(StartError::NotANode)?;
-        if let Some(invite) = pending(&dir)? {
-            join_network(&dir, &invite).await?;
+        let invite = pending(&dir)?;
+        if let Some(invite) = &invite {
+            join_network(&dir, invite).await?;
         }
         let genesis_bytes = read(&dir.join("genesis"))?;
         let content = || StartError::Content {
@@ -181,7 +184,25 @@ impl Node {
             relay: settings.relay,
             genesis: Arc::new(genesis_bytes),
         };
-        Ok(set_going(inner, tables, company, said, opened))
+        let node = set_going(inner, tables, company, said, opened);
+        if invite.is_some() {
+            node.listed().await;
+        }
+        Ok(node)
+    }
+
+    /// Waits until this machine's own ledger lists it, for a while: until then its owner's commands mean nothing here.
+    async fn listed(&self) {
+        let mut heights = self.heights.clone();
+        let is_listed = |_: &u64| self.state().node(&self.inner.node).is_some();
+        if timeout(LISTED_WAIT, heights.wait_for(is_listed))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "this machine's ledger has not caught up yet; commands may be refused until it has"
+            );
+        }
     }
 }
 
@@ -306,7 +327,7 @@ fn open_doors(
         backends_of: Arc::clone(&backends_of),
         lines: Arc::clone(lines),
         picked: Arc::clone(&picked),
-        last: Sight::default(),
+        last: None,
     };
     let doors = Doors {
         picked,

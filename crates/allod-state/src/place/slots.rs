@@ -232,7 +232,8 @@ fn is_stale(context: &Context<'_>, key: &SlotKey, slot: &Slot, service: &Service
     let last = slot.current.unwrap_or_else(|| LeaseId::of(key, slot.epoch));
     let is_due = slot.due_ms.is_some_and(|due| due <= context.now_ms);
     let is_outdated = context.state.lease_row(&last).is_none_or(|lease| {
-        lease.generation != service.generation || !runs_wanted(context, lease, service)
+        let is_to_go = slot.current.is_some() && context.state.is_draining(&lease.node);
+        is_to_go || lease.generation != service.generation || !runs_wanted(context, lease, service)
     });
     is_outdated && (slot.current.is_some() || !is_due)
 }

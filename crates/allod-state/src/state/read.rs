@@ -337,12 +337,18 @@ impl State {
         holders.filter(|id| self.nodes.get(id).is_some()).collect()
     }
 
-    /// The node of a replica of the same app that is not in that slot.
+    /// Whether what a node has is to go elsewhere.
+    pub(crate) fn is_draining(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.is_draining)
+    }
+
+    /// The node of a replica of the same app that is not in that slot. One that is to go elsewhere is none.
     pub(crate) fn node_beside(&self, slot: &SlotKey) -> Option<NodeId> {
         let range = (slot.0, LeaseId(FIRST))..=(slot.0, LeaseId(LAST));
         let leases = self.derived.active_by_app.range(range);
         let mut leases = leases.filter_map(|(_, id)| self.lease_row(id));
-        let beside = leases.find(|lease| lease.slot() != *slot);
+        let is_beside = |lease: &&Lease| lease.slot() != *slot && !self.is_draining(&lease.node);
+        let beside = leases.find(is_beside);
         beside.map(|lease| lease.node)
     }
 

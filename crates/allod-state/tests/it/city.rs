@@ -13,7 +13,8 @@ use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::{EndCause, Report, ReportLease};
 use allod_state::limits::CREDITS_MAX;
 use allod_state::node::{
-    CordonNode, Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources,
+    CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources,
+    WithdrawOffer,
 };
 use allod_state::text::Word;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
@@ -144,6 +145,14 @@ impl City {
             5 => PublishOffer {
                 node: node(state, dice),
                 offer: any_offer(dice),
+            }
+            .into(),
+            6 if dice.once_in(3) => DrainNode {
+                node: node(state, dice),
+            }
+            .into(),
+            6 if dice.once_in(4) => WithdrawOffer {
+                node: node(state, dice),
             }
             .into(),
             6 => CordonNode {

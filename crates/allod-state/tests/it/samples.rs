@@ -9,8 +9,8 @@ use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::{EndCause, Report, ReportLease};
 use allod_state::node::{
-    CordonNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach, RegisterNode, Relay,
-    Resources,
+    CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach,
+    RegisterNode, Relay, Resources, WithdrawOffer,
 };
 use allod_state::validator::{Leave, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
@@ -82,6 +82,8 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         }
         .into(),
         Leave { node: node() }.into(),
+        WithdrawOffer { node: node() }.into(),
+        DrainNode { node: node() }.into(),
     ]
 }
 

@@ -1,10 +1,10 @@
 //! Where a replica may be: with nodes that can read its manifest, and together with its app's other services.
 
 use allod_state::app::{Delete, Deploy, Wrap};
-use allod_state::lease::{EndCause, Report};
-use allod_state::node::{CordonNode, PublishOffer, RegisterNode};
+use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
+use allod_state::node::{CordonNode, DrainNode, PublishOffer, RegisterNode, WithdrawOffer};
 use allod_state::place::Failing;
-use allod_state::{NodeId, Rejection};
+use allod_state::{LeaseId, NodeId, Rejection};
 
 use crate::world::{Person, World, web};
 
@@ -92,7 +92,7 @@ fn a_replica_whose_readers_have_no_room_is_told_so_and_goes_nowhere_else() {
     };
     world.run(vec![cordon.into()]);
     let machine = Person::new(3);
-    let report = allod_state::lease::ReportLease {
+    let report = ReportLease {
         lease,
         epoch: row.epoch,
         report: Report::Ended(EndCause::Exited { code: 1 }),
@@ -172,4 +172,120 @@ fn services_that_are_to_be_together_follow_the_data_of_one_of_them() {
             .unwrap();
         world.run(vec![PublishOffer { node, offer }.into()]);
     }
+}
+
+/// Has every lease that is not ready told as ready, by the machine that has it, and lets placement go on; until all are.
+fn settle(world: &mut World, app: &str) {
+    loop {
+        world.wait(1);
+        let leases = world.active(app).into_iter();
+        let mut placed = leases.filter(|(_, lease)| lease.phase == Phase::Placed);
+        let Some((lease, row)) = placed.next() else {
+            return;
+        };
+        tell_ready(world, lease, &row);
+    }
+}
+
+/// The machine that has a lease tells that it is ready.
+fn tell_ready(world: &mut World, lease: LeaseId, row: &Lease) {
+    let machine = Person::new(if row.node == world.node { 2 } else { 3 });
+    let (epoch, report) = (row.epoch, Report::Ready);
+    let report = ReportLease {
+        lease,
+        epoch,
+        report,
+    };
+    let account = world.owner.account;
+    world
+        .try_as(&machine, account, vec![report.into()])
+        .unwrap();
+}
+
+#[test]
+fn a_drained_node_gives_its_replicas_away_one_after_the_other_the_new_one_first() {
+    let (mut world, nodes) = of_two();
+    let mut small = web(3);
+    small.resources.cpu_milli = 100;
+    small.resources.memory_bytes = 1 << 26;
+    let mut pair = small.clone();
+    pair.replicas = 1;
+    pair.constraints.is_together = true;
+    let mut data = pair.clone();
+    data.constraints.is_together = false;
+    data.volumes = [(allod_state::Label([1; 32]), 1)].into();
+    world.run(vec![
+        world.deploy("web", &[("web", small)], 1).into(),
+        world
+            .deploy("pair", &[("a", pair.clone()), ("b", pair)], 1)
+            .into(),
+        world.deploy("data", &[("data", data)], 1).into(),
+    ]);
+    for app in ["web", "pair", "data"] {
+        settle(&mut world, app);
+    }
+    for drained in [nodes[0], nodes[1], nodes[0]] {
+        let other = nodes[usize::from(drained == nodes[0])];
+        let before = nodes_of(&world, "data");
+        world.run(vec![DrainNode { node: drained }.into()]);
+        for step in 0.. {
+            assert!(step < 100, "it is never empty");
+            world.wait(1);
+            let serving = world.active("web").into_iter();
+            let ready = serving.filter(|(_, lease)| matches!(lease.phase, Phase::Ready { .. }));
+            assert!(ready.count() >= 3, "one is gone before the next is there");
+            assert!(world.active("web").len() <= 4, "more than one at a time");
+            let all: Vec<NodeId> = ["web", "pair"]
+                .iter()
+                .flat_map(|app| nodes_of(&world, app))
+                .collect();
+            if all.iter().all(|node| *node == other) {
+                break;
+            }
+            for app in ["web", "pair"] {
+                let lease = world
+                    .active(app)
+                    .into_iter()
+                    .find(|(_, lease)| lease.phase == Phase::Placed);
+                if let Some((lease, row)) = lease {
+                    tell_ready(&mut world, lease, &row);
+                }
+            }
+        }
+        assert_eq!(
+            nodes_of(&world, "data"),
+            before,
+            "its data are where they are"
+        );
+        let (node, is_cordoned) = (drained, false);
+        world.run(vec![CordonNode { node, is_cordoned }.into()]);
+        world.wait(600_000);
+        assert_eq!(
+            nodes_of(&world, "web"),
+            [other; 3],
+            "nothing moves back by itself"
+        );
+    }
+}
+
+#[test]
+fn where_nothing_else_fits_a_drained_node_keeps_what_it_has() {
+    let (mut world, nodes) = of_two();
+    let node = nodes[1];
+    world.run(vec![WithdrawOffer { node }.into()]);
+    let deploy = world.deploy("web", &[("web", web(2))], 1);
+    world.run(vec![deploy.into()]);
+    settle(&mut world, "web");
+    world.run(vec![DrainNode { node: nodes[0] }.into()]);
+    for _ in 0..4 {
+        world.wait(600_000);
+        assert_eq!(nodes_of(&world, "web"), [nodes[0]; 2]);
+    }
+    let refusals = failing(world.try_run(vec![world.deploy("b", &[("web", web(1))], 1).into()]));
+    let is_told = |of: NodeId, why: Failing| {
+        let mut refusals = refusals.iter();
+        refusals.any(|(node, failing)| *node == of && failing.contains(&why))
+    };
+    assert!(is_told(node, Failing::NoOffer));
+    assert!(is_told(nodes[0], Failing::Cordoned));
 }

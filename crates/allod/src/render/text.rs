@@ -50,12 +50,19 @@ pub(crate) fn cpus(milli: u64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// CPUs, memory and disk.
+pub(crate) fn amounts(of: &Resources) -> [String; 3] {
+    let (memory, disk) = (bytes(of.memory_bytes), bytes(of.storage_bytes));
+    [cpus(of.cpu_milli), memory, disk]
+}
+
 /// CPUs, memory and disk, `used / all`.
 pub(crate) fn shares(used: &Resources, all: &Resources) -> [String; 3] {
+    let ([cpu, memory, disk], [cpus, memories, disks]) = (amounts(used), amounts(all));
     [
-        format!("{}/{}", cpus(used.cpu_milli), cpus(all.cpu_milli)),
-        format!("{}/{}", bytes(used.memory_bytes), bytes(all.memory_bytes)),
-        format!("{}/{}", bytes(used.storage_bytes), bytes(all.storage_bytes)),
+        format!("{cpu}/{cpus}"),
+        format!("{memory}/{memories}"),
+        format!("{disk}/{disks}"),
     ]
 }
 

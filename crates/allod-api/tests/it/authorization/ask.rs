@@ -8,7 +8,9 @@ use allod_state::app::{Delete, Deploy, Restart, Rollback, Scale};
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::{Report, ReportLease};
-use allod_state::node::{CordonNode, PublishOffer, PublishReach, Reach, RegisterNode};
+use allod_state::node::{
+    CordonNode, DrainNode, PublishOffer, PublishReach, Reach, RegisterNode, WithdrawOffer,
+};
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::validator::{Leave, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
@@ -229,6 +231,8 @@ impl Stage {
                 is_cordoned: false,
             }
             .into(),
+            "node.withdraw" => WithdrawOffer { node }.into(),
+            "node.drain" => DrainNode { node }.into(),
             "node.reach" => {
                 let reach = Reach::default();
                 PublishReach { node, reach }.into()

@@ -272,4 +272,6 @@ pub(super) static ACTIONS: &[Row] = &[
         (409, "last-validator"),
         [NOT_NODE, SCOPE, Y],
     ),
+    change("node.withdraw", OK, [NOT_NODE, SCOPE, Y]),
+    change("node.drain", OK, [NOT_NODE, SCOPE, Y]),
 ];

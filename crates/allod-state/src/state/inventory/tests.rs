@@ -32,6 +32,7 @@ fn machine(price: u8, cpu_milli: u64) -> Arc<Node> {
         sealing_key: [0; 32],
         name: "host".parse().unwrap(),
         offer: (price > 0).then_some(offer),
+        is_draining: false,
         is_cordoned: false,
         registered_ms: 0,
     })

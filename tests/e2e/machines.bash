@@ -1,0 +1,163 @@
+# shellcheck shell=bash
+# Machines of different owners for a story: network namespaces on one bridge, some behind routers that let nobody in and
+# give every connection another port. Sourced after story.bash, with `all` naming the machines; never run.
+
+net=mo$$
+# A block of private addresses (RFC 1918) that this machine does not use.
+block=10.$((64 + RANDOM % 64)).$((RANDOM % 256))
+
+# plug MACHINE NUMBER: on the bridge.
+plug() {
+    ip netns add "$net$1"
+    ip -n "$net$1" link set lo up
+    ip -n "$net$1" link add eth0 type veth peer name "port$1" netns "$net"
+    ip -n "$net" link set "port$1" master hub up
+    ip -n "$net$1" addr add "$block.$2/24" dev eth0
+    ip -n "$net$1" link set eth0 up
+}
+# plug_behind MACHINE NUMBER: behind a router of its own, as at home; "symmetric" as RFC 3489 calls it.
+plug_behind() {
+    plug "r$1" "$2"
+    ip netns add "$net$1"
+    ip -n "$net$1" link set lo up
+    ip -n "$net$1" link add eth0 type veth peer name inside netns "${net}r$1"
+    ip -n "${net}r$1" addr add 192.168.77.1/24 dev inside
+    ip -n "${net}r$1" link set inside up
+    ip -n "$net$1" addr add 192.168.77.2/24 dev eth0
+    ip -n "$net$1" link set eth0 up
+    ip -n "$net$1" route add default via 192.168.77.1
+    ip netns exec "${net}r$1" sysctl -qw net.ipv4.ip_forward=1
+    ip netns exec "${net}r$1" nft -f - <<'RULES'
+table ip home {
+    chain out { type nat hook postrouting priority 100; oifname "eth0" masquerade fully-random; }
+    chain through {
+        type filter hook forward priority 0; policy drop;
+        iifname "inside" accept
+        ct state established,related accept
+    }
+    chain in { type filter hook input priority 0; iifname "eth0" ct state new drop; }
+}
+RULES
+}
+lay_hub() {
+    ip netns add "$net"
+    ip -n "$net" link add hub type bridge
+    ip -n "$net" link set hub up
+}
+cut_cables() {
+    local machine
+    for machine in "${all[@]}"; do ip netns delete "${net}r$machine" 2>/dev/null; done
+    for machine in "${all[@]}" ''; do ip netns delete "$net$machine" 2>/dev/null; done
+    return 0
+}
+
+# in_net MACHINE COMMAND...: a command of the host's in that machine's network.
+in_net() {
+    local machine=$1
+    shift
+    nsenter --net="/run/netns/$net$machine" "$@"
+}
+# at MACHINE ARGUMENTS...: a command of allod there, for the owner of that machine.
+at() {
+    local machine=$1
+    shift
+    in_net "$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" </dev/null
+}
+# begin MACHINE ARGUMENTS...: a node there in the background, until it is ready.
+begin() {
+    local machine=$1
+    shift
+    rm -f "$work/$machine.out"
+    in_net "$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" --api 127.0.0.1:0 \
+        --ingress 127.0.0.1:0 <"${input:-/dev/null}" >"$work/$machine.out" 2>>"$work/$machine.err" &
+    echo $! >"$work/$machine.pid"
+    within 60 is_ready_or_gone "$machine"
+    grep -q '^ready ' "$work/$machine.out" || { tail -n 5 "$work/$machine.err"; return 1; }
+    readlink "/proc/$(cat "$work/$machine.pid")/ns/net" >"$work/$machine.ns"
+}
+is_ready_or_gone() { grep -q '^ready ' "$work/$1.out" || is_gone "$(cat "$work/$1.pid")"; }
+# Every process of allod on a machine, by its network: none of another is touched.
+processes_of() {
+    local pid
+    for pid in /proc/[0-9]*; do
+        [ "$(readlink "$pid/exe" 2>/dev/null)" = "$(realpath "$ALLOD")" ] || continue
+        [ "$(readlink "$pid/ns/net")" = "$(cat "$work/$1.ns")" ] || continue
+        echo "${pid#/proc/}"
+    done
+}
+# Without a word, as when its plug is pulled.
+pull() {
+    local pids
+    pids=$(processes_of "$1")
+    [ -n "$pids" ]
+    # shellcheck disable=SC2086
+    kill -9 $pids
+    within 20 is_gone "$(cat "$work/$1.pid")"
+}
+end_all() {
+    local rc=$? machine
+    for machine in "${all[@]}"; do
+        [ ! -e "$work/$machine.pid" ] || is_gone "$(cat "$work/$machine.pid")" ||
+            timeout 60 nsenter --net="/run/netns/$net$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" down --yes \
+                </dev/null >/dev/null 2>&1 || true
+        [ ! -e "$work/$machine.pid" ] || pull "$machine" 2>/dev/null || true
+    done
+    [ "$(type -t end_more)" != function ] || end_more
+    cut_cables
+    if [ $failures != 0 ]; then
+        for machine in "${all[@]}"; do
+            echo "-- the end of $machine's log:"
+            tail -n 12 "$work/$machine.err" 2>/dev/null || true
+        done
+    fi
+    (exit $rc)
+    finish
+}
+trap end_all EXIT
+
+field() { python3 -c 'import json, sys; print(eval(sys.argv[1], {"it": json.load(sys.stdin)}))' "$1"; }
+node_of() { at "$1" network status -o json | field 'it["node"]'; }
+height_of() { at "$1" network status -o json | field 'it["height"]'; }
+account_of() { at "$1" identity show -o json | field 'it["subject"]'; }
+balance_of() { at "$1" credits balance -o json | field 'it["balance"]'; }
+
+invite() {
+    at a invite >"$work/$1.invite"
+    grep -q '^allod-invite-' "$work/$1.invite"
+    evidence "$(wc -c <"$work/$1.invite") characters"
+}
+is_listed() { at a node list -o json | grep -q "\"$1\""; }
+# join MACHINE: from the command until the first machine lists it.
+join() {
+    local began
+    invite "$1"
+    began=$(date +%s%N)
+    input=$work/$1.invite begin "$1" join -
+    within 30 is_listed "$(node_of "$1")"
+    evidence "$1 is listed $((($(date +%s%N) - began) / 1000000)) ms after its command"
+    [ ! -e "$work/$1/node/joining" ]
+}
+follows() { [ "$(height_of "$1")" -ge "$2" ]; }
+# all_follow MACHINES...: what the first has decided, these know within seconds.
+all_follow() {
+    local height machine
+    height=$(height_of a)
+    for machine in "$@"; do within 30 follows "$machine" "$height"; done
+    evidence "height $height"
+}
+# way FROM TO: how one reaches the other.
+way() {
+    at "$1" network peers -o json |
+        field "[('direct' if p['is_direct'] else 'relayed') if p['by'] else 'not' for p in it if p['node'] == '$2'][0]"
+}
+is_reached() { [ "$(way "$1" "$2" 2>/dev/null)" = "$3" ]; }
+elect() {
+    local machine node
+    for machine in "$@"; do
+        node=$(node_of "$machine")
+        at "$machine" validator stand "$node" >/dev/null
+        at a validator add "$node" >"$work/said"
+    done
+    evidence "$(tail -n 1 "$work/said")"
+    grep -qx 'one of 4 may fail' "$work/said"
+}

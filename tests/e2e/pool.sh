@@ -1,0 +1,174 @@
+#!/bin/bash
+# Five machines of five owners, three of them behind routers that let nobody in: what one owner deploys runs on the
+# others' machines, is reached through machines that do not run it, is read by nobody else, is paid for, and moves on
+# when its machine is drained.
+#
+#   ALLOD=target/debug/allod tests/e2e/pool.sh      E2E_KEEP=1 keeps its folder
+set -euo pipefail
+# shellcheck source=tests/e2e/story.bash
+. "$(dirname "$0")/story.bash"
+
+all=(a b c d e)
+# shellcheck source=tests/e2e/machines.bash
+. "$(dirname "$0")/machines.bash"
+
+# The same images on each machine, at the same address.
+REGISTRY=127.0.0.1:5000
+compose=$repo/examples/guestbook/compose.yaml
+
+lay_cables() {
+    local machine
+    lay_hub
+    plug a 1
+    plug b 2
+    plug_behind c 3
+    plug_behind d 4
+    plug_behind e 5
+    for machine in "${all[@]}"; do
+        in_net "$machine" "$here/../images/registry.sh" start "$work/registry-$machine" 5000 >/dev/null
+    done
+    evidence "$block.1 to $block.5; c, d and e behind routers"
+}
+end_more() {
+    local machine
+    for machine in "${all[@]}"; do "$here/../images/registry.sh" stop "$work/registry-$machine"; done
+}
+
+found() { input= begin a up --relay "$block.1:7443"; }
+# offer MACHINE FLAGS...: what it has is open to all.
+offer() {
+    local machine=$1
+    shift
+    at "$machine" node offer --cpus 2 --memory 2g --disk 20g "$@" >"$work/said"
+    evidence "$(cat "$work/said")"
+}
+on() { echo "operator=$(account_of "$1")"; }
+runs_on() { [ "$(at a status -o json | field "[r['node'] for a in it if a['name'] == '$1' for s in a['services'] for r in s['replicas'] if r['lease']][0]")" = "$(node_of "$2")" ]; }
+# through MACHINE HOST [PATH] [CURL...]: a request at that machine's ingress.
+through() {
+    local machine=$1 host=$2 path=${3:-/} door
+    shift 2
+    [ $# = 0 ] || shift
+    door=$(at "$machine" network status -o json | field 'it["ingress"]')
+    in_net "$machine" curl -sS -m 10 -H "Host: $host" "http://$door$path" "$@"
+}
+answers_through() { [ "$(through "$1" "$2" / -o /dev/null -w '%{http_code}' 2>/dev/null)" = 200 ]; }
+# runner_of APP: the machine that its first replica is on.
+runner_of() {
+    local machine
+    for machine in "${all[@]}"; do ! runs_on "$1" "$machine" || { echo "$machine"; return; }; done
+    return 1
+}
+run_on_another() {
+    local began
+    began=$(date +%s%N)
+    at a run "$REGISTRY/nginx:alpine" --name web --port 80 --on "operator!=$(account_of a),price<1" --yes >"$work/said"
+    evidence "ready on $(runner_of web) after $((($(date +%s%N) - began) / 1000000)) ms"
+    [ "$(runner_of web)" != a ]
+    through a web.localhost | grep -q 'Welcome to nginx'
+}
+# The workload is on one machine, and nothing of it on the others.
+is_there_alone() {
+    local machine
+    for machine in "${all[@]}"; do
+        echo "$machine $(find "$work/$machine/root/workloads" -mindepth 1 -maxdepth 1 | wc -l)"
+    done >"$work/said"
+    grep -qx "$(runner_of web) 1" "$work/said"
+    [ "$(awk '{ sum += $2 } END { print sum }' "$work/said")" = 1 ]
+}
+both_behind_routers() {
+    local door=c
+    at a run "$REGISTRY/nginx:alpine" --name far --port 80 --on region=de --yes >"$work/said"
+    [ "$(runner_of far)" != c ] || door=d
+    within 20 answers_through a far.localhost
+    # The other one could take over: it reads the manifest, and its door leads there, too.
+    within 20 answers_through $door far.localhost
+    evidence "$(runner_of far) runs it; from $door: $(way $door "$(node_of "$(runner_of far)")")"
+}
+# Dear, and so nobody's standby.
+reads_nothing() {
+    [ -z "$(ls "$work/e/node/manifests")" ]
+    [ -n "$(ls "$work/c/node/manifests")" ]
+    [ -n "$(ls "$work/d/node/manifests")" ]
+    [ "$(through e far.localhost / -o /dev/null -w '%{http_code}')" = 404 ]
+    evidence "e holds no manifest; the door of e says 404"
+}
+guestbook() { through a web.guestbook.localhost "$@"; }
+services_together() {
+    REGISTRY=$REGISTRY at a deploy "$compose" --on "$(on b)" --yes >"$work/said"
+    [ "$(guestbook /entries -o /dev/null -w '%{http_code}' -d 'name=ann&text=hello')" = 303 ]
+    guestbook /entries | grep -q '^ann: hello$'
+    evidence "$(guestbook /entries | head -1)"
+}
+refused_on_nobody() {
+    fails_with 7 at a run "$REGISTRY/nginx:alpine" --name nowhere --port 80 --on region=mars --yes
+    grep -q 'is in region' "$work/said"
+}
+earns() { python3 -c 'import sys; sys.exit(not float(sys.argv[1]) > 0)' "$(balance_of "$1")"; }
+is_paid_for() {
+    local web far
+    web=$(runner_of web) far=$(runner_of far)
+    within 90 earns "$web"
+    within 90 earns "$far"
+    evidence "$web has $(balance_of "$web"), $far has $(balance_of "$far")"
+    at a bill verify >"$work/said"
+    evidence "$(tail -n 1 "$work/said")"
+}
+ask() {
+    local door
+    door=$(at a network status -o json | field 'it["ingress"]')
+    in_net a python3 "$repo/tests/e2e/asker.py" "http://$door/" "$work/asked" "$work/stop" \
+        web.localhost &
+    echo $! >"$work/asker.pid"
+}
+# What has a volume stays where its data are; the rest moves, and nobody who asks notices.
+drained() {
+    local before
+    before=$(runner_of web)
+    ask
+    within 20 test -s "$work/asked"
+    at "$before" node drain "$(node_of "$before")" --timeout 20s >"$work/drain.said" 2>&1 || true
+    evidence "$(tail -n 1 "$work/drain.said")"
+    sleep 2
+    touch "$work/stop"
+    within 10 is_gone "$(cat "$work/asker.pid")"
+    evidence "web went from $before to $(runner_of web)"
+    evidence "$(wc -l <"$work/asked") requests meanwhile, $(grep -vc ' 200$' "$work/asked" || true) failed"
+    [ "$(runner_of web)" != "$before" ]
+    [ "$(grep -vc ' 200$' "$work/asked")" = 0 ]
+}
+withdrawn() {
+    at c node withdraw "$(node_of c)" >/dev/null
+    fails_with 7 at a run "$REGISTRY/nginx:alpine" --name more --port 80 --on "$(on c)" --yes
+    grep -q 'offers nothing' "$work/said"
+}
+leaves_nothing() {
+    local machine app
+    for app in $(at a status -o json | field '" ".join(a["name"] for a in it)'); do
+        at a delete "$app" --volumes --yes >/dev/null
+    done
+    for machine in "${all[@]}"; do
+        at "$machine" down --yes
+        within 30 is_gone "$(cat "$work/$machine.pid")"
+        [ -z "$(ALLOD_HOME=$work/$machine audit "$(cat "$work/$machine/installation")")" ]
+    done
+}
+
+step 'five machines on one cable' lay_cables
+step 'the first founds its network' found
+for machine in b c d e; do step "$machine joins by invite" join "$machine"; done
+step 'b offers what it has' offer b --region fr --tag ssd
+step 'c offers what it has' offer c --region de
+step 'd offers what it has' offer d --region de
+step 'e offers what it has, and it is dear' offer e --region us --cpu-price 9
+step 'all know what the first knows' all_follow b c d e
+step 'an app runs on the machine of another' run_on_another
+step 'it is there and nowhere else' is_there_alone
+step 'neither runner nor door has a public address' both_behind_routers
+step 'whoever neither runs it nor stands by reads nothing' reads_nothing
+step 'services that speak with one another are together' services_together
+step 'nobody offers that' refused_on_nobody
+step 'who runs it is paid' is_paid_for
+step 'a machine is drained while it is asked all the time' drained
+step 'a machine offers no more' withdrawn
+step 'allod down leaves nothing' leaves_nothing
