@@ -68,7 +68,8 @@ begin() {
     local machine=$1
     shift
     rm -f "$work/$machine.out"
-    in_net "$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" --api 127.0.0.1:0 \
+    # Not by `in_net`: the number of a function's process would be that of a shell, outside.
+    nsenter --net="/run/netns/$net$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" --api 127.0.0.1:0 \
         --ingress 127.0.0.1:0 <"${input:-/dev/null}" >"$work/$machine.out" 2>>"$work/$machine.err" &
     echo $! >"$work/$machine.pid"
     within 60 is_ready_or_gone "$machine"
