@@ -46,9 +46,12 @@ lay_hub() {
 }
 cut_cables() {
     local machine
-    for machine in "${all[@]}"; do ip netns delete "${net}r$machine" 2>/dev/null; done
-    for machine in "${all[@]}" ''; do ip netns delete "$net$machine" 2>/dev/null; done
-    return 0
+    # Not every machine is behind a router.
+    for machine in "${all[@]}"; do
+        ip netns delete "${net}r$machine" 2>/dev/null || true
+        ip netns delete "$net$machine" 2>/dev/null || true
+    done
+    ip netns delete "$net" 2>/dev/null || true
 }
 
 # in_net MACHINE COMMAND...: a command of the host's in that machine's network.
