@@ -7,6 +7,7 @@ use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::limits::EVIDENCE_SPAN_MS_MAX;
 use allod_state::node::{
     CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources,
+    WithdrawOffer,
 };
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{Action, Credits, LeaseId, NodeId};
@@ -90,10 +91,10 @@ pub(super) fn cordon(draft: &mut Draft<'_>) -> Option<Wish> {
     let account = draft.people.operator_of(machine).account;
     let signer = draft.signer_for(&account)?;
     let is_cordoned = draft.random.percent(40);
-    let action = if draft.random.percent(20) {
-        DrainNode { node }.into()
-    } else {
-        CordonNode { node, is_cordoned }.into()
+    let action = match draft.random.below(10) {
+        0 => WithdrawOffer { node }.into(),
+        1 | 2 => DrainNode { node }.into(),
+        _ => CordonNode { node, is_cordoned }.into(),
     };
     Some(Wish {
         signer,

@@ -82,8 +82,10 @@ fn every_kind_of_transaction_succeeds_somewhere() {
         "key.rotate",
         "lease.report",
         "node.cordon",
+        "node.drain",
         "node.offer",
         "node.register",
+        "node.withdraw",
         "volume.drop",
         "volume.report",
     ];
