@@ -100,6 +100,19 @@ services_together() {
     guestbook /entries | grep -q '^ann: hello$'
     evidence "$(guestbook /entries | head -1)"
 }
+told_where_it_is() {
+    fails_with '[1-9]' at a logs web/web
+    grep -q "it runs on another machine, $(node_of "$(runner_of web)")" "$work/said"
+    fails_with '[1-9]' at a exec web/web -- true
+    grep -q 'it runs on another machine' "$work/said"
+}
+# An image that was handed to one machine runs there or not at all, and that is said before anything is charged.
+handed_over() {
+    fails_with 7 at a run --image-file "$images/nginx.docker.tar" --name handed --port 80 --on region=fr --yes
+    grep -q 'not sealed for it' "$work/said"
+    at a run --image-file "$images/nginx.docker.tar" --name handed --port 80 --yes >"$work/said"
+    runs_on handed a
+}
 refused_on_nobody() {
     fails_with 7 at a run "$REGISTRY/nginx:alpine" --name nowhere --port 80 --on region=mars --yes
     grep -q 'is in region' "$work/said"
@@ -167,6 +180,8 @@ step 'it is there and nowhere else' is_there_alone
 step 'neither runner nor door has a public address' both_behind_routers
 step 'whoever neither runs it nor stands by reads nothing' reads_nothing
 step 'services that speak with one another are together' services_together
+step 'logs and exec say where it is' told_where_it_is
+step 'an image that was handed over stays' handed_over
 step 'nobody offers that' refused_on_nobody
 step 'who runs it is paid' is_paid_for
 step 'a machine is drained while it is asked all the time' drained

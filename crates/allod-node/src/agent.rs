@@ -39,6 +39,7 @@ use crate::agent::act::Done;
 use crate::agent::fetch::Awaited;
 use crate::agent::health::{Answer, Health};
 use crate::agent::plan::{Local, Stage, Step, Wanted};
+use crate::agent::probe::Asking;
 
 use crate::agent::tally::Tally;
 use crate::fault::{Point, reach};
@@ -448,21 +449,21 @@ impl Agent {
     /// Whether a service that this one depends on has not come far enough. Only the first start waits: a dependency
     /// that fails later is its own affair.
     fn is_blocked(&self, service: &Service, lease: &Lease, leases: &Leases) -> bool {
+        let state = self.inner.ledger.state();
         service.depends_on.iter().any(|(name, condition)| {
             let label = service_label(&lease.app_label, name);
             let mut replicas = leases
                 .iter()
                 .filter(|(_, (_, other, _))| other.app == lease.app && other.service == label)
                 .filter_map(|(id, _)| self.entries.get(id));
-            let state = self.inner.ledger.state();
+            let is_ready_elsewhere = || self.is_ready_elsewhere(&state, &lease.app, &label);
             match condition {
                 Condition::Started => {
-                    !replicas.any(|entry| entry.local.stage == Stage::Running)
-                        && !self.is_ready_elsewhere(&state, &lease.app, &label)
+                    !(replicas.any(|entry| entry.local.stage == Stage::Running)
+                        || is_ready_elsewhere())
                 }
                 Condition::Healthy => {
-                    !replicas.any(|entry| entry.local.is_ready)
-                        && !self.is_ready_elsewhere(&state, &lease.app, &label)
+                    !(replicas.any(|entry| entry.local.is_ready) || is_ready_elsewhere())
                 }
                 Condition::Completed => !act::has_completed(&state, lease, &label),
             }
@@ -581,35 +582,6 @@ fn words_beyond(cause: &RuntimeEnd) -> Option<String> {
     match cause {
         RuntimeEnd::Exited { .. } | RuntimeEnd::Signaled { .. } => None,
         _ => Some(cause.to_string()),
-    }
-}
-
-/// What one replica is asked.
-struct Asking {
-    probe: Probe,
-    is_liveness: bool,
-    /// Whether it has been ready before: then it is asked at its probe's own pace.
-    was_ready: bool,
-}
-
-impl Asking {
-    async fn again_and_again(mut self, target: Target, events: mpsc::Sender<Event>) {
-        let (began, mut asked) = (Instant::now(), 0);
-        loop {
-            let age_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let answer = probe::ask(&target, &self.probe, age_ms).await;
-            self.was_ready |= answer.outcome.is_ok();
-            let event = Event::Answered {
-                id: target.id,
-                is_liveness: self.is_liveness,
-                answer,
-            };
-            if events.send(event).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(probe::pause(&self.probe, asked, self.was_ready)).await;
-            asked = asked.saturating_add(1);
-        }
     }
 }
 

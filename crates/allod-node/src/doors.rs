@@ -35,7 +35,8 @@ pub(crate) struct Doors {
     pub(crate) published: watch::Receiver<Arc<Vec<Published>>>,
     pub(crate) statuses: watch::Sender<Arc<Vec<PortStatus>>>,
     pub(crate) backends_of: BackendsOf,
-    pub(crate) tunnels: Arc<porter::Open>,
+    /// What other machines have open to workloads here.
+    pub(crate) tunnels: porter::Open,
 }
 
 impl Doors {

@@ -18,7 +18,6 @@ use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::lines::Lines;
 use crate::manifests::Manifests;
-use crate::porter;
 use crate::registries::Registries;
 use crate::signer::Signer;
 
@@ -40,8 +39,6 @@ pub(crate) struct Inner {
     pub(crate) details: Details,
     pub(crate) lines: Arc<Lines>,
     pub(crate) doors: Arc<Doors>,
-    /// What other machines have open to workloads here.
-    pub(crate) tunnels: Arc<porter::Open>,
     /// The other machines, once there are any to speak with.
     pub(crate) peers: watch::Receiver<Option<Peers>>,
 }

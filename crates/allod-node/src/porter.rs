@@ -99,7 +99,7 @@ pub(crate) async fn admit(
         };
         let inner = Arc::clone(inner);
         open.spawn(async move {
-            let _counted = inner.tunnels.count(id);
+            let _counted = inner.doors.tunnels.count(id);
             if let Err(error) = tunnel.carry(address, TUNNEL_IDLE).await {
                 tracing::debug!(workload = %id, %error, "a tunnel ended");
             }

@@ -84,10 +84,20 @@ impl Client {
                 service.image.digest = digests.get(&service.image.reference).cloned();
             }
         }
-        // Where it would go if anybody could read it, and so by whom it has to be read.
-        let draft = self.draft(&lowered);
-        let planned = self.plan(&vec![draft.into()]).await?;
-        let holders = self.holders(&planned.readers)?;
+        let readers = if is_handed_over(&lowered.manifest) {
+            // Its image is on the machine that it was handed to, and on no other.
+            let nodes = self.nodes().await?.into_iter();
+            let here = nodes.filter(|node| node.node == network.node);
+            here.map(|node| view::Reader {
+                node: node.node,
+                sealing_key: node.sealing_key,
+            })
+            .collect()
+        } else {
+            // Where it would go if anybody could read it, and so by whom it has to be read.
+            self.plan(&vec![self.draft(&lowered).into()]).await?.readers
+        };
+        let holders = self.holders(&readers)?;
         self.sealed(lowered, network.network, &holders)
     }
 
@@ -172,6 +182,12 @@ pub fn publish_on_loopback(manifest: &mut Manifest) {
             port: 0,
         });
     }
+}
+
+/// Whether any of its images is one that was handed to a node.
+fn is_handed_over(manifest: &Manifest) -> bool {
+    let mut services = manifest.services.values();
+    services.any(|service| service.image.source == ImageSource::Archive)
 }
 
 fn of_registries(manifest: &Manifest) -> BTreeSet<String> {

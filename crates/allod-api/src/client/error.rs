@@ -337,6 +337,9 @@ impl Error {
             Self::Seal(_) => "make the app smaller, then: allod plan".into(),
             Self::Spec(_) => "correct it, then look at the result: allod plan".into(),
             Self::NotFound { kind: "file", .. } => "name a compose file: allod deploy FILE".into(),
+            Self::NotFound { kind: "node", .. } => {
+                "list the nodes there are: allod node list".into()
+            }
             Self::NotFound { .. } => "list what there is: allod status".into(),
             Self::NameTaken { name } => format!(
                 "choose another name with --name, or end the other first: allod delete {name}"

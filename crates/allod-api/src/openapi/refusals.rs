@@ -33,7 +33,7 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 32] = [
+const OF_THE_API: [(&str, u16, &str, &str); 33] = [
     (
         "account-full",
         429,
@@ -171,6 +171,12 @@ const OF_THE_API: [(&str, u16, &str, &str); 32] = [
         409,
         "the replica does not run on this node",
         "see why, and on which node it should run: allod why APP",
+    ),
+    (
+        "elsewhere",
+        409,
+        "all replicas that are meant run on other machines",
+        "ask that machine's API: --api URL; its operator knows the address",
     ),
     (
         "runtime",

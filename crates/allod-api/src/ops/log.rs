@@ -75,6 +75,11 @@ pub(super) fn unreachable(error: WorkloadError) -> Problem {
             "not-running",
             "see why, and on which node it should run: allod status",
         ),
+        WorkloadError::Elsewhere { .. } => (
+            StatusCode::CONFLICT,
+            "elsewhere",
+            "ask that machine's API: --api URL; its operator knows the address",
+        ),
         WorkloadError::Ambiguous { .. } => (
             StatusCode::UNPROCESSABLE_ENTITY,
             "ambiguous",

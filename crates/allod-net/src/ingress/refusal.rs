@@ -115,6 +115,8 @@ pub(crate) async fn no_answer(route: &Arc<Route>, error: &SendError) -> Problem 
         cause: cause_of(error),
         next_step: if is_clients_fault {
             "Send the request again.".into()
+        } else if error.is_elsewhere() {
+            "It runs on another machine; see how that one is reached: allod network peers".into()
         } else {
             format!("See its log: allod logs {}", route.key)
         },

@@ -22,7 +22,7 @@ use crate::ingress::body::RequestBody;
 use crate::ingress::headers;
 use crate::ingress::routes::Routes;
 use crate::limits::{BUFFER_BYTES, IngressLimits};
-use crate::location::Dialer;
+use crate::location::{Dialer, Location};
 use crate::pump::Activity;
 use crate::tasks::Tasks;
 
@@ -38,6 +38,14 @@ pub(crate) enum SendError {
     /// The answer did not begin in time.
     #[error("{} did not begin to answer within {:?}", .0.location, .1)]
     Late(BackendId, Duration),
+}
+
+impl SendError {
+    /// Whether the backend is on another machine.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        let (Self::Connect(id, _) | Self::Broken(id, _) | Self::Late(id, _)) = self;
+        matches!(id.location, Location::There { .. })
+    }
 }
 
 /// What [`Pools::send`] could not send, when it can be tried elsewhere.

@@ -22,10 +22,10 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::frame::{self, FrameError};
-use super::incoming::Closing;
+use super::incoming::{Closing, Next, next_streams};
 use super::pace::{Pace, Rate};
 use super::roster::Standing;
-use super::{PeerKey, Roster, Shared, chain, lock};
+use super::{PeerKey, Roster, Shared, lock};
 use crate::limits::{AskLimits, AskShare};
 
 /// A question that a peer has asked.
@@ -236,21 +236,9 @@ pub(crate) async fn hear(
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        let (answer, question) = tokio::select! {
-            opened = connection.accept_bi() => match opened {
-                Ok(streams) => streams,
-                Err(error) => return Ok(chain(&error)),
-            },
-            other = connection.accept_uni() => match other {
-                Ok(_) => return Err(Closing::Offence),
-                Err(error) => return Ok(chain(&error)),
-            },
-            Some(ended) = under_way.join_next() => {
-                if let Ok(Err(closing)) = ended {
-                    return Err(closing);
-                }
-                continue;
-            }
+        let (answer, question) = match next_streams(connection, &mut under_way).await? {
+            Next::Streams(send, recv) => (send, recv),
+            Next::Ended(why) => return Ok(why),
         };
         // A guest may have become a member meanwhile.
         let now = share_of(shared, from)?;

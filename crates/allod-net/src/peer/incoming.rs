@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use iroh::endpoint::{Connection, Incoming, RecvStream, VarInt};
+use iroh::endpoint::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -113,6 +114,37 @@ async fn receive(shared: Arc<Shared>, incoming: Incoming, seat: OwnedSemaphorePe
         Err(closing) => {
             shared.count(|counts| &mut counts.offenders, 1);
             closing.close(&connection);
+        }
+    }
+}
+
+/// What a connection on which each stream goes both ways brings next.
+pub(crate) enum Next {
+    Streams(SendStream, RecvStream),
+    /// It has ended, for that reason.
+    Ended(String),
+}
+
+/// Waits for the next streams of a connection, and sees to what came before.
+pub(crate) async fn next_streams(
+    connection: &Connection,
+    under_way: &mut JoinSet<Result<(), Closing>>,
+) -> Result<Next, Closing> {
+    loop {
+        tokio::select! {
+            opened = connection.accept_bi() => return match opened {
+                Ok((send, recv)) => Ok(Next::Streams(send, recv)),
+                Err(error) => Ok(Next::Ended(chain(&error))),
+            },
+            other = connection.accept_uni() => return match other {
+                Ok(_) => Err(Closing::Offence),
+                Err(error) => Ok(Next::Ended(chain(&error))),
+            },
+            Some(ended) = under_way.join_next() => {
+                if let Ok(Err(closing)) = ended {
+                    return Err(closing);
+                }
+            }
         }
     }
 }

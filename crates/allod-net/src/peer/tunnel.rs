@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::frame;
-use super::incoming::Closing;
+use super::incoming::{Closing, Next, next_streams};
 use super::line::{Line, LineError, closing_of};
 use super::protocol::Purpose;
 use super::{PeerKey, Shared, chain};
@@ -45,7 +45,7 @@ pub struct Tunnel {
     pub from: PeerKey,
     /// Where it is to lead.
     pub target: Bytes,
-    ends: Option<(SendStream, RecvStream, OwnedSemaphorePermit)>,
+    ends: Option<(SendStream, RecvStream, Option<OwnedSemaphorePermit>)>,
 }
 
 /// An open tunnel.
@@ -53,10 +53,15 @@ pub struct Tunnel {
 pub struct TunnelStream {
     ends: Join<RecvStream, SendStream>,
     /// Its place among the tunnels of the peer, or of all.
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Tunnel {
+    /// Whether there was room for one more.
+    fn has_place(&self) -> bool {
+        matches!(self.ends, Some((.., Some(_))))
+    }
+
     /// Joins it with a connection to that address, until both directions have ended or nothing moves for `idle`.
     ///
     /// # Errors
@@ -184,7 +189,7 @@ pub(crate) async fn open(
         })?;
         Ok(TunnelStream {
             ends: join(recv, send),
-            _place: place,
+            _place: Some(place),
         })
     };
     timeout(time_max, opening)
@@ -228,23 +233,12 @@ pub(crate) async fn hear(
     connection.set_receive_window(limits.window_bytes.into());
     let mut opening = JoinSet::new();
     loop {
-        let (send, recv) = tokio::select! {
-            opened = connection.accept_bi() => match opened {
-                Ok(streams) => streams,
-                Err(error) => return Ok(chain(&error)),
-            },
-            other = connection.accept_uni() => match other {
-                Ok(_) => return Err(Closing::Offence),
-                Err(error) => return Ok(chain(&error)),
-            },
-            Some(ended) = opening.join_next() => {
-                if let Ok(Err(closing)) = ended {
-                    return Err(closing);
-                }
-                continue;
+        match next_streams(connection, &mut opening).await? {
+            Next::Streams(send, recv) => {
+                opening.spawn(attend(Arc::clone(shared), from, send, recv));
             }
-        };
-        opening.spawn(attend(Arc::clone(shared), from, send, recv));
+            Next::Ended(why) => return Ok(why),
+        }
     }
 }
 
@@ -271,23 +265,19 @@ async fn attend(
         return Ok(());
     };
     let place = Arc::clone(&shared.tunnelling.places).try_acquire_owned();
-    let mut tunnel = Tunnel {
+    let tunnel = Tunnel {
         from,
         target,
-        ends: None,
+        ends: Some((send, recv, place.ok())),
     };
-    let (mut send, mut recv) = (send, recv);
-    let taken = shared.tunnelling.tunnels.get();
-    match (place, taken) {
-        (Ok(place), Some(tunnels)) => {
-            tunnel.ends = Some((send, recv, place));
-            // What is not taken is dropped, and so refused.
-            let _ = tunnels.try_send(tunnel);
-        }
-        _ => {
-            let _ = send.reset(REFUSED.into());
-            let _ = recv.stop(REFUSED.into());
-        }
+    // What is not taken is dropped, and so refused.
+    if let Some(tunnels) = shared
+        .tunnelling
+        .tunnels
+        .get()
+        .filter(|_| tunnel.has_place())
+    {
+        let _ = tunnels.try_send(tunnel);
     }
     Ok(())
 }

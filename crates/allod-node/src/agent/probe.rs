@@ -8,9 +8,11 @@ use std::time::Duration;
 use allod_runtime::{Client, Exec, ExecSpec, ExecStdio, WorkloadId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::agent::Event;
 use crate::agent::health::Answer;
 use crate::manifest::{Check, Probe};
 
@@ -30,8 +32,37 @@ pub(crate) struct Target {
     pub(crate) runtime: Client,
 }
 
+/// What one replica is asked.
+pub(super) struct Asking {
+    pub(super) probe: Probe,
+    pub(super) is_liveness: bool,
+    /// Whether it has been ready before: then it is asked at its probe's own pace.
+    pub(super) was_ready: bool,
+}
+
+impl Asking {
+    pub(super) async fn again_and_again(mut self, target: Target, events: mpsc::Sender<Event>) {
+        let (began, mut asked) = (Instant::now(), 0);
+        loop {
+            let age_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let answer = ask(&target, &self.probe, age_ms).await;
+            self.was_ready |= answer.outcome.is_ok();
+            let event = Event::Answered {
+                id: target.id,
+                is_liveness: self.is_liveness,
+                answer,
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+            sleep(pause(&self.probe, asked, self.was_ready)).await;
+            asked = asked.saturating_add(1);
+        }
+    }
+}
+
 /// The pause before the next question.
-pub(crate) fn pause(probe: &Probe, asked: u32, was_ready: bool) -> Duration {
+fn pause(probe: &Probe, asked: u32, was_ready: bool) -> Duration {
     let first = FIRST_PAUSE_MS.saturating_mul(1_u64.checked_shl(asked).unwrap_or(u64::MAX));
     let pause_ms = if was_ready {
         probe.interval_ms
@@ -42,7 +73,7 @@ pub(crate) fn pause(probe: &Probe, asked: u32, was_ready: bool) -> Duration {
 }
 
 /// Asks once.
-pub(crate) async fn ask(target: &Target, probe: &Probe, age_ms: u64) -> Answer {
+async fn ask(target: &Target, probe: &Probe, age_ms: u64) -> Answer {
     let limit = Duration::from_millis(probe.timeout_ms.max(1));
     let question = async {
         match &probe.check {

@@ -8,7 +8,7 @@ use allod_net::peer::PeerKey;
 use allod_runtime::WorkloadId;
 use allod_state::app::Waiting;
 use allod_state::lease::Phase;
-use allod_state::{AppId, LeaseId, State};
+use allod_state::{AppId, LeaseId, NodeId, State};
 
 use crate::agent::plan::Stage;
 use crate::agent::{Agent, Leases, find, service_label, workload_of};
@@ -47,6 +47,7 @@ pub(crate) struct Elsewhere {
     pub(crate) app: AppId,
     pub(crate) service: String,
     pub(crate) replica: u32,
+    pub(crate) node: NodeId,
     pub(crate) peer: PeerKey,
     pub(crate) node_name: String,
     pub(crate) is_ready: bool,
@@ -174,6 +175,7 @@ impl Agent {
                     app: *app,
                     service: service.to_owned(),
                     replica: lease.replica,
+                    node: lease.node,
                     peer: peer_key(&node.key),
                     node_name: node.name.to_string(),
                     is_ready: matches!(lease.phase, Phase::Ready { .. }),

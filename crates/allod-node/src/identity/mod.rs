@@ -102,7 +102,7 @@ pub enum IdentityError {
     },
     /// The secret that opens machine-bound files is gone.
     #[error(
-        "the machine secret {path} is gone, so machine-bound identities do not open; restore it, or import the identity with `allod identity import`"
+        "the machine secret {path} is gone, so machine-bound identities do not open; restore it, or import the identity with `allod identity import`; to begin anew, move identity.age away"
     )]
     MachineSecretMissing {
         /// The file.

@@ -17,12 +17,13 @@ pub(super) fn readers(state: &State, id: &AppId) -> Vec<NodeId> {
         return Vec::new();
     };
     let leases = state.active_leases_of(id);
-    let runs_on = leases.iter().filter_map(|id| Some(state.lease(id)?.node));
+    let leases = leases.iter().filter_map(|id| state.lease(id));
+    let holders: BTreeSet<NodeId> = leases.map(|lease| lease.node).collect();
     let own = state.nodes().filter(|(_, node)| node.operator == app.owner);
-    let mut readers: Vec<NodeId> = runs_on.collect();
+    let mut readers: Vec<NodeId> = holders.iter().copied().collect();
     readers.extend(own.map(|(id, _)| *id));
     for label in app.services.keys() {
-        readers.extend(standbys(state, &app, (*id, *label, 0)));
+        readers.extend(standbys(state, &app, &(*id, *label, 0), &holders));
     }
     let mut seen = BTreeSet::new();
     readers.retain(|node| seen.insert(*node));
@@ -31,45 +32,42 @@ pub(super) fn readers(state: &State, id: &AppId) -> Vec<NodeId> {
     readers
 }
 
-/// Nodes that could take over a service.
-fn standbys(state: &State, app: &App, key: SlotKey) -> Vec<NodeId> {
-    let (id, label, _) = key;
-    let Some(service) = app.services.get(&label) else {
+/// Nodes that could take a service over from the holders of the app's leases.
+fn standbys(state: &State, app: &App, slot: &SlotKey, holders: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    let (id, label, _) = slot;
+    let service = app.services.get(label);
+    let demand = service.and_then(|service| state.demand(id, service.revision, label));
+    let Some((service, mut demand)) = service.zip(demand) else {
         return Vec::new();
     };
-    let Some(demand) = state.demand(&id, service.revision, &label) else {
-        return Vec::new();
-    };
-    let leases = state.active_leases_of(&id);
-    let leases = leases.iter().filter_map(|id| state.lease(id));
-    let holders: Vec<NodeId> = leases.map(|lease| lease.node).collect();
-    let mut demand = demand;
     // Where it would go if all of it had to.
     demand.constraints.is_together = false;
     let wanted = Wanted {
-        slot: &key,
+        slot,
         epoch: 1,
         app,
         revision: service.revision,
         demand: &demand,
         freed: None,
     };
-    let said = verdicts(state, &wanted, None, VERDICT_NODES_MAX);
-    let could = |verdict: &Verdict| {
+    let could = |verdict: &&Verdict| {
         let mut failing = verdict.failing.iter();
         failing.all(|failing| matches!(failing, Failing::NotSealed))
     };
     let operator = |node: &NodeId| state.node(node).map(|node| node.operator);
     let held_by: BTreeSet<Option<AccountId>> = holders.iter().map(operator).collect();
-    let mut fit: Vec<(bool, Option<Credits>, NodeId)> = said
+    let said = verdicts(state, &wanted, None, VERDICT_NODES_MAX);
+    let others = said
         .iter()
-        .filter(|verdict| could(verdict) && !holders.contains(&verdict.node))
+        .filter(could)
+        .filter(|verdict| !holders.contains(&verdict.node));
+    let mut ranked: Vec<(bool, Option<Credits>, NodeId)> = others
         .map(|verdict| {
             let is_of_a_holder = held_by.contains(&operator(&verdict.node));
             (is_of_a_holder, verdict.price_per_hour, verdict.node)
         })
         .collect();
-    fit.sort_unstable();
-    let nodes = fit.into_iter().map(|(_, _, node)| node);
+    ranked.sort_unstable();
+    let nodes = ranked.into_iter().map(|(_, _, node)| node);
     nodes.take(STANDBYS).collect()
 }

@@ -154,13 +154,9 @@ impl Node {
         let lines = Arc::new(lines);
         let picked = Arc::new(PickedPorts::open(dir.join("ports")));
         let (opened, peers) = watch::channel(None);
-        let tunnels = Arc::<porter::Open>::default();
-        let outside = Outside {
-            dialer: Dialer::new(peers.clone()),
-            tunnels: Arc::clone(&tunnels),
-        };
+        let dialer = Dialer::new(peers.clone());
         let resolv_conf = &settings.resolv_conf;
-        let (doors, tables) = open_doors(settings.ingress, resolv_conf, &lines, picked, outside)?;
+        let (doors, tables) = open_doors(settings.ingress, resolv_conf, &lines, picked, dialer)?;
         let inner = Arc::new(Inner {
             dir: dir.clone(),
             node,
@@ -176,7 +172,6 @@ impl Node {
             details: Details::default(),
             lines,
             doors: Arc::new(doors),
-            tunnels,
             peers,
         });
         let company = peers::Settings {
@@ -297,24 +292,17 @@ fn open_chain(
     Ok((chain, said))
 }
 
-/// The ways between this machine's doors and other machines.
-struct Outside {
-    dialer: Dialer,
-    tunnels: Arc<porter::Open>,
-}
-
 fn open_doors(
     listeners: Vec<TcpListener>,
     resolv_conf: &str,
     lines: &Arc<Lines>,
     picked: Arc<PickedPorts>,
-    outside: Outside,
+    dialer: Dialer,
 ) -> Result<(Doors, Tables), StartError> {
     let (routes, routes_seen) = watch::channel(Arc::new(Routes::awaited()));
     let (published, published_seen) = watch::channel(Arc::new(Vec::new()));
     let upstreams = upstreams_of(resolv_conf);
     let (names, names_seen) = watch::channel(Arc::new(Names::new(upstreams.clone())));
-    let Outside { dialer, tunnels } = outside;
     let limits = IngressLimits::default();
     let ingress = Ingress::start(listeners, routes_seen, dialer.clone(), limits)
         .map_err(StartError::Ingress)?;
@@ -333,7 +321,7 @@ fn open_doors(
         picked,
         ingress,
         ports: Mutex::new(Ports::reaching(dialer, PortLimits::default())),
-        tunnels,
+        tunnels: porter::Open::default(),
         published: published_seen,
         statuses: watch::channel(Arc::new(Vec::new())).0,
         backends_of,

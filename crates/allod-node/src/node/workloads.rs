@@ -1,5 +1,6 @@
 //! Replicas from outside: their logs, and processes run beside them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use allod_runtime::logs::{Cursor, Stream};
@@ -19,6 +20,15 @@ pub struct Which {
     pub replica: Option<u32>,
 }
 
+impl Which {
+    fn covers(&self, service: &str, replica: u32) -> bool {
+        self.service
+            .as_deref()
+            .is_none_or(|wanted| wanted == service)
+            && self.replica.is_none_or(|wanted| wanted == replica)
+    }
+}
+
 /// Why a replica cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
@@ -31,6 +41,12 @@ pub enum WorkloadError {
     /// Nothing of it runs here.
     #[error("no replica of it runs on this node; see why: allod status")]
     NotRunning,
+    /// All of it that runs is on other machines.
+    #[error("it runs on another machine, {}, and is reached only there", nodes.join(", "))]
+    Elsewhere {
+        /// Which, by their ids.
+        nodes: Vec<String>,
+    },
     /// More than one is meant.
     #[error("this is ambiguous; name one of {}", candidates.join(", "))]
     Ambiguous {
@@ -110,13 +126,12 @@ impl Node {
         tail: usize,
     ) -> Result<LogReader, WorkloadError> {
         let lines = Arc::clone(&self.inner.lines);
-        let sources = self
-            .replicas(owner, app, which)?
-            .into_iter()
-            .map(|replica| {
-                let at = lines.tail(&replica.id, tail);
-                Source { at, ..replica }
-            });
+        let replicas = self.replicas(owner, app, which)?;
+        self.check_here(owner, app, which, &replicas)?;
+        let sources = replicas.into_iter().map(|replica| {
+            let at = lines.tail(&replica.id, tail);
+            Source { at, ..replica }
+        });
         Ok(LogReader {
             sources: sources.collect(),
             lines,
@@ -135,6 +150,7 @@ impl Node {
         exec: impl FnOnce(WorkloadId) -> ExecSpec,
     ) -> Result<Exec, WorkloadError> {
         let running = self.replicas(owner, app, which)?;
+        self.check_here(owner, app, which, &running)?;
         let running: Vec<&Source> = running.iter().filter(|source| !source.is_gone).collect();
         let mut services: Vec<String> = running
             .iter()
@@ -151,6 +167,32 @@ impl Node {
         let source = source.ok_or(WorkloadError::NotRunning)?;
         let runtime: &Client = &self.inner.runtime;
         Ok(runtime.exec(exec(source.id))?)
+    }
+
+    /// Tells where the replicas meant are, where all that run are on other machines.
+    fn check_here(
+        &self,
+        owner: &AccountId,
+        app: &str,
+        which: &Which,
+        found: &[Source],
+    ) -> Result<(), WorkloadError> {
+        if found.iter().any(|source| !source.is_gone) {
+            return Ok(());
+        }
+        let id = self.app_id(&self.state(), owner, app);
+        let seen = self.seen.borrow();
+        let elsewhere = seen
+            .elsewhere
+            .values()
+            .filter(|seen| Some(seen.app) == id && which.covers(&seen.service, seen.replica));
+        let nodes: BTreeSet<String> = elsewhere.map(|seen| seen.node.to_string()).collect();
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        Err(WorkloadError::Elsewhere {
+            nodes: nodes.into_iter().collect(),
+        })
     }
 
     /// The replicas meant: those with a lease on this node, and the last lease of those without.
@@ -173,13 +215,7 @@ impl Node {
             return Err(WorkloadError::NoService(service.clone()));
         }
         let seen = self.seen.borrow();
-        let is_meant = |service: &str, replica: u32| {
-            which
-                .service
-                .as_deref()
-                .is_none_or(|wanted| wanted == service)
-                && which.replica.is_none_or(|wanted| wanted == replica)
-        };
+        let is_meant = |service: &str, replica: u32| which.covers(service, replica);
         let here = seen.workloads.iter().filter(|(_, seen)| seen.app == id);
         let mut sources: Vec<Source> = here
             .filter(|(_, seen)| is_meant(&seen.service, seen.replica))

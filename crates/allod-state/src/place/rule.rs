@@ -105,7 +105,7 @@ pub enum Failing {
     },
     /// The node cannot read what it would have to run.
     #[error(
-        "the app is not sealed for it; deploy again, and it is sealed for nodes that have room now"
+        "the app is not sealed for it; deploying again seals it for nodes that have room now, unless its image was handed to one node"
     )]
     NotSealed,
     /// The app's other replicas are on another node.
