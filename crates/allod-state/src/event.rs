@@ -209,6 +209,13 @@ pub enum Event {
         /// The node.
         node: NodeId,
     },
+    /// A node was given up by witnesses, or has come back.
+    NodeReachable {
+        /// The node.
+        node: NodeId,
+        /// Whether it is back.
+        is_reachable: bool,
+    },
 }
 
 impl Event {

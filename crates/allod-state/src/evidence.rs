@@ -204,6 +204,9 @@ fn check(item: &Item, lease: &Lease, now_ms: u64) -> Result<(), &'static str> {
     if lease.ended_ms().is_some_and(|ended| item.until_ms > ended) {
         return Err("it goes past the end of the lease");
     }
+    if lease.is_displaced() {
+        return Err("its witnesses had given it up before it was told");
+    }
     Ok(())
 }
 

@@ -7,6 +7,9 @@
 //! 4. A failure makes its slot wait, twice as long after each failure in a row; a lease that was ready for a minute
 //!    forgives the failures before it.
 //! 5. A new revision that fails three times in a row while an old lease serves stops trying: the old one stays.
+//! 6. What becomes of a lease whose machine is gone, its witnesses say: [`witness`].
+
+pub mod witness;
 
 use std::collections::BTreeSet;
 
@@ -72,6 +75,8 @@ pub struct Lease {
     pub meter: Meter,
     /// The nodes that watch its holder. On a network of one this is the node itself, and evidence says so.
     pub witnesses: BTreeSet<NodeId>,
+    /// Those of them that have given it up.
+    pub given_up_by: BTreeSet<NodeId>,
 }
 
 /// Where a lease is in its life.
@@ -148,6 +153,8 @@ pub enum EndCause {
     OutOfStorage = 18,
     /// The node's disk was nearly full, and the replica was who wrote most.
     DiskFull = 19,
+    /// Most of its witnesses have heard nothing of its node.
+    Unreachable = 20,
 }
 
 /// What an end means.
@@ -157,16 +164,19 @@ pub enum Consequence {
     Wanted,
     /// The replica failed; ready time until the failure is billed, and the slot waits before the next try.
     Failure,
+    /// Its machine is gone; what it has not been billed for by then it never is, and the slot is filled again at once.
+    Displaced,
 }
 
 impl EndCause {
-    /// What it means. The money is the same in all cases and is charged by evidence alone: ready time before the end.
+    /// What it means. Money is charged by evidence alone: ready time before the end.
     #[must_use]
     pub const fn consequence(self) -> Consequence {
         match self {
             Self::Superseded | Self::ScaledDown | Self::Deleted | Self::CreditExhausted => {
                 Consequence::Wanted
             }
+            Self::Unreachable => Consequence::Displaced,
             _ => Consequence::Failure,
         }
     }
@@ -201,6 +211,7 @@ impl std::fmt::Display for EndCause {
             Self::VolumeFailed => f.write_str("a volume could not be mounted"),
             Self::OutOfStorage => f.write_str("out of storage"),
             Self::DiskFull => f.write_str("the machine's disk was nearly full"),
+            Self::Unreachable => f.write_str("its machine is not reached any more"),
         }
     }
 }
@@ -229,6 +240,21 @@ impl Lease {
     #[must_use]
     pub const fn is_active(&self) -> bool {
         !matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// Whether it ended because its machine was gone.
+    #[must_use]
+    pub fn is_displaced(&self) -> bool {
+        let Phase::Ended { cause, .. } = self.phase else {
+            return false;
+        };
+        cause.consequence() == Consequence::Displaced
+    }
+
+    /// Those of its witnesses that are not its holder.
+    pub fn watchers(&self) -> impl Iterator<Item = &NodeId> {
+        let witnesses = self.witnesses.iter();
+        witnesses.filter(|witness| **witness != self.node)
     }
 
     /// Block time of its end, where it has ended.
@@ -368,6 +394,10 @@ pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
         let slot = match cause.consequence() {
             Consequence::Wanted => slot,
             Consequence::Failure => after_failure(context, &key, slot, cause, was_ready_ms),
+            Consequence::Displaced => Slot {
+                due_ms: Some(context.now_ms),
+                ..slot
+            },
         };
         context.state.put_slot(key, slot);
     }

@@ -70,6 +70,12 @@ pub const CREDITS_MAX: i128 = 1_000_000_000_000_000_000_000;
 pub const EVIDENCE_SPAN_MS_MAX: u64 = 3_600_000;
 /// How far evidence may run ahead of block time, in milliseconds.
 pub const EVIDENCE_AHEAD_MS_MAX: u64 = 2_000;
+/// Witnesses of one lease: of three, two have to agree.
+pub const WITNESSES_MAX: usize = 3;
+/// Machines that are looked at to find them.
+pub const WITNESS_SEARCH_MAX: usize = 32;
+/// Leases that one transaction gives up.
+pub const DEATHS_PER_REPORT_MAX: usize = 200;
 /// Replica slots that the placement step looks at in one block.
 pub const PLACEMENTS_PER_BLOCK_MAX: usize = 2_000;
 /// Effort of the placement step in one block, after which it leaves the rest for the next.

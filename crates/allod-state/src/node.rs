@@ -208,6 +208,8 @@ pub struct Node {
     pub is_cordoned: bool,
     /// Whether those that it has are to go elsewhere.
     pub is_draining: bool,
+    /// Whether witnesses have given it up, and it has not come back.
+    pub is_unreachable: bool,
     /// Block time of its registration.
     pub registered_ms: u64,
 }
@@ -290,6 +292,7 @@ impl Apply for RegisterNode {
             offer: None,
             is_cordoned: false,
             is_draining: false,
+            is_unreachable: false,
             registered_ms: context.now_ms,
         };
         context.state.put_node(id, node);

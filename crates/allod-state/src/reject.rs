@@ -200,6 +200,11 @@ rejections! {
     } "the operator {operator} would hold a third of the votes or more, and could stop the network alone" => "elect validators of other operators first",
     /// Nobody would be left to decide blocks.
     37 "last-validator" LastValidator "the network would have no validator left" => "elect another first: allod validator add",
+    /// Whoever gives a lease up is none of its witnesses.
+    38 "not-a-witness" NotAWitness {
+        /// The lease.
+        lease: LeaseId,
+    } "the node is no witness of that epoch of the lease {lease}" => "read the lease again: it names its witnesses",
 }
 
 impl From<OutOfRange> for Rejection {

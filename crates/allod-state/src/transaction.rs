@@ -16,6 +16,7 @@ use crate::evidence::SubmitEvidence;
 use crate::id::{AccountId, NetworkId, TransactionId};
 use crate::key::{BadSignature, Claim, PublicKey, Signature, verify_batch};
 use crate::lease::ReportLease;
+use crate::lease::witness::{ReportBack, ReportDeaths};
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::node::{CordonNode, DrainNode, PublishOffer, PublishReach, RegisterNode, WithdrawOffer};
 use crate::reject::Rejection;
@@ -265,4 +266,8 @@ actions! {
     21 "node.withdraw" WithdrawOffer,
     /// Has what runs on a machine replaced elsewhere.
     22 "node.drain" DrainNode,
+    /// Gives up leases whose machine is gone.
+    23 "lease.give-up" ReportDeaths,
+    /// Tells that a machine which was given up is back.
+    24 "node.back" ReportBack,
 }

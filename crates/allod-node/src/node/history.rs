@@ -136,6 +136,7 @@ fn is_about(event: &Event, owner: &AccountId, state: &State) -> bool {
         Event::OfferPublished { node }
         | Event::OfferWithdrawn { node }
         | Event::NodeDrained { node }
+        | Event::NodeReachable { node, .. }
         | Event::NodeCordoned { node, .. }
         | Event::ValidatorStands { node }
         | Event::ValidatorLeft { node } => is_operated(node),
@@ -159,6 +160,11 @@ pub(super) fn words(event: &Event, node: &Node) -> (&'static str, String) {
         Event::OfferPublished { node } => ("node.offered", node.to_string()),
         Event::OfferWithdrawn { node } => ("node.withdrawn", node.to_string()),
         Event::NodeDrained { node } => ("node.drained", node.to_string()),
+        Event::NodeReachable {
+            node,
+            is_reachable: false,
+        } => ("node.given-up", node.to_string()),
+        Event::NodeReachable { node, .. } => ("node.back", node.to_string()),
         Event::NodeCordoned {
             node,
             cordoned: true,

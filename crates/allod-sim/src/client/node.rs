@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
+use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::limits::EVIDENCE_SPAN_MS_MAX;
 use allod_state::node::{
@@ -119,7 +120,7 @@ pub(crate) fn look(draft: &mut Draft<'_>) -> Option<Wish> {
                 })
             }));
         }
-        if draft.random.percent(50) {
+        if !lease.is_displaced() && draft.random.percent(50) {
             items.extend(evidence(draft, id, lease));
         }
     }
@@ -129,6 +130,7 @@ pub(crate) fn look(draft: &mut Draft<'_>) -> Option<Wish> {
         // Before the reports, so that an end in the same transaction cuts nothing off.
         actions.insert(0, SubmitEvidence { node, items }.into());
     }
+    actions.extend(watch(draft, node));
     for ((owner, app, volume), row) in draft.state.volumes() {
         if row.node == node && row.standing == Standing::Dropped {
             let (owner, app, volume) = (*owner, *app, *volume);
@@ -144,6 +146,22 @@ pub(crate) fn look(draft: &mut Draft<'_>) -> Option<Wish> {
         account,
         actions,
     })
+}
+
+/// What a machine says as a witness, and of itself where others have given it up. Some hear nothing of anybody.
+fn watch(draft: &mut Draft<'_>, node: NodeId) -> Option<Action> {
+    let is_gone = draft.state.node(&node)?.is_unreachable;
+    if is_gone && draft.random.percent(20) {
+        return Some(ReportBack { node }.into());
+    }
+    if !draft.random.percent(5) {
+        return None;
+    }
+    let watched = draft.state.active_leases_watched_by(&node).take(8);
+    let named = |id| Some((id, draft.state.lease(&id)?.epoch));
+    let leases: BTreeSet<_> = watched.filter_map(named).collect();
+    let witness = node;
+    (!leases.is_empty()).then(|| ReportDeaths { witness, leases }.into())
 }
 
 fn some_report(draw: u64, lease: &Lease) -> Option<Report> {

@@ -108,6 +108,9 @@ pub enum Failing {
         "the app is not sealed for it; deploying again seals it for nodes that have room now, unless its image was handed to one node"
     )]
     NotSealed,
+    /// Witnesses have given the node up.
+    #[error("it is not reached: its witnesses have given it up, and it has not come back")]
+    Unreachable,
     /// The app's other replicas are on another node.
     #[error("the app's other services run on {node}, and they are to be together")]
     Apart {
@@ -143,6 +146,7 @@ pub(crate) const RULES: &[(Asks, Rule)] = &[
     (Asks::Node, volumes),
     (Asks::Node, sealed),
     (Asks::Node, together),
+    (Asks::Terms, reachable),
 ];
 
 fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
@@ -157,6 +161,14 @@ fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
 fn takes_new(candidate: &Candidate<'_>) -> Result<(), Failing> {
     if candidate.terms.is_cordoned {
         Err(Failing::Cordoned)
+    } else {
+        Ok(())
+    }
+}
+
+fn reachable(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    if candidate.terms.is_unreachable {
+        Err(Failing::Unreachable)
     } else {
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! Filling replica slots: what an action adds at once, and what waits for the block's last steps.
 
+use std::collections::BTreeSet;
+
 use crate::app::{App, Demand, Service, Slot, SlotKey, Waiting};
 use crate::apply::Context;
 use crate::event::Event;
 use crate::evidence::Meter;
 use crate::id::{AppId, Label, LeaseId};
-use crate::lease::{self, EndCause, Lease, Phase};
+use crate::lease::{self, EndCause, Lease, Phase, witness};
 use crate::limits::{
     EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT, PLACE_RETRY_MS, PLACEMENT_EFFORT_MAX,
     PLACEMENTS_PER_BLOCK_MAX,
@@ -446,6 +448,7 @@ fn open(
     let (app, label, replica) = *wanted.slot;
     let id = LeaseId::of(wanted.slot, wanted.epoch);
     context.toil(EFFORT_PER_LEASE);
+    let witnesses = witness::choose(context, &found.node);
     let manifest = context.state.manifest_of(&app, service.revision);
     let operator = context.state.operator_of(&found.node);
     let lease = Lease {
@@ -466,7 +469,8 @@ fn open(
         placed_ms: context.now_ms,
         phase: Phase::Placed,
         meter: Meter::starting_at(context.now_ms),
-        witnesses: [found.node].into(),
+        witnesses,
+        given_up_by: BTreeSet::new(),
     };
     context.state.put_lease(id, lease);
     hold_volumes(context, wanted, found);

@@ -48,6 +48,8 @@ pub(super) struct Derived {
     pub(super) active_by_app: OrdSet<(AppId, LeaseId)>,
     /// Active leases by node.
     pub(super) active_by_node: OrdSet<(NodeId, LeaseId)>,
+    /// Active leases by those who watch their holders, which are not the holders themselves.
+    pub(super) active_by_witness: OrdSet<(NodeId, LeaseId)>,
     /// Ended leases by the time of their end.
     pub(super) ended: OrdSet<(u64, LeaseId)>,
     /// The last leases of slots that have none now and wait for the next: their price is reserved all the same.
@@ -220,6 +222,9 @@ impl Derived {
         }
         self.active_by_app.insert((lease.app, *id));
         self.active_by_node.insert((lease.node, *id));
+        for witness in lease.watchers() {
+            self.active_by_witness.insert((*witness, *id));
+        }
         self.use_node(&lease.node, |used| used.plus(lease.footprint));
         let place = (lease.app, lease.service, lease.node);
         let count = self.replicas_on.get(&place).copied().unwrap_or(0);
@@ -240,6 +245,9 @@ impl Derived {
         }
         self.active_by_app.remove(&(lease.app, *id));
         self.active_by_node.remove(&(lease.node, *id));
+        for witness in lease.watchers() {
+            self.active_by_witness.remove(&(*witness, *id));
+        }
         self.use_node(&lease.node, |used| used.minus(lease.footprint));
         let place = (lease.app, lease.service, lease.node);
         match self

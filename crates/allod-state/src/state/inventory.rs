@@ -215,10 +215,10 @@ type Said<'a> = (
 );
 
 impl Terms {
-    fn said(&self) -> (bool, Option<Said<'_>>) {
+    fn said(&self) -> (bool, bool, Option<Said<'_>>) {
         let offer = self.0.offer.as_ref();
         let said = offer.map(|it| (&it.region, &it.prices, &it.tags, &it.isolation));
-        (self.0.is_cordoned, said)
+        (self.0.is_cordoned, self.0.is_unreachable, said)
     }
 
     /// One of 64 marks, the same on every replica.

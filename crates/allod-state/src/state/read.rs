@@ -342,12 +342,19 @@ impl State {
         self.nodes.get(node).is_some_and(|node| node.is_draining)
     }
 
-    /// The node of a replica of the same app that is not in that slot. One that is to go elsewhere is none.
+    /// Whether what a node has stays there, as far as is known.
+    fn keeps_its_leases(&self, node: &NodeId) -> bool {
+        let node = self.nodes.get(node);
+        node.is_some_and(|node| !node.is_draining && !node.is_unreachable)
+    }
+
+    /// The node of a replica of the same app that is not in that slot. One that is to go elsewhere, or is gone, is none.
     pub(crate) fn node_beside(&self, slot: &SlotKey) -> Option<NodeId> {
         let range = (slot.0, LeaseId(FIRST))..=(slot.0, LeaseId(LAST));
         let leases = self.derived.active_by_app.range(range);
         let mut leases = leases.filter_map(|(_, id)| self.lease_row(id));
-        let is_beside = |lease: &&Lease| lease.slot() != *slot && !self.is_draining(&lease.node);
+        let is_beside =
+            |lease: &&Lease| lease.slot() != *slot && self.keeps_its_leases(&lease.node);
         let beside = leases.find(is_beside);
         beside.map(|lease| lease.node)
     }
@@ -480,6 +487,13 @@ impl State {
             .range(range)
             .map(|(_, id)| *id)
             .collect()
+    }
+
+    /// The active leases whose holder a node watches.
+    pub fn active_leases_watched_by(&self, witness: &NodeId) -> impl Iterator<Item = LeaseId> {
+        let range = (*witness, LeaseId(FIRST))..=(*witness, LeaseId(LAST));
+        let watched = self.derived.active_by_witness.range(range);
+        watched.map(|(_, id)| *id)
     }
 
     /// Leases that ended before `before_ms`, oldest first.

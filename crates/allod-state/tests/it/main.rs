@@ -28,4 +28,5 @@ mod signature;
 mod total;
 mod validators;
 mod whereabouts;
+mod witnesses;
 mod world;

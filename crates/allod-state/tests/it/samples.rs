@@ -7,6 +7,7 @@ use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use allod_state::app::{Delete, Deploy, Port, Protocol, Restart, Rollback, Scale, Update, Wrap};
 use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
+use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Report, ReportLease};
 use allod_state::node::{
     CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach,
@@ -84,6 +85,12 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         Leave { node: node() }.into(),
         WithdrawOffer { node: node() }.into(),
         DrainNode { node: node() }.into(),
+        ReportDeaths {
+            witness: node(),
+            leases: BTreeSet::from([(LeaseId([6; 32]), 2)]),
+        }
+        .into(),
+        ReportBack { node: node() }.into(),
     ]
 }
 

@@ -7,6 +7,7 @@ use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use allod_state::app::{Delete, Deploy, Restart, Rollback, Scale};
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
+use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{Report, ReportLease};
 use allod_state::node::{
     CordonNode, DrainNode, PublishOffer, PublishReach, Reach, RegisterNode, WithdrawOffer,
@@ -233,6 +234,7 @@ impl Stage {
             .into(),
             "node.withdraw" => WithdrawOffer { node }.into(),
             "node.drain" => DrainNode { node }.into(),
+            "node.back" => ReportBack { node }.into(),
             "node.reach" => {
                 let reach = Reach::default();
                 PublishReach { node, reach }.into()
@@ -299,6 +301,15 @@ impl Stage {
                     // Of no epoch that was: whoever may report is told so.
                     epoch: u64::MAX,
                     report: Report::Ready,
+                }
+                .into()
+            }
+            "lease.give-up" => {
+                let state = self.world.node.state();
+                let lease = state.active_leases_of(&self.shop())[0];
+                ReportDeaths {
+                    witness: self.node(),
+                    leases: [(lease, 1)].into(),
                 }
                 .into()
             }

@@ -274,4 +274,10 @@ pub(super) static ACTIONS: &[Row] = &[
     ),
     change("node.withdraw", OK, [NOT_NODE, SCOPE, Y]),
     change("node.drain", OK, [NOT_NODE, SCOPE, Y]),
+    change(
+        "lease.give-up",
+        (409, "not-a-witness"),
+        [NOT_NODE, SCOPE, Y],
+    ),
+    change("node.back", OK, [NOT_NODE, SCOPE, Y]),
 ];

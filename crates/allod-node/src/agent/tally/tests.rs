@@ -29,6 +29,7 @@ fn lease(placed_ms: u64) -> Lease {
         phase: Phase::Placed,
         meter: Meter::starting_at(placed_ms),
         witnesses: [].into(),
+        given_up_by: [].into(),
     }
 }
 

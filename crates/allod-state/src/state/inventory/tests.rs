@@ -33,6 +33,7 @@ fn machine(price: u8, cpu_milli: u64) -> Arc<Node> {
         name: "host".parse().unwrap(),
         offer: (price > 0).then_some(offer),
         is_draining: false,
+        is_unreachable: false,
         is_cordoned: false,
         registered_ms: 0,
     })

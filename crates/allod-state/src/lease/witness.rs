@@ -1,0 +1,165 @@
+//! Witnesses: other machines, which say when a lease's machine is gone.
+//!
+//! Rules:
+//! 1. A lease records its witnesses when it is placed: the next machines on the ring of node ids after a point that
+//!    belongs to its machine, each of another operator than the machine's and than one another's. Where there is no other
+//!    operator, they are the operator's other machines; where there is no other machine, the holder itself is recorded,
+//!    and is a witness of nothing.
+//! 2. A witness gives up an epoch once and for good. More than half of them give it up together: fewer change nothing,
+//!    so that one which lies, or is itself cut off, moves nothing.
+//! 3. A lease that is given up ends as unreachable. It is charged no further than its evidence reaches by then, is no
+//!    failure of its replica's, and its slot looks for another machine at once: with the next epoch, which fences this one.
+//! 4. Its machine gets no new replicas until it says itself that it is back. What else it has is left to its witnesses.
+//!
+//! Why no two writers come of it: a replica with a volume is placed where its data are and nowhere else
+//! ([`crate::place::Failing::VolumeElsewhere`]), so its next epoch is opened on the same machine, whose agent starts no
+//! writer before the one before it has ended. Replicas without volumes may overlap for a moment, which rule 3 allows them:
+//! whoever lost only its contact goes on serving until it hears that its lease has ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use borsh::{BorshDeserialize, BorshSerialize};
+
+use crate::account::grant::Verb;
+use crate::apply::Context;
+use crate::codec::Domain;
+use crate::event::Event;
+use crate::id::{LeaseId, NodeId};
+use crate::lease::{EndCause, Lease, end};
+use crate::limits::{
+    DEATHS_PER_REPORT_MAX, EFFORT_PER_LEASE, EFFORT_PER_ROW, WITNESS_SEARCH_MAX, WITNESSES_MAX,
+};
+use crate::node::Node;
+use crate::reject::Rejection;
+use crate::transaction::Apply;
+
+static RING: Domain = Domain::new("allod witness v1");
+
+/// The witnesses of a lease that goes to a node.
+pub(crate) fn choose(context: &mut Context<'_>, holder: &NodeId) -> BTreeSet<NodeId> {
+    context.toil(EFFORT_PER_ROW);
+    let own = context.state.operator_of(holder);
+    let start = NodeId(RING.hash(holder));
+    let around = context.state.nodes_from(start).take(WITNESS_SEARCH_MAX);
+    let around = around.filter(|(id, node)| *id != holder && !node.is_unreachable);
+    let (mut others, mut of_its_own) = (BTreeMap::new(), BTreeSet::new());
+    for (id, node) in around {
+        if Some(node.operator) == own {
+            of_its_own.insert(*id);
+        } else if others.len() < WITNESSES_MAX {
+            others.entry(node.operator).or_insert(*id);
+        }
+    }
+    if !others.is_empty() {
+        return others.into_values().collect();
+    }
+    if of_its_own.is_empty() {
+        return [*holder].into();
+    }
+    of_its_own.into_iter().take(WITNESSES_MAX).collect()
+}
+
+/// Gives up leases whose machine has not been heard of. Only a witness of each can.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReportDeaths {
+    /// The witness.
+    pub witness: NodeId,
+    /// The leases and their epochs.
+    pub leases: BTreeSet<(LeaseId, u64)>,
+}
+
+impl Apply for ReportDeaths {
+    const VERB: Verb = Verb::Report;
+
+    fn work(&self) -> u64 {
+        let leases = u64::try_from(self.leases.len()).unwrap_or(u64::MAX);
+        leases.saturating_mul(20).saturating_add(20)
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        context.own_node(&self.witness)?;
+        if self.leases.is_empty() || self.leases.len() > DEATHS_PER_REPORT_MAX {
+            return Err(Rejection::too_many("leases (1 to 200 are allowed)"));
+        }
+        for (id, epoch) in &self.leases {
+            context.toil(EFFORT_PER_LEASE);
+            let unknown = Rejection::UnknownLease { lease: *id };
+            let lease = context.state.lease(id).ok_or(unknown)?;
+            let is_witness = lease.watchers().any(|watcher| *watcher == self.witness);
+            if !is_witness || lease.epoch != *epoch {
+                return Err(Rejection::NotAWitness { lease: *id });
+            }
+            // One that ended meanwhile is what was wanted.
+            if lease.is_active() {
+                give_up(context, *id, lease, self.witness);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn give_up(context: &mut Context<'_>, id: LeaseId, lease: Lease, by: NodeId) {
+    let mut lease = lease;
+    if !lease.given_up_by.insert(by) {
+        return;
+    }
+    let is_most = lease.given_up_by.len().saturating_mul(2) > lease.witnesses.len();
+    let holder = lease.node;
+    context.state.put_lease(id, lease);
+    if !is_most {
+        return;
+    }
+    if let Some(node) = context
+        .state
+        .node(&holder)
+        .filter(|node| !node.is_unreachable)
+    {
+        let is_unreachable = true;
+        context.state.put_node(
+            holder,
+            Node {
+                is_unreachable,
+                ..node
+            },
+        );
+        context.emit(Event::NodeReachable {
+            node: holder,
+            is_reachable: false,
+        });
+    }
+    end(context, &id, EndCause::Unreachable);
+}
+
+/// Tells that a machine which was given up is back. Only itself can.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ReportBack {
+    /// The machine.
+    pub node: NodeId,
+}
+
+impl Apply for ReportBack {
+    const VERB: Verb = Verb::Report;
+
+    fn work(&self) -> u64 {
+        50
+    }
+
+    fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
+        let node = context.own_node(&self.node)?;
+        if !node.is_unreachable {
+            return Ok(());
+        }
+        context.state.put_node(
+            self.node,
+            Node {
+                is_unreachable: false,
+                ..node
+            },
+        );
+        context.emit(Event::NodeReachable {
+            node: self.node,
+            is_reachable: true,
+        });
+        Ok(())
+    }
+}

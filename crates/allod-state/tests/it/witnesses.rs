@@ -1,0 +1,339 @@
+//! What becomes of leases whose machine is gone: most of their witnesses say so, and nobody else.
+
+use std::collections::BTreeSet;
+
+use allod_state::account::grant::Grant;
+use allod_state::account::{AddKey, OpenAccount};
+use allod_state::evidence::{Item, SubmitEvidence, Usage};
+use allod_state::lease::witness::{ReportBack, ReportDeaths};
+use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
+use allod_state::node::{PublishOffer, RegisterNode};
+use allod_state::place::Failing;
+use allod_state::{Action, Label, LeaseId, NodeId, Rejection};
+
+use crate::world::{Person, World, web};
+
+/// A network of machines: the founder's, and one of each of some others, who are as many as `others`; all offer the same.
+struct Pool {
+    world: World,
+    /// The machines' keys with their owners, the founder's first.
+    machines: Vec<(Person, Person)>,
+}
+
+impl Pool {
+    fn of_owners(others: u8) -> Self {
+        let mut world = World::new();
+        let mut machines = vec![(world.machine.clone(), world.owner.clone())];
+        for number in 0..others {
+            let (owner, invite) = (Person::new(100 + number), Person::new(130 + number));
+            let grant = Grant::of_invite(world.now_ms() + 60_000);
+            let (key, founder) = (invite.key, world.owner.account);
+            world.run(vec![AddKey { key, grant }.into()]);
+            let key = owner.key;
+            world
+                .try_as(&invite, founder, vec![OpenAccount { key }.into()])
+                .unwrap();
+            let machine = Person::new(160 + number);
+            list(&mut world, &machine, &owner);
+            machines.push((machine, owner));
+        }
+        Self { world, machines }
+    }
+
+    fn node(&self, number: usize) -> NodeId {
+        NodeId::of_first_key(&self.machines[number].0.key)
+    }
+
+    fn number_of(&self, node: NodeId) -> usize {
+        let mut numbers = 0..self.machines.len();
+        numbers.find(|number| self.node(*number) == node).unwrap()
+    }
+
+    /// A transaction of a machine's.
+    fn says(&mut self, number: usize, action: impl Into<Action>) -> Result<(), Rejection> {
+        let (machine, owner) = self.machines[number].clone();
+        self.world
+            .try_as(&machine, owner.account, vec![action.into()])
+    }
+
+    /// A witness gives leases up.
+    fn gives_up(&mut self, number: usize, leases: &[(LeaseId, u64)]) -> Result<(), Rejection> {
+        let witness = self.node(number);
+        let leases = leases.iter().copied().collect();
+        self.says(number, ReportDeaths { witness, leases })
+    }
+
+    /// An app with one replica, which is ready.
+    fn app(&mut self, name: &str) -> (LeaseId, Lease) {
+        let deploy = self.world.deploy(name, &[("web", web(1))], 1);
+        self.world.run(vec![deploy.into()]);
+        let (lease, row) = self.world.active(name)[0].clone();
+        let (epoch, report) = (row.epoch, Report::Ready);
+        let report = ReportLease {
+            lease,
+            epoch,
+            report,
+        };
+        self.says(self.number_of(row.node), report).unwrap();
+        (lease, row)
+    }
+
+    /// The numbers of a lease's witnesses.
+    fn witnesses(&self, lease: &Lease) -> Vec<usize> {
+        let witnesses = lease.witnesses.iter();
+        witnesses.map(|node| self.number_of(*node)).collect()
+    }
+}
+
+fn list(world: &mut World, machine: &Person, owner: &Person) {
+    let consent = RegisterNode::consent_bytes(&owner.account, &[3; 32]);
+    let register = RegisterNode {
+        key: machine.key,
+        consent: machine.sign(&consent),
+        sealing_key: [3; 32],
+        name: "other".parse().unwrap(),
+    };
+    let node = NodeId::of_first_key(&machine.key);
+    let offer = world.state.node(&world.node).unwrap().offer.unwrap();
+    let offer = PublishOffer { node, offer };
+    world
+        .try_as(owner, owner.account, vec![register.into(), offer.into()])
+        .unwrap();
+}
+
+#[test]
+fn a_lease_is_watched_by_machines_of_three_other_operators() {
+    for others in 0..8_u8 {
+        let mut pool = Pool::of_owners(others);
+        for app in ["a", "b", "c"] {
+            let (_, lease) = pool.app(app);
+            let witnesses: BTreeSet<usize> = pool.witnesses(&lease).into_iter().collect();
+            let holder = pool.number_of(lease.node);
+            if others == 0 {
+                assert_eq!(witnesses, [holder].into(), "there is nobody else");
+                continue;
+            }
+            assert_eq!(witnesses.len(), usize::from(others.min(3)));
+            assert!(!witnesses.contains(&holder));
+            let watched = pool.world.state.active_leases_watched_by(&lease.node);
+            assert!(watched.count() < 3, "nobody watches itself");
+        }
+    }
+}
+
+#[test]
+fn operators_are_counted_and_not_machines_and_ones_own_watch_where_there_is_nobody_else() {
+    let mut pool = Pool::of_owners(0);
+    let owner = pool.world.owner.clone();
+    for number in 0..3 {
+        let machine = Person::new(190 + number);
+        list(&mut pool.world, &machine, &owner);
+        pool.machines.push((machine, owner.clone()));
+    }
+    let (_, lease) = pool.app("a");
+    assert_eq!(lease.witnesses.len(), 3);
+    assert!(!lease.witnesses.contains(&lease.node));
+
+    let mut pool = Pool::of_owners(2);
+    let owner = pool.machines[1].1.clone();
+    for number in 0..6 {
+        let machine = Person::new(190 + number);
+        list(&mut pool.world, &machine, &owner);
+        pool.machines.push((machine, owner.clone()));
+    }
+    for app in ["a", "b", "c", "d"] {
+        let (_, lease) = pool.app(app);
+        let operators = lease.witnesses.iter().map(|node| {
+            let row = pool.world.state.node(node).unwrap();
+            row.operator
+        });
+        let operators: BTreeSet<_> = operators.collect();
+        assert_eq!((lease.witnesses.len(), operators.len()), (2, 2));
+    }
+}
+
+#[test]
+fn most_witnesses_together_give_a_lease_up_and_it_goes_on_elsewhere_at_once() {
+    let mut pool = Pool::of_owners(3);
+    let (id, lease) = pool.app("a");
+    let [first, second, third] = pool.witnesses(&lease)[..] else {
+        panic!("three witnesses");
+    };
+    pool.world.wait(10_000);
+    for _ in 0..3 {
+        pool.gives_up(first, &[(id, lease.epoch)]).unwrap();
+        assert_eq!(pool.world.active("a")[0].0, id, "one alone moves nothing");
+        assert!(!pool.world.state.node(&lease.node).unwrap().is_unreachable);
+    }
+    pool.gives_up(second, &[(id, lease.epoch)]).unwrap();
+    let ended = pool.world.state.lease(&id).unwrap();
+    assert!(matches!(
+        ended.phase,
+        Phase::Ended {
+            cause: EndCause::Unreachable,
+            ..
+        }
+    ));
+    let (next, row) = pool.world.active("a")[0].clone();
+    assert_ne!((next, row.node), (id, lease.node));
+    assert_eq!(
+        row.epoch,
+        lease.epoch + 1,
+        "the epoch fences the one before"
+    );
+    assert!(
+        !row.witnesses.contains(&lease.node),
+        "who is gone sees nothing"
+    );
+    // Who is late says nothing new.
+    pool.gives_up(third, &[(id, lease.epoch)]).unwrap();
+    assert_eq!(pool.world.active("a")[0].0, next);
+}
+
+#[test]
+fn nobody_else_gives_a_lease_up() {
+    let mut pool = Pool::of_owners(5);
+    let (id, lease) = pool.app("a");
+    let witnesses = pool.witnesses(&lease);
+    let holder = pool.number_of(lease.node);
+    let refused = Err(Rejection::NotAWitness { lease: id });
+    for number in 0..6 {
+        if !witnesses.contains(&number) {
+            assert_eq!(pool.gives_up(number, &[(id, lease.epoch)]), refused);
+        }
+    }
+    // In the name of a witness that is another's.
+    let (witness, leases) = (pool.node(witnesses[0]), [(id, lease.epoch)].into());
+    let stolen = pool.says(holder, ReportDeaths { witness, leases });
+    assert!(matches!(stolen, Err(Rejection::NotYourNode { .. })));
+    // Of an epoch that is not the lease's.
+    let other = pool.gives_up(witnesses[0], &[(id, lease.epoch + 1)]);
+    assert_eq!(other, refused);
+    // One that is wrong takes the others with it.
+    let (good, _) = pool.app("b");
+    let unknown = LeaseId([9; 32]);
+    let row = pool.world.state.lease(&good).unwrap();
+    let witness = pool.witnesses(&row)[0];
+    let half = pool.gives_up(witness, &[(good, row.epoch), (unknown, 1)]);
+    assert_eq!(half, Err(Rejection::UnknownLease { lease: unknown }));
+    let row = pool.world.state.lease(&good).unwrap();
+    assert!(row.given_up_by.is_empty());
+    for count in [0, 201_u64] {
+        let leases: Vec<_> = (0..count).map(|epoch| (good, epoch)).collect();
+        let refused = pool.gives_up(witness, &leases);
+        assert!(
+            matches!(refused, Err(Rejection::TooMany { .. })),
+            "{refused:?}"
+        );
+    }
+    // Nor does a machine call itself gone.
+    let report = ReportLease {
+        lease: id,
+        epoch: lease.epoch,
+        report: Report::Ended(EndCause::Unreachable),
+    };
+    assert!(pool.says(holder, report).is_err());
+}
+
+/// Has most witnesses give a lease up.
+fn lose(pool: &mut Pool, id: LeaseId, lease: &Lease) {
+    for witness in pool.witnesses(lease).into_iter().take(2) {
+        pool.gives_up(witness, &[(id, lease.epoch)]).unwrap();
+    }
+}
+
+#[test]
+fn what_was_not_told_by_then_is_never_charged() {
+    let mut pool = Pool::of_owners(3);
+    let (id, lease) = pool.app("a");
+    let holder = pool.number_of(lease.node);
+    let node = lease.node;
+    let item = |from_ms: u64, span: u64| Item {
+        lease: id,
+        epoch: lease.epoch,
+        from_ms,
+        until_ms: from_ms + span,
+        ready_ms: span,
+        usage: Usage::default(),
+    };
+    pool.world.wait(60_000);
+    let items = vec![item(lease.meter.until_ms, 30_000)];
+    pool.says(holder, SubmitEvidence { node, items }).unwrap();
+    lose(&mut pool, id, &lease);
+    let ended = pool.world.state.lease(&id).unwrap();
+    let items = vec![item(ended.meter.until_ms, 10_000)];
+    let refused = pool.says(holder, SubmitEvidence { node, items });
+    assert!(
+        matches!(refused, Err(Rejection::BadEvidence { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(pool.world.state.lease(&id).unwrap().meter.ready_ms, 30_000);
+}
+
+#[test]
+fn a_machine_that_is_given_up_gets_nothing_until_it_says_that_it_is_back() {
+    let mut pool = Pool::of_owners(2);
+    let (id, lease) = pool.app("a");
+    lose(&mut pool, id, &lease);
+    let gone = lease.node;
+    for round in 0..6 {
+        let name = format!("b{round}");
+        let (_, row) = pool.app(&name);
+        assert_ne!(row.node, gone);
+    }
+    let mut large = web(1);
+    large.resources.cpu_milli = 4_001;
+    let deploy = pool.world.deploy("large", &[("web", large)], 1);
+    let Err(Rejection::NoPlacement { why }) = pool.world.try_run(vec![deploy.into()]) else {
+        panic!("nobody has room");
+    };
+    let of_it = why.refusals.iter().find(|refusal| refusal.node == gone);
+    assert!(of_it.unwrap().failing.contains(&Failing::Unreachable));
+
+    let number = pool.number_of(gone);
+    let another = (number + 1) % 3;
+    let stolen = pool.says(another, ReportBack { node: gone });
+    assert!(matches!(stolen, Err(Rejection::NotYourNode { .. })));
+    assert!(pool.world.state.node(&gone).unwrap().is_unreachable);
+    pool.says(number, ReportBack { node: gone }).unwrap();
+    assert!(!pool.world.state.node(&gone).unwrap().is_unreachable);
+    assert_ne!(pool.world.active("a")[0].1.node, gone, "nothing moves back");
+    let lands = (0..12).any(|round| pool.app(&format!("c{round}")).1.node == gone);
+    assert!(lands);
+}
+
+#[test]
+fn what_has_a_volume_waits_for_its_machine() {
+    let mut pool = Pool::of_owners(3);
+    let mut data = web(1);
+    data.volumes = [(Label([1; 32]), 1)].into();
+    let deploy = pool.world.deploy("data", &[("db", data)], 1);
+    pool.world.run(vec![deploy.into()]);
+    let (id, lease) = pool.world.active("data")[0].clone();
+    lose(&mut pool, id, &lease);
+    for _ in 0..4 {
+        pool.world.wait(600_000);
+        assert_eq!(pool.world.active("data"), [], "started beside its data");
+    }
+    let node = lease.node;
+    pool.says(pool.number_of(node), ReportBack { node })
+        .unwrap();
+    pool.world.wait(600_000);
+    let (_, row) = pool.world.active("data")[0].clone();
+    assert_eq!((row.node, row.epoch), (node, lease.epoch + 1));
+}
+
+#[test]
+fn being_given_up_is_no_failure_of_the_replicas() {
+    let mut pool = Pool::of_owners(5);
+    let (mut id, mut lease) = pool.app("a");
+    for _ in 0..4 {
+        lose(&mut pool, id, &lease);
+        let slot = pool.world.state.slot(&lease.slot()).unwrap();
+        assert_eq!(slot.failures, 0);
+        let node = lease.node;
+        pool.says(pool.number_of(node), ReportBack { node })
+            .unwrap();
+        (id, lease) = pool.world.active("a")[0].clone();
+    }
+}
