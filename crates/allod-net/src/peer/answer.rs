@@ -311,9 +311,9 @@ async fn attend(
 /// Reads a question, after the network that it is meant for.
 async fn read(shared: &Shared, stream: &mut RecvStream) -> Result<Bytes, End> {
     let limits = &shared.limits.asks;
-    let network = frame::read(stream, shared.network.len(), limits.time_max).await;
+    let network = frame::read(stream, shared.hello.network.len(), limits.time_max).await;
     match network {
-        Ok(Some(network)) if *network == shared.network => {}
+        Ok(Some(network)) if *network == shared.hello.network => {}
         Ok(Some(_)) => return Err(End::Closed(Closing::OtherNetwork)),
         Ok(None) | Err(FrameError::Io(_)) => return Err(End::Gone),
         Err(FrameError::TooLarge { .. } | FrameError::TooSlow) => {

@@ -184,7 +184,7 @@ async fn exchange(
     let limits = &shared.limits.asks;
     let opened = connection.open_bi().await;
     let (mut asking, mut answer) = opened.map_err(|error| Failure::Other(chain(&error)))?;
-    for part in [&shared.network, question.as_ref()] {
+    for part in [&shared.hello.network, question.as_ref()] {
         let written = frame::write(&mut asking, part, limits.time_max).await;
         written.map_err(|error| Failure::of(&error))?;
     }

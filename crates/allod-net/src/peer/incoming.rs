@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::hello::{self, Hello};
 use super::pace::Pace;
 use super::protocol::Purpose;
 use super::{PeerKey, Protocol, Received, Shared, answer, chain, frame, lock, tunnel};
@@ -164,13 +165,16 @@ async fn listen(
     };
     let hello = timeout(
         limits.handshake_time_max,
-        next(shared, &mut stream, shared.network.len()),
+        next(shared, &mut stream, Hello::BYTES),
     );
-    match hello.await.map_err(|_| Closing::Offence)?? {
-        Some(network) if *network == shared.network => {}
-        Some(_) => return Err(Closing::OtherNetwork),
-        None => return Ok("nothing was said".into()),
+    let Some(said) = hello.await.map_err(|_| Closing::Offence)?? else {
+        return Ok("nothing was said".into());
+    };
+    let hello = Hello::from_bytes(&said).ok_or(Closing::Offence)?;
+    if hello.network != shared.hello.network {
+        return Err(Closing::OtherNetwork);
     }
+    hello::heard(shared, from, hello.life);
     let terms = protocol.terms();
     let mut pace = Pace::new(terms.rate);
     while let Some(bytes) = next(shared, &mut stream, terms.frame_bytes_max).await? {

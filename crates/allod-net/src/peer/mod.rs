@@ -16,6 +16,7 @@
 mod answer;
 mod ask;
 mod frame;
+mod hello;
 mod home;
 mod incoming;
 mod line;
@@ -42,6 +43,7 @@ use tracing::info;
 
 use crate::limits::{PEER_INBOX_FRAMES_MAX, PeerLimits};
 use crate::tasks::Tasks;
+use hello::{Hello, Life};
 use outgoing::Link;
 use protocol::Purpose;
 
@@ -171,13 +173,16 @@ impl Drop for Owner {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
-    pub(crate) network: [u8; 32],
+    /// The first thing said on every link.
+    pub(crate) hello: Hello,
     pub(crate) limits: PeerLimits,
     pub(crate) roster: watch::Sender<Arc<Roster>>,
     pub(crate) pins: pin::Pins,
     pub(crate) links: Mutex<BTreeMap<(PeerKey, Protocol), Arc<Link>>>,
     /// The newest connection on which a peer speaks.
     pub(crate) heard: Mutex<BTreeMap<(PeerKey, Purpose), WeakConnectionHandle>>,
+    /// The life in which each peer was heard last.
+    pub(crate) lives: Mutex<BTreeMap<PeerKey, Life>>,
     /// The ways for questions and tunnels of this machine's.
     pub(crate) lines: Mutex<BTreeMap<(PeerKey, Purpose), Arc<line::Line>>>,
     pub(crate) answering: answer::Answering,
@@ -208,12 +213,16 @@ impl Peers {
         }
         let shared = Arc::new(Shared {
             endpoint,
-            network: config.network,
+            hello: Hello {
+                network: config.network,
+                life: Life::new(),
+            },
             handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
             roster: watch::Sender::new(Arc::default()),
             pins,
             links: Mutex::default(),
             heard: Mutex::default(),
+            lives: Mutex::default(),
             lines: Mutex::default(),
             answering: answer::Answering::new(&config.limits.asks),
             tunnelling: tunnel::Tunnelling::new(&config.limits),
@@ -292,6 +301,7 @@ impl Peers {
             }
             is_member
         });
+        lock(&shared.lives).retain(|peer, _| now.members.contains_key(peer));
         shared.answering.retain(&now);
         for connection in cut.iter().filter_map(WeakConnectionHandle::upgrade) {
             incoming::Closing::NotAMember.close(&connection);

@@ -21,6 +21,8 @@ pub(crate) struct Link {
     protocol: Protocol,
     state: Mutex<State>,
     ended: Notify,
+    /// There may be a way now where there was none.
+    hurried: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +55,7 @@ impl Link {
             protocol,
             state: Mutex::default(),
             ended: Notify::new(),
+            hurried: Notify::new(),
         }
     }
 
@@ -61,11 +64,12 @@ impl Link {
         self.ended.notify_one();
     }
 
-    /// Closes the connection, so that the next frame goes by a new one.
+    /// Closes the connection, so that the next frame goes by a new one, which is opened without a pause.
     pub(crate) fn reopen(&self) {
         if let Some(connection) = lock(&self.state).connection.take() {
             connection.close(0u8.into(), b"the way there has changed");
         }
+        self.hurried.notify_one();
     }
 
     fn ended_because(&self, why: String) {
@@ -98,7 +102,11 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
         loop {
             link.queue.wait().await;
             let began = Instant::now();
-            let why = match open(&shared, &link).await {
+            let opened = tokio::select! {
+                opened = open(&shared, &link) => opened,
+                () = link.hurried.notified() => continue,
+            };
+            let why = match opened {
                 Ok((connection, stream)) => say(&shared, &link, connection, stream).await,
                 Err(why) => why,
             };
@@ -107,7 +115,10 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
             if began.elapsed() >= shared.limits.pause_max {
                 pause = Pause::new(&shared.limits);
             }
-            pause.wait().await;
+            tokio::select! {
+                () = pause.wait() => {}
+                () = link.hurried.notified() => {}
+            }
         }
     };
     tokio::select! {
@@ -123,8 +134,9 @@ async fn open(shared: &Shared, link: &Link) -> Result<(Connection, SendStream), 
         let connecting = shared.endpoint.connect(address, link.protocol.terms().alpn);
         let connection = connecting.await.map_err(|error| chain(&error))?;
         let mut stream = connection.open_uni().await.map_err(|error| chain(&error))?;
-        let hello = frame::write(&mut stream, &shared.network, shared.limits.frame_time_max);
-        hello.await.map_err(|error| chain(&error))?;
+        let hello = shared.hello.to_bytes();
+        let said = frame::write(&mut stream, &hello, shared.limits.frame_time_max);
+        said.await.map_err(|error| chain(&error))?;
         Ok((connection, stream))
     };
     let opened = timeout(shared.limits.connect_time_max, all).await;

@@ -14,6 +14,8 @@ pub enum Protocol {
     Sync,
     /// Transactions on their way to a block.
     Transactions,
+    /// Signs of life, for those who watch a machine.
+    Heartbeats,
 }
 
 /// What a connection is for.
@@ -46,7 +48,12 @@ const MIB: usize = 1024 * 1024;
 
 impl Protocol {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Agreement, Self::Sync, Self::Transactions];
+    pub const ALL: [Self; 4] = [
+        Self::Agreement,
+        Self::Sync,
+        Self::Transactions,
+        Self::Heartbeats,
+    ];
 
     pub(crate) const fn terms(self) -> Terms {
         match self {
@@ -79,6 +86,17 @@ impl Protocol {
                 rate: Rate {
                     frames_per_second: 2_000,
                     bytes_per_second: 64 * 1024 * 1024,
+                },
+            },
+            // One a second. What waited is no sign of life any more, and so no more than one waits.
+            Self::Heartbeats => Terms {
+                alpn: b"allod/beat/1",
+                frame_bytes_max: 64,
+                queue_bytes_max: 64,
+                queue_frames_max: 1,
+                rate: Rate {
+                    frames_per_second: 10,
+                    bytes_per_second: 1_024,
                 },
             },
         }
@@ -134,6 +152,7 @@ impl fmt::Display for Protocol {
             Self::Agreement => "agreement",
             Self::Sync => "sync",
             Self::Transactions => "transactions",
+            Self::Heartbeats => "heartbeats",
         })
     }
 }

@@ -213,7 +213,7 @@ async fn say(
     let time_max = shared.limits.tunnels.open_time_max;
     let opened = connection.open_bi().await;
     let (mut send, mut recv) = opened.map_err(|error| io::Error::other(chain(&error)))?;
-    for part in [&shared.network, target.as_ref()] {
+    for part in [&shared.hello.network, target.as_ref()] {
         frame::write(&mut send, part, time_max).await?;
     }
     match recv.read_u8().await? {
@@ -251,9 +251,9 @@ async fn attend(
 ) -> Result<(), Closing> {
     let time_max = shared.limits.tunnels.open_time_max;
     let heard = async {
-        let network = frame::read(&mut recv, shared.network.len(), time_max).await;
+        let network = frame::read(&mut recv, shared.hello.network.len(), time_max).await;
         match network.map_err(|_| Closing::Offence)? {
-            Some(network) if *network == shared.network => {}
+            Some(network) if *network == shared.hello.network => {}
             Some(_) => return Err(Closing::OtherNetwork),
             None => return Ok(None),
         }

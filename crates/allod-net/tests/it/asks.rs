@@ -589,7 +589,8 @@ async fn questions_have_their_connections_and_frames_have_theirs() {
     until(|| member.peers.counts().offenders == 1).await;
     let connection = call(&rogue, &member, b"allod/bft/1").await;
     let mut frames = connection.open_uni().await.unwrap();
-    frames.write_all(&framed(&NETWORK)).await.unwrap();
+    let hello = [NETWORK.as_slice(), &[1; 16]].concat();
+    frames.write_all(&framed(&hello)).await.unwrap();
     let question = timeout(WHILE, connection.open_bi()).await;
     assert!(question.is_err(), "a question among votes");
 }

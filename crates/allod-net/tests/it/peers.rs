@@ -129,6 +129,47 @@ async fn a_peer_that_restarts_is_found_again() {
     }
 }
 
+/// Long past anything that takes its course, and well before a link that is silent is given up.
+const SOON: Duration = Duration::from_secs(8);
+
+/// Its life before says nothing more, nor that it is over: as when it was killed, or lost its power.
+#[tokio::test]
+async fn whoever_is_heard_in_another_life_is_spoken_to_there() {
+    let [mut one, mut before] = acquainted([90, 91]).await;
+    before.send(&one, Protocol::Sync, b"here");
+    one.next(Protocol::Sync).await;
+    for protocol in [Protocol::Sync, Protocol::Agreement] {
+        one.send(&before, protocol, b"to the first");
+        before.next(protocol).await;
+    }
+    let at = before.peers.listening().first().copied();
+    drop(before);
+    // Its port is free soon after.
+    until(|| std::net::UdpSocket::bind(at.unwrap()).is_ok()).await;
+    let mut again = machine(PeersConfig {
+        listen: at,
+        ..config(91)
+    })
+    .await;
+    again.peers.admit(roster(&[&one, &again])).await;
+    again.send(&one, Protocol::Sync, b"here again");
+    one.next(Protocol::Sync).await;
+    for protocol in [Protocol::Sync, Protocol::Agreement] {
+        one.send(&again, protocol, b"to the second");
+        let soon = timeout(SOON, again.next(protocol)).await;
+        assert_eq!(soon.expect("it speaks to the dead").1, "to the second");
+    }
+}
+
+#[tokio::test]
+async fn of_signs_of_life_that_wait_the_newest_is_left() {
+    let [one, mut two] = acquainted([92, 93]).await;
+    for beat in [b"1", b"2", b"3"] {
+        one.send(&two, Protocol::Heartbeats, beat);
+    }
+    assert_eq!(two.next(Protocol::Heartbeats).await.1, "3");
+}
+
 #[tokio::test]
 async fn a_peer_that_reads_nothing_holds_up_nobody_and_its_queue_stays_bounded() {
     let [one, mut two] = acquainted([12, 13]).await;
