@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread::JoinHandle;
 
+use allod_state::certificate::Handover;
 use allod_state::receipt::Receipt;
 use allod_state::transaction::Verified;
 use allod_state::{State, Transaction, TransactionId, check_signer};
@@ -414,6 +415,14 @@ impl Chain {
     /// Where it is damaged or cannot be read.
     pub fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
         self.store.block(height)
+    }
+
+    /// The handovers from one validator set to the next, oldest first.
+    ///
+    /// # Errors
+    /// Where one is damaged or cannot be read.
+    pub fn handovers(&self) -> Result<Vec<Handover>, StoreError> {
+        self.store.handovers()
     }
 
     /// What a decided block did, where it is still kept.

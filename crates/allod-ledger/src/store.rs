@@ -16,7 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use allod_state::block::{Block, Header};
-use allod_state::certificate::Certificate;
+use allod_state::certificate::{Certificate, Handover};
 use allod_state::event::Event;
 use allod_state::genesis::Genesis;
 use allod_state::receipt::Receipt;
@@ -41,6 +41,8 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const CERTIFICATES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("certificates");
 const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
+/// Blocks after which others vote: kept for good, as the way from the genesis document to the newest header.
+const HANDOVERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("handovers");
 const TRANSACTIONS: TableDefinition<'_, &[u8; 32], (u64, u32)> =
     TableDefinition::new("transactions");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -256,7 +258,7 @@ impl Store {
         let (_, rows) = genesis.state();
         let change = self.begin(Durability::Immediate)?;
         write_rows(&change, &rows)?;
-        for table in [BLOCKS, CERTIFICATES, OUTCOMES] {
+        for table in [BLOCKS, CERTIFICATES, OUTCOMES, HANDOVERS] {
             change.open_table(table).during("founding")?;
         }
         change.open_table(TRANSACTIONS).during("founding")?;
@@ -350,6 +352,14 @@ impl Store {
             header.height,
             &codec::encode(certificate),
         )?;
+        if header.next_validators_hash != header.validators_hash {
+            let handover = Handover {
+                header: header.clone(),
+                certificate: certificate.clone(),
+                next: executed.state.validators().clone(),
+            };
+            put(&change, HANDOVERS, header.height, &codec::encode(&handover))?;
+        }
         let outcome = codec::encode(&(&executed.receipts, &executed.events));
         put(&change, OUTCOMES, header.height, &outcome)?;
         {

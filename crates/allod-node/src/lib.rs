@@ -32,6 +32,7 @@ mod signer;
 pub mod time;
 pub mod view;
 mod whole;
+mod witness;
 
 pub use agent::{service_label, unsupported, volume_label};
 pub use allod_ledger::chain::SubmitError;

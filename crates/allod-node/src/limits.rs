@@ -80,6 +80,22 @@ pub(crate) const REACH_PERIOD: Duration = Duration::from_secs(30);
 pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3_600);
 /// How long a machine that has joined waits at its first start until its own ledger lists it.
 pub(crate) const LISTED_WAIT: Duration = Duration::from_secs(30);
+/// How often a machine gives a sign of life to those that watch it.
+pub(crate) const BEAT_PERIOD: Duration = Duration::from_secs(1);
+/// How often it is looked at who is silent.
+pub(crate) const WATCH_PERIOD: Duration = Duration::from_millis(250);
+/// How long a machine may be silent before its witnesses give its leases up: five signs.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long the ledger may take to take that; later it may not be true any more.
+pub(crate) const VOTE_LIFETIME: Duration = Duration::from_secs(5);
+/// How late a look may be before it is taken that this machine stood still itself.
+pub(crate) const LATE_MAX: Duration = Duration::from_secs(2);
+/// How long a machine that was given up has company before it says that it is back.
+pub(crate) const BACK_AFTER: Duration = Duration::from_secs(2);
+/// How long it waits before it says so again, at first and at most.
+pub(crate) const BACK_PAUSE_MIN: Duration = Duration::from_secs(10);
+/// See [`BACK_PAUSE_MIN`].
+pub(crate) const BACK_PAUSE_MAX: Duration = Duration::from_secs(300);
 /// How many machines besides those that run a service can read its manifest, to take over.
 pub(crate) const STANDBYS: usize = 2;
 /// How long a sealed manifest that is not here may take to come before its replica is given up.

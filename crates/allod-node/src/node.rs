@@ -182,6 +182,7 @@ impl Node {
                 .collect(),
             is_cordoned: node.is_cordoned,
             is_draining: node.is_draining,
+            is_unreachable: node.is_unreachable,
         });
         nodes.collect()
     }

@@ -7,7 +7,7 @@ mod join;
 mod question;
 mod roster;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use allod_ledger::chain::Outbound;
 use allod_net::limits::PeerLimits;
-use allod_net::peer::{MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Question, Roster};
+use allod_net::peer::{
+    MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Protocol, Question, Roster,
+};
 use allod_state::limits::REACH_ADDRESSES_MAX;
 use allod_state::node::{PublishReach, Reach, Relay};
 use allod_state::{PublicKey, State};
@@ -31,6 +33,7 @@ use crate::limits::{ANSWERS_MAX, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD};
 use crate::porter;
 use crate::time::now_ms;
 use crate::whole;
+use crate::witness;
 
 pub use join::JoinError;
 pub(crate) use join::{Newcomer, join};
@@ -88,13 +91,14 @@ pub(crate) async fn keep(
             message = said.recv() => if message.is_none() { return },
         }
     }
-    let (peers, heard) = match open(&inner, &settings).await {
+    let (peers, mut heard) = match open(&inner, &settings).await {
         Ok(opened) => opened,
         Err(error) => {
             let error = words(&error);
             return tracing::error!(%error, "peers cannot be spoken with; start again with another --peers");
         }
     };
+    let beats = heard.remove(&Protocol::Heartbeats);
     let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
     let relay = open_relay(&inner, &peers, settings.relay).await;
     let questions = peers.questions();
@@ -117,7 +121,32 @@ pub(crate) async fn keep(
         () = say_where(&inner, &peers, relay.as_ref()) => {}
         () = answer_all(&inner, settings.genesis, questions) => {}
         () = porter::admit(&inner, &seen, tunnels) => {}
+        () = witness::keep(&inner, &peers, beats) => {}
     }
+}
+
+/// The validators that this machine does not reach.
+pub(crate) fn unreached(inner: &Inner, state: &State) -> Vec<PublicKey> {
+    let paths = inner.peers.borrow().as_ref().map(Peers::paths);
+    let paths = paths.unwrap_or_default().into_iter();
+    let ways = paths.filter(|path| path.way.is_some());
+    let reached: BTreeSet<PeerKey> = ways.map(|path| path.peer).collect();
+    let own = inner.identity.public_key();
+    let validators = state.validators();
+    let keys = validators.iter().map(|(key, _)| *key);
+    keys.filter(|key| *key != own && !reached.contains(&peer_key(key)))
+        .collect()
+}
+
+/// Whether this machine reaches as many validators as decide a block.
+pub(crate) fn has_quorum(inner: &Inner, state: &State) -> bool {
+    let unreached = unreached(inner, state);
+    let validators = state.validators();
+    let reached = validators
+        .iter()
+        .filter(|(key, _)| !unreached.contains(key));
+    let power = reached.fold(0_u64, |sum, (_, power)| sum.saturating_add(power));
+    validators.is_quorum(power)
 }
 
 /// Whether there is somebody else, or somebody may come.

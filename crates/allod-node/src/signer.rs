@@ -1,6 +1,7 @@
 //! The node's own transactions: reports and evidence, signed with the node's key in the order of its nonces.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use allod_ledger::chain::{Committed, SubmitError};
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
@@ -21,8 +22,8 @@ pub(crate) enum SignerError {
     Submit(#[from] SubmitError),
     #[error("the law refused it")]
     Rejected(#[from] Rejection),
-    #[error("no block took it within {} s", COMMIT_TIMEOUT.as_secs())]
-    Timeout,
+    #[error("no block took it within {} s", .0.as_secs())]
+    Timeout(Duration),
 }
 
 /// Signs for the node.
@@ -44,6 +45,20 @@ impl Signer {
 
     /// Signs, submits and waits for the block.
     pub(crate) async fn submit(&self, actions: Vec<Action>) -> Result<Committed, SignerError> {
+        let lifetime = Duration::from_millis(TRANSACTION_LIFETIME_MS);
+        self.submit_within(actions, lifetime).await
+    }
+
+    /// The same for what is true for so long only, from now on.
+    pub(crate) async fn submit_within(
+        &self,
+        actions: Vec<Action>,
+        lifetime: Duration,
+    ) -> Result<Committed, SignerError> {
+        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        // Block time may run ahead of this clock after a clock was set back.
+        let now_ms = now_ms().max(self.ledger.state().tip().time_ms);
+        let expires_ms = now_ms.saturating_add(lifetime_ms);
         let _turn = self.turn.lock().await;
         let account = self.operator().ok_or(SignerError::NoOperator)?;
         let state = self.ledger.state();
@@ -56,16 +71,16 @@ impl Signer {
             account,
             key,
             nonce,
-            // Block time may run ahead of this clock after a clock was set back.
-            expires_ms: now_ms().max(state.tip().time_ms) + TRANSACTION_LIFETIME_MS,
+            expires_ms,
             work_limit,
             actions,
         };
         let signature = self.identity.sign(&body.sign_bytes());
         let submitted = self.ledger.submit_own(Transaction { body, signature });
-        let committed = match tokio::time::timeout(COMMIT_TIMEOUT, submitted).await {
+        let time_max = COMMIT_TIMEOUT.min(lifetime);
+        let committed = match tokio::time::timeout(time_max, submitted).await {
             Ok(committed) => committed?,
-            Err(_) => return Err(SignerError::Timeout),
+            Err(_) => return Err(SignerError::Timeout(time_max)),
         };
         match &committed.receipt.outcome {
             Ok(()) => Ok(committed),

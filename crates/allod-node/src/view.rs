@@ -117,6 +117,8 @@ pub struct Node {
     pub is_cordoned: bool,
     /// Whether those that it has are to go elsewhere.
     pub is_draining: bool,
+    /// Whether witnesses have given it up, and it has not come back.
+    pub is_unreachable: bool,
 }
 
 /// Another machine, as the one that answers reaches it.
@@ -307,6 +309,8 @@ pub struct BillProof {
     pub header: String,
     /// The quorum's certificate for it.
     pub certificate: String,
+    /// How the network's validators came to be those who certified it: each handover, oldest first.
+    pub handovers: Vec<String>,
     /// The lines with their proofs.
     pub lines: Vec<LineProof>,
 }

@@ -67,6 +67,17 @@ pub struct Certificate {
     pub signatures: Vec<(PublicKey, Signature)>,
 }
 
+/// A decided block after which others vote.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Handover {
+    /// Its header.
+    pub header: Header,
+    /// The proof that those before decided it.
+    pub certificate: Certificate,
+    /// Those who vote from then on.
+    pub next: ValidatorSet,
+}
+
 /// Why a certificate proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
@@ -90,6 +101,31 @@ pub enum CertificateError {
         /// Everyone's power.
         total: u64,
     },
+}
+
+/// The validators that `first` and then those in between handed over to, one after the other, oldest handover first.
+///
+/// # Errors
+/// Where a step was not decided by those before it, or names others than it hands over to.
+pub fn successors(
+    network: &NetworkId,
+    first: ValidatorSet,
+    handovers: &[Handover],
+) -> Result<ValidatorSet, CertificateError> {
+    let (mut validators, mut height) = (first, 0);
+    for handover in handovers {
+        let header = &handover.header;
+        handover.certificate.verify(network, &validators, header)?;
+        if header.height <= height {
+            return Err(CertificateError::OtherBlock);
+        }
+        if header.next_validators_hash != handover.next.hash() {
+            return Err(CertificateError::OtherValidators);
+        }
+        height = header.height;
+        validators.clone_from(&handover.next);
+    }
+    Ok(validators)
 }
 
 impl Certificate {

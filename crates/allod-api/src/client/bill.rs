@@ -1,7 +1,8 @@
 //! A bill recomputed: from the network's id, step by step, to the last millionth, trusting neither the node nor its API.
 //!
 //! 1. The genesis document hashes to the network's id, so its validators are the network's.
-//! 2. They certified the header, so its root is the state's.
+//! 2. They certified the header, or handed over to those who did, each step decided by the ones before: so its root is
+//!    the state's.
 //! 3. Each line and each lease is under that root.
 //! 4. The raw evidence of each lease, folded by the law's own function, gives the lease's meter with its accumulator: no
 //!    item was added, changed, left out or reordered.
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use allod_node::view::{Bill, BillLine, BillProof, LineProof, Proved};
 use allod_state::bill::{Line, month_of};
 use allod_state::block::Header;
-use allod_state::certificate::Certificate;
+use allod_state::certificate::{Certificate, Handover, successors};
 use allod_state::codec;
 use allod_state::evidence::{Item, Meter};
 use allod_state::genesis::Genesis;
@@ -273,8 +274,11 @@ fn certified(network: &NetworkId, genesis: &Genesis, proof: &BillProof) -> Resul
     let header: Header = decoded("header", &proof.header)?;
     let certificate: Certificate = decoded("certificate", &proof.certificate)?;
     let powers = genesis.validators.iter().map(|(key, power)| (*key, *power));
-    certificate
-        .verify(network, &ValidatorSet::new(powers), &header)
+    let handovers = proof.handovers.iter().map(|it| decoded("handover", it));
+    let handovers = handovers.collect::<Result<Vec<Handover>, String>>()?;
+    let validators = successors(network, ValidatorSet::new(powers), &handovers);
+    validators
+        .and_then(|validators| certificate.verify(network, &validators, &header))
         .map_err(|error| error.to_string())?;
     Ok(header)
 }

@@ -155,6 +155,7 @@ fn machines_fit() {
             tags: vec!["ssd".into()],
             is_cordoned: false,
             is_draining: false,
+            is_unreachable: false,
         },
     );
 }
@@ -335,6 +336,7 @@ fn bills_fit() {
             genesis: "00".into(),
             header: "00".into(),
             certificate: "00".into(),
+            handovers: vec!["00".into()],
             lines: vec![view::LineProof {
                 lease: LEASE_ID,
                 line: proved.clone(),

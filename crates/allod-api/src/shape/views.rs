@@ -303,6 +303,11 @@ pub static BILL_PROOF: View = View {
             "The quorum's certificate for it.",
         ),
         field(
+            "handovers",
+            Shape::List(&Shape::Text),
+            "How the network's validators came to be those who certified it: each handover, oldest first.",
+        ),
+        field(
             "lines",
             Shape::List(&Shape::View(&LINE_PROOF)),
             "The lines with their proofs.",
@@ -576,6 +581,11 @@ pub static NODE: View = View {
             "is_draining",
             Shape::Flag,
             "Whether those that it has are to go elsewhere.",
+        ),
+        field(
+            "is_unreachable",
+            Shape::Flag,
+            "Whether witnesses have given it up, and it has not come back.",
         ),
     ],
 };

@@ -1,12 +1,39 @@
-//! Letting go of old blocks.
+//! What is kept of old blocks and what is not: handovers for good, blocks for their retention.
 
 use allod_state::block::Block;
-use redb::{Durability, ReadableTable};
+use allod_state::certificate::Handover;
+use allod_state::codec;
+use redb::{Durability, ReadableDatabase, ReadableTable};
 
-use super::{BLOCKS, CERTIFICATES, During, OUTCOMES, Store, StoreError, TRANSACTIONS, open_at};
+use super::{
+    BLOCKS, CERTIFICATES, During, HANDOVERS, OUTCOMES, READ_MAX, Store, StoreError, TRANSACTIONS,
+    guarded, open_at,
+};
 use crate::limits::PRUNED_PER_CALL_MAX;
 
 impl Store {
+    /// The handovers from one validator set to the next, oldest first.
+    ///
+    /// # Errors
+    /// Where one is damaged or cannot be read.
+    pub fn handovers(&self) -> Result<Vec<Handover>, StoreError> {
+        guarded("handover", 0, || self.handovers_unguarded())
+    }
+
+    fn handovers_unguarded(&self) -> Result<Vec<Handover>, StoreError> {
+        let read = self.database.begin_read().during("reading")?;
+        let table = read.open_table(HANDOVERS).during("reading")?;
+        let mut handovers = Vec::new();
+        for row in table.iter().during("reading")? {
+            let (height, sealed) = row.during("reading")?;
+            let (height, what) = (height.value(), "handover");
+            let bytes = open_at(HANDOVERS, height, sealed.value(), what)?;
+            let handover = codec::decode(what, READ_MAX, bytes);
+            handovers.push(handover.map_err(|_| StoreError::Damaged { what, height })?);
+        }
+        Ok(handovers)
+    }
+
     /// Removes blocks with a time before `before_ms`, oldest first and never the tip's; at most a
     /// bounded number per call. Says how many went. It survives a crash after the next flush.
     ///

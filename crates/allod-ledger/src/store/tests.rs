@@ -260,3 +260,32 @@ fn a_flipped_bit_anywhere_in_the_file_is_never_served() {
     }
     assert!(noticed > 0);
 }
+
+#[test]
+fn a_block_after_which_others_vote_is_a_handover_and_others_are_none() {
+    let (disk, _) = chain(3);
+    let certificate = open(&disk).block(1).unwrap().unwrap().certificate;
+    assert_eq!(open(&disk).handovers().unwrap(), []);
+    let disk = MemoryDisk::default();
+    let (state, _) = genesis(1, 0).state();
+    let proposal = allod_state::Proposal {
+        time_ms: START_MS + 5,
+        proposer: crate::bft::Signer::public_key(&validator(0)),
+        transactions: &[],
+    };
+    let mut executed = allod_state::execute(&state, &proposal).unwrap();
+    executed.block.header.next_validators_hash = [1; 32];
+    let store = open(&disk);
+    store.commit(&executed, b"", &certificate).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let kept = open(&disk).handovers().unwrap();
+    let header = executed.block.header;
+    let next = state.validators().clone();
+    let handover = Handover {
+        header,
+        certificate,
+        next,
+    };
+    assert_eq!(kept, [handover]);
+}

@@ -237,9 +237,8 @@ impl Agent {
         let state = self.inner.ledger.state();
         let lease = state.lease(&LeaseId(id.lease));
         let is_settled = lease.is_none_or(|lease| {
-            lease
-                .ended_ms()
-                .is_some_and(|ended| lease.meter.until_ms >= ended)
+            let has_told_all = |ended| lease.meter.until_ms >= ended;
+            lease.is_displaced() || lease.ended_ms().is_some_and(has_told_all)
         });
         if is_settled {
             self.entries.remove(id);
@@ -315,6 +314,10 @@ impl Agent {
             let (Some(tally), Some(lease)) = (&entry.tally, state.lease(&id)) else {
                 continue;
             };
+            // It is charged no further, and the law takes no evidence together with such.
+            if lease.is_displaced() {
+                continue;
+            }
             let until_ms = lease.ended_ms().unwrap_or(now);
             items.extend(tally.items(id, &lease, until_ms));
         }

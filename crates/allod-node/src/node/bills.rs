@@ -68,10 +68,16 @@ impl Node {
             row: proved(state, &State::lease_key(&key.2)),
             items: evidence.remove(&key.2).unwrap_or_default(),
         });
+        // A handover that came after the header was read is none of its own.
+        let handovers = self.inner.ledger.chain().handovers();
+        let handovers = handovers.map_err(io::Error::other)?.into_iter();
+        let handovers = handovers.filter(|it| it.header.height < tip.header.height);
+        let handovers = handovers.map(|it| HEXLOWER.encode(&codec::encode(&it)));
         Ok(view::BillProof {
             genesis: HEXLOWER.encode(&self.genesis),
             header: HEXLOWER.encode(&codec::encode(&tip.header)),
             certificate: HEXLOWER.encode(&codec::encode(&tip.certificate)),
+            handovers: handovers.collect(),
             lines: lines.collect(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use allod_net::peer::{PeerKey, PeerPath, Peers, Protocol};
+use allod_net::peer::{PeerKey, PeerPath, Protocol};
 use allod_state::{NodeId, PublicKey};
 
 use crate::node::Node;
@@ -24,34 +24,21 @@ impl Node {
     #[must_use]
     pub fn lost_quorum(&self) -> Option<String> {
         let state = self.state();
-        let validators = state.validators();
-        let own = self.inner.identity.public_key();
-        let paths = self.inner.peers.borrow().as_ref().map(Peers::paths);
-        let paths = paths.unwrap_or_default();
-        let is_reached = |key: &PublicKey| {
-            let mut of_key = paths
-                .iter()
-                .filter(|path| path.peer == peers::peer_key(key));
-            *key == own || of_key.any(|path| path.way.is_some())
-        };
-        let (mut reached, mut power, mut missing) = (0_u64, 0_u64, Vec::new());
-        for (key, own_power) in validators.iter() {
-            if is_reached(key) {
-                reached += 1;
-                power = power.saturating_add(own_power);
-            } else {
-                let node = NodeId::of_first_key(key);
-                let name = state.node(&node).map(|row| row.name.to_string());
-                missing.push(format!("{} ({})", name.unwrap_or_default(), node.short()));
-            }
+        if peers::has_quorum(&self.inner, &state) {
+            return None;
         }
-        let of = validators.count();
-        (!validators.is_quorum(power)).then(|| {
-            format!(
-                "no quorum: {reached} of {of} validators are reached, waiting for {}",
-                missing.join(", ")
-            )
-        })
+        let missing = peers::unreached(&self.inner, &state);
+        let of = state.validators().iter().count();
+        let reached = of.saturating_sub(missing.len());
+        let missing = missing.iter().map(|key| {
+            let node = NodeId::of_first_key(key);
+            let name = state.node(&node).map(|row| row.name.to_string());
+            format!("{} ({})", name.unwrap_or_default(), node.short())
+        });
+        Some(format!(
+            "no quorum: {reached} of {of} validators are reached, waiting for {}",
+            missing.collect::<Vec<_>>().join(", ")
+        ))
     }
 
     /// The machines that this one has spoken to, and how.

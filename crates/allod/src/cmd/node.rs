@@ -254,6 +254,7 @@ fn list(nodes: &[view::Node]) -> String {
     let row = |node: &view::Node| {
         let [cpus, memory, disk] = shares(&node.used, &node.capacity);
         let state = match (node.is_draining, node.is_cordoned, &node.prices) {
+            _ if node.is_unreachable => "not reached",
             (true, ..) => "draining",
             (false, true, _) => "cordoned",
             (false, false, None) => "offers nothing",

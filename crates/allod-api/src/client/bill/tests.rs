@@ -277,6 +277,7 @@ impl World {
             genesis: HEXLOWER.encode(&codec::encode(&self.genesis)),
             header: HEXLOWER.encode(&codec::encode(header)),
             certificate: HEXLOWER.encode(&codec::encode(&certificate)),
+            handovers: Vec::new(),
             lines: keys
                 .into_iter()
                 .map(|key| LineProof {

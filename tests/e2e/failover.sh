@@ -1,0 +1,156 @@
+#!/bin/bash
+# Five machines of five owners, four of them validators: the plug of whichever runs an app is pulled, and the app answers
+# from another one; whoever comes back does not run it twice, and a short silence moves nothing.
+#
+#   ALLOD=target/debug/allod tests/e2e/failover.sh      E2E_KEEP=1 keeps its folder
+#   FAILOVERS=20 … has so many plugs pulled, and tells how long the app was gone each time
+set -euo pipefail
+# shellcheck source=tests/e2e/story.bash
+. "$(dirname "$0")/story.bash"
+
+all=(a b c d e)
+# shellcheck source=tests/e2e/machines.bash
+. "$(dirname "$0")/machines.bash"
+
+# The same images on each machine, at the same address.
+REGISTRY=127.0.0.1:5000
+
+lay_cables() {
+    local machine
+    lay_hub
+    plug a 1
+    plug b 2
+    plug c 3
+    plug_behind d 4
+    plug_behind e 5
+    for machine in "${all[@]}"; do
+        in_net "$machine" "$here/../images/registry.sh" start "$work/registry-$machine" 5000 >/dev/null
+    done
+    evidence "$block.1 to $block.5; d and e behind routers"
+}
+end_more() {
+    local machine
+    for machine in "${all[@]}"; do "$here/../images/registry.sh" stop "$work/registry-$machine"; done
+}
+# The cable from a machine, or its router, to the bridge.
+cable() { if [ -e "/run/netns/${net}r$1" ]; then echo "portr$1"; else echo "port$1"; fi; }
+unplug() { ip -n "$net" link set "$(cable "$1")" down; }
+plug_in() { ip -n "$net" link set "$(cable "$1")" up; }
+
+found() { input= begin a up --relay "$block.1:7443"; }
+all_offer() {
+    local machine
+    for machine in b c d e; do at "$machine" node offer --cpus 2 --memory 2g --disk 20g >/dev/null; done
+}
+# now_of APP: its replica's machine and its epoch.
+now_of() { at a status -o json | field "' '.join([r['node'] + ' ' + str(r['epoch']) for a in it if a['name'] == '$1' for s in a['services'] for r in s['replicas'] if r['lease']])"; }
+runner_of() {
+    local machine node
+    node=$(now_of "$1" | cut -d ' ' -f 1)
+    for machine in "${all[@]}"; do [ "$(cat "$work/$machine.node")" != "$node" ] || echo "$machine"; done
+}
+code() {
+    in_net a curl -s -m "${1:-10}" -o /dev/null -w '%{http_code}' -H 'Host: web.localhost' \
+        "http://$(cat "$work/door")/" || true
+}
+answers() { [ "$(code 1)" = 200 ]; }
+runs() {
+    local machine
+    for machine in "${all[@]}"; do node_of "$machine" >"$work/$machine.node"; done
+    at a run "$REGISTRY/nginx:alpine" --name web --port 80 --on "operator!=$(account_of a)" --yes >"$work/said"
+    at a network status -o json | field 'it["ingress"]' >"$work/door"
+    within 10 answers
+    evidence "$(runner_of web) runs it"
+}
+short_silence() {
+    local before runner
+    before=$(now_of web) runner=$(runner_of web)
+    unplug "$runner"
+    sleep 3
+    plug_in "$runner"
+    # Longer than it takes to give somebody up.
+    sleep 8
+    [ "$(now_of web)" = "$before" ]
+    within 10 answers
+}
+# copies: on how many machines a workload is.
+copies() {
+    local machine count=0
+    for machine in "${all[@]}"; do
+        [ -z "$(find "$work/$machine/root/workloads" -mindepth 1 -maxdepth 1 2>/dev/null)" ] || count=$((count + 1))
+    done
+    echo $count
+}
+is_alone() { [ "$(copies)" = 1 ]; }
+# Its network alone is gone: it goes on serving whoever reaches it, until it hears that it was replaced.
+pulled() {
+    local before began took
+    before=$(runner_of web)
+    unplug "$before"
+    began=$(date +%s%N)
+    within 30 answers
+    took=$((($(date +%s%N) - began) / 1000000))
+    evidence "$before was unplugged; $(runner_of web) answers after $took ms"
+    echo "$before $took" >>"$work/took"
+    [ "$(runner_of web)" != "$before" ]
+    [ "$(copies)" = 2 ]
+    [ "$took" -lt 10000 ]
+    plug_in "$before"
+    within 60 is_alone
+    [ "$(runner_of web)" != "$before" ]
+    # Whoever is given up again and again says later each time that it is back.
+    [ "$1" -gt 2 ] || within 60 is_back "$before"
+    within 330 two_are_open
+}
+two_are_open() { [ "$(at a node list -o json | field "len([n for n in it if n['prices'] and not n['is_unreachable']])")" -ge 3 ]; }
+percentiles() {
+    local kind
+    for kind in "validator:bcd" "plain worker:e"; do
+        grep "^[${kind#*:}] " "$work/took" | cut -d ' ' -f 2 | sort -n >"$work/sorted" || true
+        [ ! -s "$work/sorted" ] || evidence "${kind%:*}: $(wc -l <"$work/sorted") times, p50 \
+$(sed -n "$((($(wc -l <"$work/sorted") + 1) / 2))p" "$work/sorted") ms, longest $(tail -n 1 "$work/sorted") ms"
+    done
+}
+is_back() { [ "$(at a node list -o json | field "[n['is_unreachable'] for n in it if n['node'] == '$(cat "$work/$1.node")'][0]")" = False ]; }
+# All its processes end without a word; it is begun again.
+crashed() {
+    local before began
+    before=$(runner_of web)
+    pull "$before"
+    began=$(date +%s%N)
+    within 30 answers
+    evidence "$before was killed; $(runner_of web) answers after $((($(date +%s%N) - began) / 1000000)) ms"
+    input= begin "$before" up
+    within 60 is_alone
+    within 60 is_back "$before"
+    [ "$(runner_of web)" != "$before" ]
+}
+# Evidence comes every half a minute; what was given up before its first has no charge.
+verifies() { at a bill verify >"$work/said" 2>&1 && grep -q 'evidence item' "$work/said"; }
+bill_verifies() {
+    within 60 verifies
+    evidence "$(grep -c 'evidence item' "$work/said") leases; $(tail -n 1 "$work/said")"
+}
+leaves_nothing() {
+    local machine
+    at a delete web --volumes --yes >/dev/null
+    for machine in "${all[@]}"; do
+        at "$machine" down --yes
+        within 30 is_gone "$(cat "$work/$machine.pid")"
+        [ -z "$(ALLOD_HOME=$work/$machine audit "$(cat "$work/$machine/installation")")" ]
+    done
+}
+
+step 'five machines on one cable' lay_cables
+step 'the first founds its network' found
+for machine in b c d e; do step "$machine joins by invite" join "$machine"; done
+step 'all offer what they have' all_offer
+step 'four are validators' elect b c d
+step 'all know what the first knows' all_follow b c d e
+step 'an app runs on one of them' runs
+step 'a silence of three seconds moves nothing' short_silence
+for ((n = 1; n <= ${FAILOVERS:-2}; n++)); do step "the plug is pulled ($n)" pulled "$n"; done
+step 'how long the app was gone' percentiles
+step 'a machine is killed and begun again' crashed
+step 'the bill of all who ran it verifies' bill_verifies
+step 'allod down leaves nothing' leaves_nothing
