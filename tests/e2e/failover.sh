@@ -62,6 +62,18 @@ runs() {
     within 10 answers
     evidence "$(runner_of web) runs it"
 }
+# Those that could take over have the image before they have to.
+fetched_ahead() {
+    local machine
+    for machine in "${all[@]}"; do
+        [ -z "$(find "$work/$machine/node" -path '*/blobs/sha256/*' -type f)" ] || echo "$machine"
+    done >"$work/fetched"
+    [ "$(wc -l <"$work/fetched")" -ge 3 ]
+}
+standbys_have_it() {
+    within 30 fetched_ahead
+    evidence "$(tr '\n' ' ' <"$work/fetched")have it"
+}
 short_silence() {
     local before runner
     before=$(now_of web) runner=$(runner_of web)
@@ -148,6 +160,7 @@ step 'all offer what they have' all_offer
 step 'four are validators' elect b c d
 step 'all know what the first knows' all_follow b c d e
 step 'an app runs on one of them' runs
+step 'its standbys fetch its image' standbys_have_it
 step 'a silence of three seconds moves nothing' short_silence
 for ((n = 1; n <= ${FAILOVERS:-2}; n++)); do step "the plug is pulled ($n)" pulled "$n"; done
 step 'how long the app was gone' percentiles

@@ -8,6 +8,7 @@ mod act;
 mod fetch;
 mod health;
 mod plan;
+mod prefetch;
 mod probe;
 mod sight;
 mod spec;
@@ -39,8 +40,8 @@ use crate::agent::act::Done;
 use crate::agent::fetch::Awaited;
 use crate::agent::health::{Answer, Health};
 use crate::agent::plan::{Local, Stage, Step, Wanted};
+use crate::agent::prefetch::Ahead;
 use crate::agent::probe::Asking;
-
 use crate::agent::tally::Tally;
 use crate::fault::{Point, reach};
 use crate::inner::Inner;
@@ -69,6 +70,8 @@ pub(crate) enum Event {
     VolumeTried(VolumeKey),
     /// A sealed manifest was asked for.
     ManifestAsked(Digest),
+    /// An image was fetched ahead, or cannot be now.
+    FetchedAhead,
     /// What nobody needs was looked for on the disk.
     Collected,
     /// It is time to write evidence.
@@ -106,6 +109,7 @@ pub(crate) struct Agent {
     dropping: BTreeSet<VolumeKey>,
     resolving: BTreeSet<AppId>,
     awaited: Awaited,
+    ahead: Ahead,
     is_collecting: bool,
     collected: Option<Instant>,
 }
@@ -131,6 +135,7 @@ impl Agent {
             dropping: BTreeSet::new(),
             resolving: BTreeSet::new(),
             awaited: Awaited::default(),
+            ahead: Ahead::default(),
             is_collecting: false,
             collected: None,
         };
@@ -175,6 +180,7 @@ impl Agent {
                 self.dropping.remove(&key);
             }
             Event::ManifestAsked(digest) => self.awaited.asked(&digest),
+            Event::FetchedAhead => self.ahead.ended(),
             Event::Collected => self.is_collecting = false,
             Event::Meter => self.measure(),
             Event::Sweep => {
@@ -343,6 +349,7 @@ impl Agent {
         let sight = self.sight(&state, &leases);
         self.tables.publish(&sight);
         self.resolve_all(&sight);
+        self.prefetch(&state, &sight);
         self.seen.send_replace(Arc::new(sight));
         for (id, step) in plan::plan(&wanted, locals.as_ref(), &ended) {
             self.begin(id, step, &leases);
@@ -582,16 +589,6 @@ fn words_beyond(cause: &RuntimeEnd) -> Option<String> {
     match cause {
         RuntimeEnd::Exited { .. } | RuntimeEnd::Signaled { .. } => None,
         _ => Some(cause.to_string()),
-    }
-}
-
-/// Whether a report of this phase has been answered by the law.
-fn is_answered(step: Step, phase: &Phase) -> bool {
-    use allod_state::lease::Report;
-    match step {
-        Step::Report(Report::Ready) => matches!(phase, Phase::Ready { .. }),
-        Step::Report(Report::NotReady) => matches!(phase, Phase::Placed),
-        _ => false,
     }
 }
 

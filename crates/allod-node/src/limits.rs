@@ -102,6 +102,8 @@ pub(crate) const STANDBYS: usize = 2;
 pub(crate) const MANIFEST_WAIT: Duration = Duration::from_secs(30);
 /// How long until it is asked for again.
 pub(crate) const MANIFEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long until an image that could not be fetched ahead is tried again.
+pub(crate) const PREFETCH_PAUSE: Duration = Duration::from_secs(600);
 /// How many members are asked for it, those who can read it first.
 pub(crate) const MANIFEST_SOURCES_MAX: usize = 16;
 /// Questions answered at once.

@@ -7,7 +7,7 @@ use allod_runtime::{
     Client, ClientError, Image, Refusal, ResolverSockets, Status, Usage, WorkloadId,
 };
 use allod_state::evidence::SubmitEvidence;
-use allod_state::lease::{EndCause, Lease, Report, ReportLease};
+use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::limits::EVIDENCE_ITEMS_MAX;
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{AppId, LeaseId, State};
@@ -15,9 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::agent::plan::{Stage, Step};
-use crate::agent::{
-    Agent, Event, Leases, REPORT_PATIENCE, Sight, find, is_answered, resolver_scope, spec,
-};
+use crate::agent::{Agent, Event, Leases, REPORT_PATIENCE, Sight, find, resolver_scope, spec};
 use crate::collect;
 use crate::fault::{Point, reach};
 use crate::limits::{COLLECT_PERIOD, COLLECT_PERIOD_SHORT, DRAIN_GRACE, RETRY_PAUSE};
@@ -441,6 +439,15 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Whether a report of this phase has been answered by the law.
+fn is_answered(step: Step, phase: &Phase) -> bool {
+    match step {
+        Step::Report(Report::Ready) => matches!(phase, Phase::Ready { .. }),
+        Step::Report(Report::NotReady) => matches!(phase, Phase::Placed),
+        _ => false,
+    }
 }
 
 /// Whether every replica of a service has ended with code 0.
