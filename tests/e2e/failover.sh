@@ -85,6 +85,22 @@ short_silence() {
     [ "$(now_of web)" = "$before" ]
     within 10 answers
 }
+# Two validators on either side: neither decides anything, and nobody is given up for what was not heard meanwhile.
+split_and_healed() {
+    local before machine
+    before=$(now_of web)
+    ip -n "$net" link add apart type bridge
+    ip -n "$net" link set apart up
+    for machine in c d e; do ip -n "$net" link set "$(cable "$machine")" master apart; done
+    sleep 20
+    for machine in c d e; do ip -n "$net" link set "$(cable "$machine")" master hub; done
+    within 60 pays
+    # Longer than it takes to give somebody up.
+    sleep 8
+    [ "$(now_of web)" = "$before" ]
+    within 10 answers
+}
+pays() { at a --timeout 10s credits send "$(account_of b)" 1 --yes >/dev/null 2>&1; }
 # copies: on how many machines a workload is.
 copies() {
     local machine count=0
@@ -162,6 +178,7 @@ step 'all know what the first knows' all_follow b c d e
 step 'an app runs on one of them' runs
 step 'its standbys fetch its image' standbys_have_it
 step 'a silence of three seconds moves nothing' short_silence
+step 'a network that was split in two gives nobody up' split_and_healed
 for ((n = 1; n <= ${FAILOVERS:-2}; n++)); do step "the plug is pulled ($n)" pulled "$n"; done
 step 'how long the app was gone' percentiles
 step 'a machine is killed and begun again' crashed

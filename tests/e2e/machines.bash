@@ -39,6 +39,24 @@ table ip home {
 }
 RULES
 }
+# lay_trap MACHINE: counts what leaves it for any address that is not private (RFC 1918, RFC 4193) or on its link. There is
+# a way out, though it leads nowhere: without one nothing would even try.
+lay_trap() {
+    ip -n "$net$1" route append default dev eth0 metric 10
+    ip netns exec "$net$1" nft -f - <<'RULES'
+table inet trap {
+    counter strangers { }
+    chain judged {
+        ip daddr { 127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.22 } return
+        ip6 daddr { ::1, fe80::/10, fc00::/7, ff02::/16 } return
+        counter name strangers
+    }
+    chain out { type filter hook output priority 0; jump judged; }
+    chain through { type filter hook forward priority 0; jump judged; }
+}
+RULES
+}
+strangers_of() { ip netns exec "$net$1" nft -j list counter inet trap strangers | field 'it["nftables"][-1]["counter"]["packets"]'; }
 lay_hub() {
     ip netns add "$net"
     ip -n "$net" link add hub type bridge

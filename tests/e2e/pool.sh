@@ -25,6 +25,7 @@ lay_cables() {
     plug_behind d 4
     plug_behind e 5
     for machine in "${all[@]}"; do
+        lay_trap "$machine"
         in_net "$machine" "$here/../images/registry.sh" start "$work/registry-$machine" 5000 >/dev/null
     done
     evidence "$block.1 to $block.5; c, d and e behind routers"
@@ -155,6 +156,18 @@ withdrawn() {
     fails_with 7 at a run "$REGISTRY/nginx:alpine" --name more --port 80 --on "$(on c)" --yes
     grep -q 'offers nothing' "$work/said"
 }
+# Whoever calls a service of somebody else's, such as a public resolver or relay, is in the trap; that it closes is seen at
+# the end (192.0.2.1 is nobody's, RFC 5737).
+speaks_with_members_alone() {
+    local machine
+    for machine in "${all[@]}"; do echo "$machine $(strangers_of "$machine")"; done >"$work/said"
+    evidence "packets to public addresses: $(tr '\n' ' ' <"$work/said")"
+    ! grep -qv ' 0$' "$work/said" || return 1
+    for machine in "${all[@]}"; do
+        in_net "$machine" python3 -c 'import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b"?", ("192.0.2.1", 53))'
+        [ "$(strangers_of "$machine")" = 1 ]
+    done
+}
 leaves_nothing() {
     local machine app
     for app in $(at a status -o json | field '" ".join(a["name"] for a in it)'); do
@@ -186,4 +199,5 @@ step 'nobody offers that' refused_on_nobody
 step 'who runs it is paid' is_paid_for
 step 'a machine is drained while it is asked all the time' drained
 step 'a machine offers no more' withdrawn
+step 'nobody speaks with anybody but members' speaks_with_members_alone
 step 'allod down leaves nothing' leaves_nothing

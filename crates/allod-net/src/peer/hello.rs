@@ -45,19 +45,17 @@ impl Hello {
     }
 }
 
-/// Notes in which life a peer speaks. Where it is another one, this machine's own ways to it are left.
+/// Notes in which life a peer speaks. Where it is another one, this machine's own ways to it are left; where it is not, who
+/// waits before it calls the peer again calls it now: there is a way, as after a network was split in two.
 pub(crate) fn heard(shared: &Shared, peer: PeerKey, life: Life) {
     let before = lock(&shared.lives).insert(peer, life);
+    let links: Vec<_> = lock(&shared.links).values().cloned().collect();
+    let links = links.iter().filter(|link| link.peer == peer);
     if before.is_none_or(|before| before == life) {
-        return;
+        return links.for_each(|link| link.hurry());
     }
     tracing::debug!(?peer, "a peer has started again");
-    for (_, link) in lock(&shared.links)
-        .iter()
-        .filter(|((of, _), _)| *of == peer)
-    {
-        link.reopen();
-    }
+    links.for_each(|link| link.reopen());
     for (_, line) in lock(&shared.lines)
         .iter()
         .filter(|((of, _), _)| *of == peer)

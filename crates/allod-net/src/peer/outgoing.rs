@@ -17,7 +17,7 @@ use crate::limits::PeerLimits;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) queue: Queue,
-    peer: PeerKey,
+    pub(crate) peer: PeerKey,
     protocol: Protocol,
     state: Mutex<State>,
     ended: Notify,
@@ -29,6 +29,8 @@ pub(crate) struct Link {
 struct State {
     connection: Option<Connection>,
     last_error: Option<String>,
+    /// Whether it pauses before it calls again.
+    is_pausing: bool,
 }
 
 /// Frames that wait for one peer. Where there is no room, the oldest go.
@@ -72,10 +74,18 @@ impl Link {
         self.hurried.notify_one();
     }
 
+    /// Has the next call made without a pause: the peer was just heard.
+    pub(crate) fn hurry(&self) {
+        if lock(&self.state).is_pausing {
+            self.hurried.notify_one();
+        }
+    }
+
     fn ended_because(&self, why: String) {
         *lock(&self.state) = State {
             connection: None,
             last_error: Some(why),
+            is_pausing: true,
         };
     }
 
@@ -119,6 +129,7 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
                 () = pause.wait() => {}
                 () = link.hurried.notified() => {}
             }
+            lock(&link.state).is_pausing = false;
         }
     };
     tokio::select! {

@@ -6,7 +6,9 @@ use allod_net::peer::{AskError, Member, PeersConfig, Protocol, Sent};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::machines::{acquainted, config, machine, relay, relayed, roster, until, until_home};
+use crate::machines::{
+    LONG, acquainted, config, machine, relay, relayed, roster, until, until_home,
+};
 
 #[tokio::test]
 async fn frames_arrive_in_order_with_their_senders_key() {
@@ -159,6 +161,25 @@ async fn whoever_is_heard_in_another_life_is_spoken_to_there() {
         let soon = timeout(SOON, again.next(protocol)).await;
         assert_eq!(soon.expect("it speaks to the dead").1, "to the second");
     }
+}
+
+#[tokio::test]
+async fn whoever_is_heard_is_called_without_a_pause() {
+    let mut of_one = config(94);
+    of_one.limits.pause_min = LONG * 2;
+    of_one.limits.pause_max = LONG * 2;
+    let mut one = machine(of_one).await;
+    let mut two = machine(config(95)).await;
+    let all = roster(&[&one, &two]);
+    one.peers.admit(all.clone()).await;
+    one.send(&two, Protocol::Sync, b"too early");
+    until(|| one.peers.paths()[0].last_error.is_some()).await;
+    two.peers.admit(all).await;
+    one.send(&two, Protocol::Sync, b"again");
+    two.send(&one, Protocol::Sync, b"here");
+    one.next(Protocol::Sync).await;
+    let soon = timeout(SOON, two.next(Protocol::Sync)).await;
+    assert_eq!(soon.expect("it pauses").1, "again");
 }
 
 #[tokio::test]
