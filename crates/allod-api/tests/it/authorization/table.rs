@@ -276,7 +276,7 @@ pub(super) static ACTIONS: &[Row] = &[
     change("node.drain", OK, [NOT_NODE, SCOPE, Y]),
     change(
         "lease.give-up",
-        (409, "not-a-witness"),
+        (422, "not-a-witness"),
         [NOT_NODE, SCOPE, Y],
     ),
     change("node.back", OK, [NOT_NODE, SCOPE, Y]),
