@@ -13,25 +13,16 @@ all=(a b c d e)
 # shellcheck source=tests/e2e/machines.bash
 . "$(dirname "$0")/machines.bash"
 
-# The same images on each machine, at the same address.
-REGISTRY=127.0.0.1:5000
 
 lay_cables() {
-    local machine
     lay_hub
     plug a 1
     plug b 2
     plug c 3
     plug_behind d 4
     plug_behind e 5
-    for machine in "${all[@]}"; do
-        in_net "$machine" "$here/../images/registry.sh" start "$work/registry-$machine" 5000 >/dev/null
-    done
+    serve_images
     evidence "$block.1 to $block.5; d and e behind routers"
-}
-end_more() {
-    local machine
-    for machine in "${all[@]}"; do "$here/../images/registry.sh" stop "$work/registry-$machine"; done
 }
 # The cable from a machine, or its router, to the bridge.
 cable() { if [ -e "/run/netns/${net}r$1" ]; then echo "portr$1"; else echo "port$1"; fi; }
@@ -161,13 +152,8 @@ bill_verifies() {
     evidence "$(grep -c 'evidence item' "$work/said") leases; $(tail -n 1 "$work/said")"
 }
 leaves_nothing() {
-    local machine
     at a delete web --volumes --yes >/dev/null
-    for machine in "${all[@]}"; do
-        at "$machine" down --yes
-        within 30 is_gone "$(cat "$work/$machine.pid")"
-        [ -z "$(ALLOD_HOME=$work/$machine audit "$(cat "$work/$machine/installation")")" ]
-    done
+    all_down
 }
 
 step 'five machines on one cable' lay_cables

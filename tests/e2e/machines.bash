@@ -124,7 +124,7 @@ end_all() {
                 </dev/null >/dev/null 2>&1 || true
         [ ! -e "$work/$machine.pid" ] || pull "$machine" 2>/dev/null || true
     done
-    [ "$(type -t end_more)" != function ] || end_more
+    end_images
     cut_cables
     if [ $failures != 0 ]; then
         for machine in "${all[@]}"; do
@@ -182,4 +182,28 @@ elect() {
     done
     evidence "$(tail -n 1 "$work/said")"
     grep -qx 'one of 4 may fail' "$work/said"
+}
+
+# The same images on each machine, at the same address.
+REGISTRY=127.0.0.1:5000
+serve_images() {
+    local machine
+    for machine in "${all[@]}"; do
+        in_net "$machine" "$here/../images/registry.sh" start "$work/registry-$machine" "${REGISTRY#*:}" >/dev/null
+    done
+}
+end_images() {
+    local machine
+    for machine in "${all[@]}"; do
+        [ ! -e "$work/registry-$machine" ] || "$here/../images/registry.sh" stop "$work/registry-$machine"
+    done
+}
+# All go, and nothing of theirs is left on the host.
+all_down() {
+    local machine
+    for machine in "${all[@]}"; do
+        at "$machine" down --yes
+        within 30 is_gone "$(cat "$work/$machine.pid")"
+        [ -z "$(ALLOD_HOME=$work/$machine audit "$(cat "$work/$machine/installation")")" ]
+    done
 }

@@ -12,8 +12,6 @@ all=(a b c d e)
 # shellcheck source=tests/e2e/machines.bash
 . "$(dirname "$0")/machines.bash"
 
-# The same images on each machine, at the same address.
-REGISTRY=127.0.0.1:5000
 compose=$repo/examples/guestbook/compose.yaml
 
 lay_cables() {
@@ -24,15 +22,9 @@ lay_cables() {
     plug_behind c 3
     plug_behind d 4
     plug_behind e 5
-    for machine in "${all[@]}"; do
-        lay_trap "$machine"
-        in_net "$machine" "$here/../images/registry.sh" start "$work/registry-$machine" 5000 >/dev/null
-    done
+    for machine in "${all[@]}"; do lay_trap "$machine"; done
+    serve_images
     evidence "$block.1 to $block.5; c, d and e behind routers"
-}
-end_more() {
-    local machine
-    for machine in "${all[@]}"; do "$here/../images/registry.sh" stop "$work/registry-$machine"; done
 }
 
 found() { input= begin a up --relay "$block.1:7443"; }
@@ -169,15 +161,11 @@ speaks_with_members_alone() {
     done
 }
 leaves_nothing() {
-    local machine app
+    local app
     for app in $(at a status -o json | field '" ".join(a["name"] for a in it)'); do
         at a delete "$app" --volumes --yes >/dev/null
     done
-    for machine in "${all[@]}"; do
-        at "$machine" down --yes
-        within 30 is_gone "$(cat "$work/$machine.pid")"
-        [ -z "$(ALLOD_HOME=$work/$machine audit "$(cat "$work/$machine/installation")")" ]
-    done
+    all_down
 }
 
 step 'five machines on one cable' lay_cables

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use imbl::OrdSet;
+
 use crate::account::grant::Grant;
 use crate::account::{Account, KeyRecord};
 use crate::app::{App, Demand, Revision, Slot, SlotKey};
@@ -350,9 +352,8 @@ impl State {
 
     /// The node of a replica of the same app that is not in that slot. One that is to go elsewhere, or is gone, is none.
     pub(crate) fn node_beside(&self, slot: &SlotKey) -> Option<NodeId> {
-        let range = (slot.0, LeaseId(FIRST))..=(slot.0, LeaseId(LAST));
-        let leases = self.derived.active_by_app.range(range);
-        let mut leases = leases.filter_map(|(_, id)| self.lease_row(id));
+        let leases = leases_at(&self.derived.active_by_app, slot.0);
+        let mut leases = leases.filter_map(|id| self.lease_row(&id));
         let is_beside =
             |lease: &&Lease| lease.slot() != *slot && self.keeps_its_leases(&lease.node);
         let beside = leases.find(is_beside);
@@ -470,30 +471,18 @@ impl State {
     /// The active leases of an app.
     #[must_use]
     pub fn active_leases_of(&self, app: &AppId) -> Vec<LeaseId> {
-        let range = (*app, LeaseId(FIRST))..=(*app, LeaseId(LAST));
-        self.derived
-            .active_by_app
-            .range(range)
-            .map(|(_, id)| *id)
-            .collect()
+        leases_at(&self.derived.active_by_app, *app).collect()
     }
 
     /// The active leases of a node.
     #[must_use]
     pub fn active_leases_on(&self, node: &NodeId) -> Vec<LeaseId> {
-        let range = (*node, LeaseId(FIRST))..=(*node, LeaseId(LAST));
-        self.derived
-            .active_by_node
-            .range(range)
-            .map(|(_, id)| *id)
-            .collect()
+        leases_at(&self.derived.active_by_node, *node).collect()
     }
 
     /// The active leases whose holder a node watches.
     pub fn active_leases_watched_by(&self, witness: &NodeId) -> impl Iterator<Item = LeaseId> {
-        let range = (*witness, LeaseId(FIRST))..=(*witness, LeaseId(LAST));
-        let watched = self.derived.active_by_witness.range(range);
-        watched.map(|(_, id)| *id)
+        leases_at(&self.derived.active_by_witness, *witness)
     }
 
     /// Leases that ended before `before_ms`, oldest first.
@@ -606,4 +595,13 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// The leases that an index has at a key.
+fn leases_at<K: Ord + Clone>(
+    index: &OrdSet<(K, LeaseId)>,
+    key: K,
+) -> impl Iterator<Item = LeaseId> {
+    let range = (key.clone(), LeaseId(FIRST))..=(key, LeaseId(LAST));
+    index.range(range).map(|(_, id)| *id)
 }

@@ -337,3 +337,30 @@ fn being_given_up_is_no_failure_of_the_replicas() {
         (id, lease) = pool.world.active("a")[0].clone();
     }
 }
+
+#[test]
+fn services_that_are_together_wait_for_the_data_of_one_of_them() {
+    let mut pool = Pool::of_owners(3);
+    let mut small = web(1);
+    small.constraints.is_together = true;
+    let mut data = small.clone();
+    data.volumes = [(Label([1; 32]), 1)].into();
+    let services = [("web", small), ("data", data)];
+    let deploy = pool.world.deploy("both", &services, 1);
+    pool.world.run(vec![deploy.into()]);
+    let leases = pool.world.active("both");
+    let node = leases[0].1.node;
+    for (id, lease) in &leases {
+        lose(&mut pool, *id, lease);
+    }
+    for _ in 0..4 {
+        pool.world.wait(600_000);
+        assert_eq!(pool.world.active("both"), [], "apart from the data");
+    }
+    pool.says(pool.number_of(node), ReportBack { node })
+        .unwrap();
+    pool.world.wait(600_000);
+    let nodes = pool.world.active("both").into_iter();
+    let nodes: Vec<NodeId> = nodes.map(|(_, lease)| lease.node).collect();
+    assert_eq!(nodes, [node, node]);
+}
