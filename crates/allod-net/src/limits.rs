@@ -210,6 +210,9 @@ pub struct PeerLimits {
     pub idle_max: Duration,
     /// See `idle_max`.
     pub keep_alive: Duration,
+    /// A way is left when nothing has come back for so long on what was said there; twice `keep_alive`, so that
+    /// something was.
+    pub silence_max: Duration,
     /// Bytes on their way on one link, before their receiver has taken them.
     pub window_bytes: u32,
     /// The shortest pause between two calls to a peer.
@@ -311,13 +314,14 @@ impl Default for PeerLimits {
         Self {
             handshakes_max: 256,
             handshake_time_max: Duration::from_secs(10),
-            connect_time_max: Duration::from_secs(10),
+            connect_time_max: Duration::from_secs(6),
             frame_time_max: Duration::from_secs(20),
             idle_max: Duration::from_secs(15),
-            keep_alive: Duration::from_secs(4),
+            keep_alive: Duration::from_secs(3),
+            silence_max: Duration::from_secs(6),
             window_bytes: 4 * 1024 * 1024,
             pause_min: Duration::from_millis(100),
-            pause_max: Duration::from_secs(5),
+            pause_max: Duration::from_secs(2),
             asks: AskLimits::default(),
             tunnels: TunnelLimits::default(),
         }
@@ -334,5 +338,9 @@ pub(crate) const RELAY_BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
 pub(crate) const RELAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// How long a home relay may be down before another one is taken.
 pub(crate) const RELAY_DOWN_MAX: Duration = Duration::from_secs(1);
+/// How often the connection to the home relay is made anew at most.
+pub(crate) const RELAY_RENEWAL_MIN: Duration = Duration::from_secs(5);
+/// How long a call has been under way before it is made anew when its peer is heard.
+pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
 /// After how long a relay that was down is tried again.
 pub(crate) const RELAY_PROBATION: Duration = Duration::from_secs(60);

@@ -5,29 +5,29 @@
 //! through it are opened anew, and it is tried again later. That makes this machine reachable again within seconds. Whether
 //! a link that *another* machine had through the dead relay recovers as quickly depends on the order in which iroh tries
 //! the addresses it remembers: in trials it took 2.4 s, or longer than 30 s.
+//!
+//! Nor does iroh soon notice that the connection to a relay was cut and the way there is open again, as after a network
+//! was split in two: TCP asks ever more rarely. So when a link to the machine of the home relay, which had failed, is open
+//! again, the connection to the relay is made anew.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use iroh::Watcher;
+use iroh::endpoint::RelayStatus;
 use iroh_relay::{RelayConfig, RelayQuicConfig};
 use tokio::time::{Instant, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::roster::relay_url;
-use super::{Relay, Roster, Shared, lacking, lock};
-use crate::limits::{RELAY_DOWN_MAX, RELAY_LOOK_PERIOD, RELAY_PROBATION};
+use super::{PeerKey, Relay, Roster, Shared, lacking, lock};
+use crate::limits::{RELAY_DOWN_MAX, RELAY_LOOK_PERIOD, RELAY_PROBATION, RELAY_RENEWAL_MIN};
 
 /// The relay that this machine is connected to.
 pub(crate) fn connected(shared: &Shared) -> Option<SocketAddr> {
-    let statuses = shared.endpoint.home_relay_status().get();
-    let status = statuses.iter().find(|status| status.is_connected())?;
-    let roster = shared.roster.borrow();
-    let mut relays = roster.relays.keys();
-    relays
-        .find(|relay| relay_url(**relay).as_ref() == Some(status.url()))
-        .copied()
+    home(shared).and_then(|(relay, status)| status.is_connected().then_some(relay))
 }
 
 /// Tells iroh which relays there are now.
@@ -53,13 +53,31 @@ async fn insert(shared: &Shared, address: SocketAddr, relay: &Relay) {
     shared.endpoint.insert_relay(url, Arc::new(config)).await;
 }
 
+/// A link to a peer, which had failed, is open again.
+pub(crate) fn is_back(shared: &Shared, peer: &PeerKey) {
+    let Some((relay, _)) = home(shared) else {
+        return;
+    };
+    let roster = shared.roster.borrow();
+    let member = roster.members.get(peer);
+    if member.is_some_and(|member| member.relays.contains(&relay)) {
+        shared.doubts_relay.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Looks after the home relay until the endpoint closes.
 pub(crate) async fn watch(shared: Arc<Shared>) {
+    let mut renewed: Option<Instant> = None;
     let mut look = interval(RELAY_LOOK_PERIOD);
     let mut down_since: Option<(SocketAddr, Instant)> = None;
     let mut on_probation: BTreeMap<SocketAddr, Instant> = BTreeMap::new();
     loop {
         look.tick().await;
+        let is_early = renewed.is_some_and(|at| at.elapsed() < RELAY_RENEWAL_MIN);
+        if !is_early && shared.doubts_relay.swap(false, Ordering::Relaxed) {
+            renew(&shared).await;
+            renewed = Some(Instant::now());
+        }
         for back in ended(&mut on_probation) {
             let relay = shared.roster.borrow().relays.get(&back).cloned();
             if let Some(relay) = relay {
@@ -101,16 +119,34 @@ fn ended(on_probation: &mut BTreeMap<SocketAddr, Instant>) -> Vec<SocketAddr> {
 
 /// The home relay, where it is not connected.
 fn disconnected(shared: &Shared) -> Option<SocketAddr> {
-    let statuses = shared.endpoint.home_relay_status().get();
-    let status = statuses.first().filter(|status| !status.is_connected())?;
+    let (relay, status) = home(shared).filter(|(_, status)| !status.is_connected())?;
     if let Some(reason) = status.auth_denied_reason() {
         info!(relay = %status.url(), reason, "the relay turns this machine away");
     }
+    Some(relay)
+}
+
+/// The home relay, and how it does.
+fn home(shared: &Shared) -> Option<(SocketAddr, RelayStatus)> {
+    let statuses = shared.endpoint.home_relay_status().get();
+    let status = statuses.into_iter().next()?;
     let roster = shared.roster.borrow();
     let mut relays = roster.relays.keys();
-    relays
-        .find(|relay| relay_url(**relay).as_ref() == Some(status.url()))
-        .copied()
+    let relay = relays.find(|relay| relay_url(**relay).as_ref() == Some(status.url()))?;
+    Some((*relay, status))
+}
+
+/// Connects to the home relay anew.
+async fn renew(shared: &Shared) {
+    let Some((address, _)) = home(shared) else {
+        return;
+    };
+    let relay = shared.roster.borrow().relays.get(&address).cloned();
+    if let Some((relay, url)) = relay.zip(relay_url(address)) {
+        debug!(relay = %address, "connecting to the home relay anew");
+        shared.endpoint.remove_relay(&url).await;
+        insert(shared, address, &relay).await;
+    }
 }
 
 async fn leave(shared: &Shared, relay: SocketAddr) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::incoming::Closing;
 use super::protocol::Purpose;
-use super::{PeerKey, Shared, chain, lock, tunnel, way};
+use super::{PeerKey, Shared, chain, lock, pulse, tunnel, way};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -107,9 +107,12 @@ impl Line {
         }
         let quiet_max = shared.limits.asks.quiet_max;
         let line = Arc::clone(self);
-        shared
-            .tasks
-            .start(retire(line, connection.clone(), quiet_max));
+        shared.tasks.start(retire(
+            line,
+            connection.clone(),
+            shared.limits.silence_max,
+            quiet_max,
+        ));
         Ok(connection)
     }
 
@@ -154,8 +157,13 @@ pub(crate) fn closing_of(connection: &Connection) -> (Option<Closing>, Option<St
     (code, closed.map(|closed| chain(&closed)))
 }
 
-/// Closes a connection on which nothing has been asked for a while.
-async fn retire(line: Arc<Line>, connection: Connection, quiet_max: Duration) {
+/// Closes a connection on which nothing has been asked for a while, or from which nothing comes any more.
+async fn retire(
+    line: Arc<Line>,
+    connection: Connection,
+    silence_max: Duration,
+    quiet_max: Duration,
+) {
     let quiet = async {
         loop {
             if timeout(quiet_max, line.used.notified()).await.is_err() {
@@ -165,6 +173,9 @@ async fn retire(line: Arc<Line>, connection: Connection, quiet_max: Duration) {
     };
     tokio::select! {
         _ = connection.closed() => {}
+        () = pulse::lost(&connection, silence_max) => {
+            connection.close(0u8.into(), b"nothing comes back on this way");
+        }
         () = quiet => {}
     }
 }

@@ -24,12 +24,14 @@ mod outgoing;
 mod pace;
 mod pin;
 mod protocol;
+mod pulse;
 mod relay;
 mod roster;
 mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -189,6 +191,8 @@ pub(crate) struct Shared {
     pub(crate) tunnelling: tunnel::Tunnelling,
     pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
     pub(crate) handshakes: Arc<Semaphore>,
+    /// Whether the connection to the home relay may be one to nowhere.
+    pub(crate) doubts_relay: AtomicBool,
     pub(crate) counts: Mutex<PeerCounts>,
     pub(crate) tasks: Tasks,
 }
@@ -218,6 +222,7 @@ impl Peers {
                 life: Life::new(),
             },
             handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
+            doubts_relay: AtomicBool::new(false),
             roster: watch::Sender::new(Arc::default()),
             pins,
             links: Mutex::default(),

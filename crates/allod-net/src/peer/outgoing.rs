@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use super::{PeerKey, PeerPath, Protocol, Shared, chain, frame, lock, way};
-use crate::limits::PeerLimits;
+use super::{PeerKey, PeerPath, Protocol, Shared, chain, frame, home, lock, pulse, way};
+use crate::limits::{CALL_AGE_MIN, PeerLimits};
 
 /// A peer, a protocol, and the way there.
 #[derive(Debug)]
@@ -29,8 +29,19 @@ pub(crate) struct Link {
 struct State {
     connection: Option<Connection>,
     last_error: Option<String>,
-    /// Whether it pauses before it calls again.
-    is_pausing: bool,
+    /// What it does while it has no connection.
+    attempt: Attempt,
+}
+
+/// What a link without a connection does.
+#[derive(Debug, Clone, Copy, Default)]
+enum Attempt {
+    #[default]
+    None,
+    /// It calls, since then.
+    Calling(Instant),
+    /// It pauses before it calls again.
+    Pausing,
 }
 
 /// Frames that wait for one peer. Where there is no room, the oldest go.
@@ -74,9 +85,15 @@ impl Link {
         self.hurried.notify_one();
     }
 
-    /// Has the next call made without a pause: the peer was just heard.
+    /// Has the next call made without a pause, and one that has long been under way made anew: the peer was just heard,
+    /// and who calls into the void asks ever more rarely whether somebody is there (RFC 9002, 6.2).
     pub(crate) fn hurry(&self) {
-        if lock(&self.state).is_pausing {
+        let is_due = match lock(&self.state).attempt {
+            Attempt::None => false,
+            Attempt::Calling(since) => since.elapsed() >= CALL_AGE_MIN,
+            Attempt::Pausing => true,
+        };
+        if is_due {
             self.hurried.notify_one();
         }
     }
@@ -85,8 +102,12 @@ impl Link {
         *lock(&self.state) = State {
             connection: None,
             last_error: Some(why),
-            is_pausing: true,
+            attempt: Attempt::Pausing,
         };
+    }
+
+    fn attempts(&self, attempt: Attempt) {
+        lock(&self.state).attempt = attempt;
     }
 
     pub(crate) fn path(&self) -> PeerPath {
@@ -105,6 +126,9 @@ impl Link {
     }
 }
 
+/// What the other side is told of a way that seems dead from here.
+const NOTHING_COMES: &[u8] = b"nothing comes back on this way";
+
 /// Speaks to one peer until the link is ended.
 pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
     let mut pause = Pause::new(&shared.limits);
@@ -112,6 +136,7 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
         loop {
             link.queue.wait().await;
             let began = Instant::now();
+            link.attempts(Attempt::Calling(began));
             let opened = tokio::select! {
                 opened = open(&shared, &link) => opened,
                 () = link.hurried.notified() => continue,
@@ -129,7 +154,6 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
                 () = pause.wait() => {}
                 () = link.hurried.notified() => {}
             }
-            lock(&link.state).is_pausing = false;
         }
     };
     tokio::select! {
@@ -161,7 +185,15 @@ async fn say(
     connection: Connection,
     mut stream: SendStream,
 ) -> String {
-    lock(&link.state).connection = Some(connection.clone());
+    let was_lost = {
+        let mut state = lock(&link.state);
+        state.connection = Some(connection.clone());
+        state.attempt = Attempt::None;
+        state.last_error.is_some()
+    };
+    if was_lost {
+        home::is_back(shared, &link.peer);
+    }
     let writing = async {
         loop {
             let next = link.queue.next().await;
@@ -176,6 +208,10 @@ async fn say(
         // The other side's own words say more than a write that failed because of them.
         biased;
         closed = connection.closed() => chain(&closed),
+        () = pulse::lost(&connection, shared.limits.silence_max) => {
+            connection.close(0u8.into(), NOTHING_COMES);
+            String::from_utf8_lossy(NOTHING_COMES).into_owned()
+        }
         why = writing => why,
     }
 }

@@ -1,0 +1,117 @@
+//! Whether anybody is left at the other end of a connection.
+//!
+//! QUIC is slow to say no. It waits for three times as long as it takes an answer to need two or three tries (RFC 9000,
+//! section 10.1), and an answer that comes after an outage makes it believe that answers take that long (RFC 9002, section
+//! 5.3): connections were seen to hold on to a dead way for half a minute after the network was whole again. Here only
+//! what came back counts. As something is said at least as often as `keep_alive` says, somebody who is there is heard.
+
+use std::time::Duration;
+
+use iroh::endpoint::Connection;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How many looks are in the longest silence.
+const LOOKS: u32 = 6;
+
+/// What went out on a connection, and what came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Packets {
+    sent: u64,
+    received: u64,
+}
+
+/// Returns once what was sent has had no answer for `silence_max`.
+pub(crate) async fn lost(connection: &Connection, silence_max: Duration) {
+    let packets = || {
+        let stats = connection.stats();
+        Packets {
+            sent: stats.udp_tx.datagrams,
+            received: stats.udp_rx.datagrams,
+        }
+    };
+    let mut look = interval(silence_max / LOOKS);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silence = Silence::new(packets(), Instant::now());
+    loop {
+        look.tick().await;
+        if silence.lasts(packets(), Instant::now()) >= silence_max {
+            return;
+        }
+    }
+}
+
+/// Since when nothing has come back.
+struct Silence {
+    /// When something came last.
+    answered: Packets,
+    /// Since when something that was sent waits for an answer.
+    unanswered: Option<Instant>,
+    looked: Instant,
+}
+
+impl Silence {
+    const fn new(packets: Packets, now: Instant) -> Self {
+        Self {
+            answered: packets,
+            unanswered: None,
+            looked: now,
+        }
+    }
+
+    /// How long it has lasted. Where this machine stood still itself, it begins anew.
+    fn lasts(&mut self, packets: Packets, now: Instant) -> Duration {
+        let was_away = now.duration_since(self.looked) > AWAY_MIN;
+        self.looked = now;
+        if packets.received != self.answered.received || was_away {
+            self.answered = packets;
+            self.unanswered = None;
+        } else if packets.sent != self.answered.sent {
+            self.unanswered.get_or_insert(now);
+        }
+        let since = self.unanswered.unwrap_or(now);
+        now.duration_since(since)
+    }
+}
+
+/// A look that comes so late says more about this machine than about the other.
+const AWAY_MIN: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packets(sent: u64, received: u64) -> Packets {
+        Packets { sent, received }
+    }
+
+    #[test]
+    fn silence_counts_from_what_was_sent_after_the_last_answer() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut silence = Silence::new(packets(5, 5), began);
+        assert_eq!(
+            silence.lasts(packets(5, 5), at(2)),
+            Duration::ZERO,
+            "nobody asked"
+        );
+        assert_eq!(silence.lasts(packets(6, 5), at(4)), Duration::ZERO);
+        assert_eq!(silence.lasts(packets(9, 5), at(6)), Duration::from_secs(2));
+        assert_eq!(
+            silence.lasts(packets(9, 6), at(8)),
+            Duration::ZERO,
+            "there it is"
+        );
+        assert_eq!(silence.lasts(packets(9, 6), at(10)), Duration::ZERO);
+    }
+
+    #[test]
+    fn whoever_stood_still_itself_begins_anew() {
+        let began = Instant::now();
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut silence = Silence::new(packets(5, 5), began);
+        silence.lasts(packets(6, 5), at(1));
+        assert_eq!(silence.lasts(packets(6, 5), at(60)), Duration::ZERO);
+        assert_eq!(silence.lasts(packets(7, 5), at(61)), Duration::ZERO);
+        assert_eq!(silence.lasts(packets(7, 5), at(63)), Duration::from_secs(2));
+    }
+}
