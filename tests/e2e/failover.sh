@@ -116,6 +116,8 @@ pulled() {
     [ "$(runner_of web)" != "$before" ]
     [ "$(copies)" = 2 ]
     [ "$took" -lt 10000 ]
+    # Without its owner's doing another machine stands by, and the one that is gone does no more.
+    within 20 is_unsealed_for_it_alone "$before"
     plug_in "$before"
     within 60 is_alone
     [ "$(runner_of web)" != "$before" ]
@@ -123,6 +125,8 @@ pulled() {
     [ "$1" -gt 2 ] || within 60 is_back "$before"
     within 330 two_are_open
 }
+unsealed() { at a why web -o json | field "'\n'.join(sorted({v['node'] for v in it['verdicts'] if 'not sealed' in str(v)}))"; }
+is_unsealed_for_it_alone() { [ "$(unsealed)" = "$(cat "$work/$1.node")" ]; }
 two_are_open() { [ "$(at a node list -o json | field "len([n for n in it if n['prices'] and not n['is_unreachable']])")" -ge 3 ]; }
 percentiles() {
     local kind

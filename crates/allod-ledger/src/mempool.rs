@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use allod_state::account::grant::Verb;
 use allod_state::event::Event;
 use allod_state::transaction::Verified;
 use allod_state::{
@@ -410,13 +411,8 @@ fn nonce_of(state: &State, (account, key): &Signer) -> u64 {
 }
 
 fn lane_of(actions: &[Action], fee: Credits, is_operator: bool) -> Lane {
-    let is_evidence = |action: &Action| {
-        matches!(
-            action,
-            Action::SubmitEvidence(_) | Action::ReportLease(_) | Action::ReportVolume(_)
-        )
-    };
-    if is_operator && actions.iter().all(is_evidence) {
+    let is_report = |action: &Action| action.verb() == Verb::Report;
+    if is_operator && actions.iter().all(is_report) {
         Lane::Evidence
     } else if fee > Credits::ZERO {
         Lane::Paying

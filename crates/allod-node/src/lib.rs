@@ -26,6 +26,7 @@ pub mod offer;
 mod peers;
 mod porter;
 mod ports;
+mod readers;
 mod registries;
 pub mod seal;
 mod signer;

@@ -96,8 +96,12 @@ pub(crate) const BACK_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const BACK_PAUSE_MIN: Duration = Duration::from_secs(10);
 /// See [`BACK_PAUSE_MIN`].
 pub(crate) const BACK_PAUSE_MAX: Duration = Duration::from_secs(300);
-/// How many machines besides those that run a service can read its manifest, to take over.
-pub(crate) const STANDBYS: usize = 2;
+/// How often it is looked at for whom apps are to be sealed besides.
+pub(crate) const READERS_PERIOD: Duration = Duration::from_secs(1);
+/// How long each machine that could do it has before the next one does.
+pub(crate) const READERS_TURN: Duration = Duration::from_secs(4);
+/// How long until it is done again, where it is still to be done.
+pub(crate) const READERS_PAUSE: Duration = Duration::from_secs(15);
 /// How long a sealed manifest that is not here may take to come before its replica is given up.
 pub(crate) const MANIFEST_WAIT: Duration = Duration::from_secs(30);
 /// How long until it is asked for again.

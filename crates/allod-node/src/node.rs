@@ -5,7 +5,6 @@ mod claims;
 mod company;
 mod history;
 mod plans;
-mod readers;
 mod start;
 mod validators;
 mod verdicts;

@@ -31,6 +31,7 @@ use crate::inner::Inner;
 use crate::invite::{Entrance, Greeter};
 use crate::limits::{ANSWERS_MAX, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD};
 use crate::porter;
+use crate::readers;
 use crate::time::now_ms;
 use crate::whole;
 use crate::witness;
@@ -122,6 +123,7 @@ pub(crate) async fn keep(
         () = answer_all(&inner, settings.genesis, questions) => {}
         () = porter::admit(&inner, &seen, tunnels) => {}
         () = witness::keep(&inner, &peers, beats) => {}
+        () = readers::keep(&inner) => {}
     }
 }
 

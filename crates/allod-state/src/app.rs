@@ -3,6 +3,7 @@
 mod delete;
 mod demand;
 mod deploy;
+pub mod reader;
 mod rollback;
 mod scale;
 mod slot;
@@ -10,6 +11,7 @@ mod slot;
 pub use delete::Delete;
 pub use demand::{Constraints, Demand, Port, Protocol, Restart as RestartPolicy, Update};
 pub use deploy::{Deploy, SealedManifest, Wrap};
+pub use reader::AddReaders;
 pub use rollback::{Restart, Rollback};
 pub use scale::Scale;
 pub use slot::{Slot, SlotKey, Waiting};

@@ -216,6 +216,13 @@ pub enum Event {
         /// Whether it is back.
         is_reachable: bool,
     },
+    /// An app was sealed for further machines, which could take it over.
+    ReadersAdded {
+        /// The app.
+        app: AppId,
+        /// The revision.
+        revision: u64,
+    },
 }
 
 impl Event {
@@ -224,6 +231,7 @@ impl Event {
     pub const fn app(&self) -> Option<AppId> {
         match self {
             Self::AppDeployed { app, .. }
+            | Self::ReadersAdded { app, .. }
             | Self::AppScaled { app, .. }
             | Self::AppRestarted { app }
             | Self::AppDeleted { app }

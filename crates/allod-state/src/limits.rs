@@ -55,6 +55,10 @@ pub const CONSTRAINT_ENTRIES_MAX: usize = 64;
 pub const WRAPS_PER_MANIFEST_MAX: usize = 16;
 /// Largest wrapped key, in bytes.
 pub const WRAP_BYTES_MAX: usize = 1_024;
+/// Machines that stand by for each service of an app.
+pub const STANDBYS: usize = 2;
+/// Machines that are asked whether they could, besides those that can read the app.
+pub const STANDBY_SEARCH_MAX: usize = 100;
 /// Largest sealed manifest, in bytes; it is kept beside the ledger, under its hash.
 pub const MANIFEST_BYTES_MAX: u64 = 1024 * 1024;
 /// Revisions of an app kept for rollback.

@@ -13,10 +13,12 @@ mod refusal;
 mod rule;
 mod search;
 mod slots;
+mod standby;
 
 pub use refusal::{Refusal, WhyNot};
 pub use rule::Failing;
 pub(crate) use slots::{fill_due, place_app_whole, refill, refill_service, roll_on};
+pub(crate) use standby::standbys;
 
 use crate::app::{App, Demand, SlotKey};
 use crate::codec::Domain;

@@ -205,6 +205,11 @@ rejections! {
         /// The lease.
         lease: LeaseId,
     } "the node is no witness of that epoch of the lease {lease}" => "read the lease again: it names its witnesses",
+    /// An app is not sealed for a node, nor is it to be.
+    39 "not-a-reader" NotAReader {
+        /// The node.
+        node: NodeId,
+    } "the app is not sealed for the node {node}, nor is it to be" => "ask again who lacks it: the law names them",
 }
 
 impl From<OutOfRange> for Rejection {

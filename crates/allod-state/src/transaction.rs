@@ -8,7 +8,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::account::grant::Verb;
 use crate::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
-use crate::app::{Delete, Deploy, Restart, Rollback, Scale};
+use crate::app::{AddReaders, Delete, Deploy, Restart, Rollback, Scale};
 use crate::apply::Context;
 use crate::codec::{self, DecodeError};
 use crate::credit::Transfer;
@@ -270,4 +270,6 @@ actions! {
     23 "lease.give-up" ReportDeaths,
     /// Tells that a machine which was given up is back.
     24 "node.back" ReportBack,
+    /// Wraps an app's key for machines that could take it over.
+    25 "app.readers" AddReaders,
 }

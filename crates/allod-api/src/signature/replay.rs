@@ -4,7 +4,7 @@
 //! replay it. Every account has a share of its own, and the operator's is nobody else's, so that whoever fills the
 //! memory shuts out only itself.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 
@@ -42,7 +42,8 @@ pub(super) struct Used {
 
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    seen: HashSet<Mark>,
+    /// A tree, because a hash table that many enter and leave doubles now and then, though it holds no more than before.
+    seen: BTreeSet<Mark>,
     by_signer: HashMap<Signer, u32>,
     by_share: HashMap<Share, u32>,
     /// When each mark may be forgotten, by whose it is.

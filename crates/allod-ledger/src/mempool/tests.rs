@@ -2,10 +2,12 @@
 
 use allod_state::account::grant::Grant;
 use allod_state::account::{AddKey, RevokeKey, RotateKey};
+use allod_state::app::AddReaders;
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
+use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::node::RegisterNode;
-use allod_state::{Executed, NodeId};
+use allod_state::{AppId, Executed, LeaseId, NodeId};
 
 use super::*;
 use crate::bft::Signer as _;
@@ -109,6 +111,24 @@ fn paying_transactions_go_before_free_ones_and_evidence_before_both() {
     let free_lane = lane_of(&actions, Credits::ZERO, false);
     let evidence_lane = lane_of(&[evidence()], Credits::ZERO, true);
     assert!(evidence_lane < fee_lane && fee_lane < free_lane);
+}
+
+#[test]
+fn what_keeps_the_network_true_goes_with_the_evidence() {
+    let node = NodeId([1; 32]);
+    let deaths = ReportDeaths {
+        witness: node,
+        leases: [(LeaseId([2; 32]), 1)].into(),
+    };
+    let readers = AddReaders {
+        node,
+        app: AppId([3; 32]),
+        revision: 1,
+        wraps: Vec::new(),
+    };
+    for report in [deaths.into(), ReportBack { node }.into(), readers.into()] {
+        assert_eq!(lane_of(&[report], Credits::ZERO, true), Lane::Evidence);
+    }
 }
 
 #[test]

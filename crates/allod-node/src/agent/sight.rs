@@ -221,6 +221,12 @@ pub(crate) fn waiting_words(waiting: &Waiting) -> String {
     match waiting {
         Waiting::Queued => "waiting for a node".to_owned(),
         Waiting::NoPlacement(why) => format!("no node can run it: {why}"),
+        Waiting::NeedsOwner => "needs its owner: no machine that can read it is reached; `allod deploy` it again, or wait \
+             until one is back"
+            .to_owned(),
+        Waiting::ForVolume { node } => {
+            format!("waiting for its volume: the data are on {node}, which is not reached")
+        }
         Waiting::BackingOff(cause) => format!("backing off: {cause}"),
         Waiting::Completed(cause) => format!("completed: {cause}"),
     }

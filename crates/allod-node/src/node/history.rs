@@ -165,6 +165,10 @@ pub(super) fn words(event: &Event, node: &Node) -> (&'static str, String) {
             is_reachable: false,
         } => ("node.given-up", node.to_string()),
         Event::NodeReachable { node, .. } => ("node.back", node.to_string()),
+        Event::ReadersAdded { revision, .. } => (
+            "app.sealed",
+            format!("revision {revision}, for machines that could take over"),
+        ),
         Event::NodeCordoned {
             node,
             cordoned: true,

@@ -1,11 +1,11 @@
 //! Plans: what actions would do, found out by the very function that would do it.
 
+use allod_state::app::reader::readers;
 use allod_state::event::Event;
 use allod_state::{AccountId, Action, Credits, NodeId, Rejection, rehearse};
 use data_encoding::HEXLOWER;
 
 use crate::node::Node;
-use crate::node::readers::readers;
 use crate::view;
 
 impl Node {

@@ -2,7 +2,7 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
-use crate::id::{AppId, Label, LeaseId};
+use crate::id::{AppId, Label, LeaseId, NodeId};
 use crate::lease::EndCause;
 use crate::place::WhyNot;
 use crate::table::Row;
@@ -34,6 +34,13 @@ pub enum Waiting {
     Queued,
     /// No node can run it.
     NoPlacement(WhyNot),
+    /// None of the machines that can read the app is reached: it goes on when one is back, or its owner deploys it again.
+    NeedsOwner,
+    /// Its data are on a machine that is not reached.
+    ForVolume {
+        /// The machine.
+        node: NodeId,
+    },
     /// It failed and waits before it is tried again.
     BackingOff(EndCause),
     /// Its process ended and its restart policy says that this is all.

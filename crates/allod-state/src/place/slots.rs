@@ -6,14 +6,14 @@ use crate::app::{App, Demand, Service, Slot, SlotKey, Waiting};
 use crate::apply::Context;
 use crate::event::Event;
 use crate::evidence::Meter;
-use crate::id::{AppId, Label, LeaseId};
+use crate::id::{AppId, Label, LeaseId, NodeId};
 use crate::lease::{self, EndCause, Lease, Phase, witness};
 use crate::limits::{
     EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT, PLACE_RETRY_MS, PLACEMENT_EFFORT_MAX,
     PLACEMENTS_PER_BLOCK_MAX,
 };
 use crate::money::Credits;
-use crate::place::{Found, Wanted, WhyNot, find};
+use crate::place::{Failing, Found, Wanted, WhyNot, find};
 use crate::reject::Rejection;
 use crate::volume::{Standing, Volume};
 
@@ -377,8 +377,30 @@ fn fill(context: &mut Context<'_>, key: &SlotKey) {
     context.toil(effort);
     match found {
         Ok(found) => take(context, &wanted, &service, &found),
-        Err(why) => wait(context, key, slot, why),
+        Err(why) => {
+            let waiting = waiting(context, key, service.revision, &why);
+            wait(context, key, slot, why, waiting);
+        }
     }
+}
+
+/// What a replica that no machine can run waits for.
+fn waiting(context: &mut Context<'_>, key: &SlotKey, revision: u64, why: &WhyNot) -> Waiting {
+    let state = &context.state;
+    let is_gone = |node: &NodeId| state.node_row(node).is_none_or(|node| node.is_unreachable);
+    let rules = why.refusals.iter().flat_map(|refusal| &refusal.failing);
+    let data_on = rules.filter_map(|failing| match failing {
+        Failing::VolumeElsewhere { node } => Some(*node),
+        _ => None,
+    });
+    if let Some(node) = data_on.into_iter().find(is_gone) {
+        return Waiting::ForVolume { node };
+    }
+    let readers = state.readers_of(&key.0, revision);
+    if !readers.is_empty() && readers.iter().all(is_gone) {
+        return Waiting::NeedsOwner;
+    }
+    Waiting::NoPlacement(why.clone())
 }
 
 /// Opens the slot's next lease: beside the current one where the service starts first, in its stead otherwise.
@@ -410,10 +432,10 @@ fn take(context: &mut Context<'_>, wanted: &Wanted<'_>, service: &Service, found
     context.state.put_slot(*wanted.slot, slot);
 }
 
-fn wait(context: &mut Context<'_>, key: &SlotKey, slot: Slot, why: WhyNot) {
+fn wait(context: &mut Context<'_>, key: &SlotKey, slot: Slot, why: WhyNot, waiting: Waiting) {
     let rules = why.refusals.iter().map(|refusal| refusal.failing.len());
     context.toil(u64::try_from(rules.sum::<usize>()).unwrap_or(u64::MAX));
-    let waiting = Some(Waiting::NoPlacement(why.clone()));
+    let waiting = Some(waiting);
     if slot.current.is_none() && slot.waiting != waiting {
         let (app, service, replica) = *key;
         context.emit(Event::PlacementRefused {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allod_state::account::grant::{AppSelector, Budget, Grant, NodeSelector, Verb};
 use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
-use allod_state::app::{Delete, Deploy, Port, Protocol, Restart, Rollback, Scale, Update, Wrap};
+use allod_state::app::{
+    AddReaders, Delete, Deploy, Port, Protocol, Restart, Rollback, Scale, Update, Wrap,
+};
 use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
@@ -91,7 +93,20 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         }
         .into(),
         ReportBack { node: node() }.into(),
+        add_readers().into(),
     ]
+}
+
+fn add_readers() -> AddReaders {
+    AddReaders {
+        node: node(),
+        app: AppId([7; 32]),
+        revision: 1,
+        wraps: vec![Wrap {
+            holder: [8; 32],
+            key: vec![9; 81],
+        }],
+    }
 }
 
 pub(crate) fn reach() -> PublishReach {

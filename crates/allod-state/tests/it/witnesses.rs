@@ -2,104 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use allod_state::account::grant::Grant;
-use allod_state::account::{AddKey, OpenAccount};
+use allod_state::app::Waiting;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
-use allod_state::node::{PublishOffer, RegisterNode};
 use allod_state::place::Failing;
-use allod_state::{Action, Label, LeaseId, NodeId, Rejection};
+use allod_state::{Label, LeaseId, NodeId, Rejection};
 
-use crate::world::{Person, World, web};
-
-/// A network of machines: the founder's, and one of each of some others, who are as many as `others`; all offer the same.
-struct Pool {
-    world: World,
-    /// The machines' keys with their owners, the founder's first.
-    machines: Vec<(Person, Person)>,
-}
-
-impl Pool {
-    fn of_owners(others: u8) -> Self {
-        let mut world = World::new();
-        let mut machines = vec![(world.machine.clone(), world.owner.clone())];
-        for number in 0..others {
-            let (owner, invite) = (Person::new(100 + number), Person::new(130 + number));
-            let grant = Grant::of_invite(world.now_ms() + 60_000);
-            let (key, founder) = (invite.key, world.owner.account);
-            world.run(vec![AddKey { key, grant }.into()]);
-            let key = owner.key;
-            world
-                .try_as(&invite, founder, vec![OpenAccount { key }.into()])
-                .unwrap();
-            let machine = Person::new(160 + number);
-            list(&mut world, &machine, &owner);
-            machines.push((machine, owner));
-        }
-        Self { world, machines }
-    }
-
-    fn node(&self, number: usize) -> NodeId {
-        NodeId::of_first_key(&self.machines[number].0.key)
-    }
-
-    fn number_of(&self, node: NodeId) -> usize {
-        let mut numbers = 0..self.machines.len();
-        numbers.find(|number| self.node(*number) == node).unwrap()
-    }
-
-    /// A transaction of a machine's.
-    fn says(&mut self, number: usize, action: impl Into<Action>) -> Result<(), Rejection> {
-        let (machine, owner) = self.machines[number].clone();
-        self.world
-            .try_as(&machine, owner.account, vec![action.into()])
-    }
-
-    /// A witness gives leases up.
-    fn gives_up(&mut self, number: usize, leases: &[(LeaseId, u64)]) -> Result<(), Rejection> {
-        let witness = self.node(number);
-        let leases = leases.iter().copied().collect();
-        self.says(number, ReportDeaths { witness, leases })
-    }
-
-    /// An app with one replica, which is ready.
-    fn app(&mut self, name: &str) -> (LeaseId, Lease) {
-        let deploy = self.world.deploy(name, &[("web", web(1))], 1);
-        self.world.run(vec![deploy.into()]);
-        let (lease, row) = self.world.active(name)[0].clone();
-        let (epoch, report) = (row.epoch, Report::Ready);
-        let report = ReportLease {
-            lease,
-            epoch,
-            report,
-        };
-        self.says(self.number_of(row.node), report).unwrap();
-        (lease, row)
-    }
-
-    /// The numbers of a lease's witnesses.
-    fn witnesses(&self, lease: &Lease) -> Vec<usize> {
-        let witnesses = lease.witnesses.iter();
-        witnesses.map(|node| self.number_of(*node)).collect()
-    }
-}
-
-fn list(world: &mut World, machine: &Person, owner: &Person) {
-    let consent = RegisterNode::consent_bytes(&owner.account, &[3; 32]);
-    let register = RegisterNode {
-        key: machine.key,
-        consent: machine.sign(&consent),
-        sealing_key: [3; 32],
-        name: "other".parse().unwrap(),
-    };
-    let node = NodeId::of_first_key(&machine.key);
-    let offer = world.state.node(&world.node).unwrap().offer.unwrap();
-    let offer = PublishOffer { node, offer };
-    world
-        .try_as(owner, owner.account, vec![register.into(), offer.into()])
-        .unwrap();
-}
+use crate::pool::{Pool, list};
+use crate::world::{Person, web};
 
 #[test]
 fn a_lease_is_watched_by_machines_of_three_other_operators() {
@@ -316,6 +227,8 @@ fn what_has_a_volume_waits_for_its_machine() {
         assert_eq!(pool.world.active("data"), [], "started beside its data");
     }
     let node = lease.node;
+    let slot = pool.world.state.slot(&lease.slot()).unwrap();
+    assert_eq!(slot.waiting, Some(Waiting::ForVolume { node }));
     pool.says(pool.number_of(node), ReportBack { node })
         .unwrap();
     pool.world.wait(600_000);

@@ -4,7 +4,7 @@ use allod_api::ops::{Input, Method as OpsMethod, Operation};
 use allod_node::identity::Identity;
 use allod_state::account::grant::{AppSelector, Grant, NodeSelector};
 use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
-use allod_state::app::{Delete, Deploy, Restart, Rollback, Scale};
+use allod_state::app::{AddReaders, Delete, Deploy, Restart, Rollback, Scale, Wrap};
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
@@ -280,6 +280,16 @@ impl Stage {
             "app.scale" => self.scale(2),
             "app.restart" => Restart { app, service: None }.into(),
             "app.rollback" => Rollback { app, to: None }.into(),
+            "app.readers" => AddReaders {
+                node: self.node(),
+                app,
+                revision: self.world.node.state().app(&app).unwrap().revision,
+                wraps: vec![Wrap {
+                    holder: self.node().0,
+                    key: vec![1],
+                }],
+            }
+            .into(),
             "app.delete" => Delete {
                 app,
                 drops_volumes: false,

@@ -280,4 +280,5 @@ pub(super) static ACTIONS: &[Row] = &[
         [NOT_NODE, SCOPE, Y],
     ),
     change("node.back", OK, [NOT_NODE, SCOPE, Y]),
+    change("app.readers", OK, [NOT_NODE, SCOPE, Y]),
 ];

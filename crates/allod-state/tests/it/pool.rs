@@ -1,0 +1,106 @@
+//! A pool of machines of several owners.
+
+use allod_state::account::grant::Grant;
+use allod_state::account::{AddKey, OpenAccount};
+use allod_state::lease::witness::ReportDeaths;
+use allod_state::lease::{Lease, Report, ReportLease};
+use allod_state::node::{PublishOffer, RegisterNode};
+use allod_state::{Action, LeaseId, NodeId, Rejection};
+
+use crate::world::{Person, World, web};
+
+/// A network of machines: the founder's, and one of each of some others, who are as many as `others`; all offer the same.
+pub(crate) struct Pool {
+    pub(crate) world: World,
+    /// The machines' keys with their owners, the founder's first.
+    pub(crate) machines: Vec<(Person, Person)>,
+}
+
+impl Pool {
+    pub(crate) fn of_owners(others: u8) -> Self {
+        let mut world = World::new();
+        let mut machines = vec![(world.machine.clone(), world.owner.clone())];
+        for number in 0..others {
+            let (owner, invite) = (Person::new(100 + number), Person::new(130 + number));
+            let grant = Grant::of_invite(world.now_ms() + 60_000);
+            let (key, founder) = (invite.key, world.owner.account);
+            world.run(vec![AddKey { key, grant }.into()]);
+            let key = owner.key;
+            world
+                .try_as(&invite, founder, vec![OpenAccount { key }.into()])
+                .unwrap();
+            let machine = Person::new(160 + number);
+            list(&mut world, &machine, &owner);
+            machines.push((machine, owner));
+        }
+        Self { world, machines }
+    }
+
+    pub(crate) fn node(&self, number: usize) -> NodeId {
+        NodeId::of_first_key(&self.machines[number].0.key)
+    }
+
+    pub(crate) fn number_of(&self, node: NodeId) -> usize {
+        let mut numbers = 0..self.machines.len();
+        numbers.find(|number| self.node(*number) == node).unwrap()
+    }
+
+    /// A transaction of a machine's.
+    pub(crate) fn says(
+        &mut self,
+        number: usize,
+        action: impl Into<Action>,
+    ) -> Result<(), Rejection> {
+        let (machine, owner) = self.machines[number].clone();
+        self.world
+            .try_as(&machine, owner.account, vec![action.into()])
+    }
+
+    /// A witness gives leases up.
+    pub(crate) fn gives_up(
+        &mut self,
+        number: usize,
+        leases: &[(LeaseId, u64)],
+    ) -> Result<(), Rejection> {
+        let witness = self.node(number);
+        let leases = leases.iter().copied().collect();
+        self.says(number, ReportDeaths { witness, leases })
+    }
+
+    /// An app with one replica, which is ready.
+    pub(crate) fn app(&mut self, name: &str) -> (LeaseId, Lease) {
+        let deploy = self.world.deploy(name, &[("web", web(1))], 1);
+        self.world.run(vec![deploy.into()]);
+        let (lease, row) = self.world.active(name)[0].clone();
+        let (epoch, report) = (row.epoch, Report::Ready);
+        let report = ReportLease {
+            lease,
+            epoch,
+            report,
+        };
+        self.says(self.number_of(row.node), report).unwrap();
+        (lease, row)
+    }
+
+    /// The numbers of a lease's witnesses.
+    pub(crate) fn witnesses(&self, lease: &Lease) -> Vec<usize> {
+        let witnesses = lease.witnesses.iter();
+        witnesses.map(|node| self.number_of(*node)).collect()
+    }
+}
+
+pub(crate) fn list(world: &mut World, machine: &Person, owner: &Person) {
+    let consent = RegisterNode::consent_bytes(&owner.account, &[3; 32]);
+    let register = RegisterNode {
+        key: machine.key,
+        consent: machine.sign(&consent),
+        sealing_key: [3; 32],
+        name: "other".parse().unwrap(),
+    };
+    let node = NodeId::of_first_key(&machine.key);
+    let offer = world.state.node(&world.node).unwrap().offer.unwrap();
+    let offer = PublishOffer { node, offer };
+    world
+        .try_as(owner, owner.account, vec![register.into(), offer.into()])
+        .unwrap();
+}
