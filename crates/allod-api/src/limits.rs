@@ -100,6 +100,10 @@ pub const LOG_PERIOD: Duration = Duration::from_millis(150);
 pub const HEARTBEAT_PERIOD: Duration = Duration::from_secs(15);
 /// Longest message of a terminal, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// How long another machine may take to begin an answer.
+pub const ONWARD_TIMEOUT: Duration = Duration::from_secs(8);
+/// The longest line or event of another machine's answer.
+pub const MERGED_LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a process's output sent at a time.
 pub const OUTPUT_BYTES: usize = 32 * 1024;
 /// Pieces of a process's output that wait for a slow client.

@@ -37,6 +37,8 @@ pub(crate) struct Doors {
     pub(crate) backends_of: BackendsOf,
     /// What other machines have open to workloads here.
     pub(crate) tunnels: porter::Open,
+    /// What other machines ask of the API here.
+    pub(crate) calls: porter::Calls,
 }
 
 impl Doors {

@@ -38,6 +38,7 @@ mod witness;
 pub use agent::{service_label, unsupported, volume_label};
 pub use allod_ledger::chain::SubmitError;
 pub use allod_ledger::mempool::Refusal;
+pub use allod_net::peer::TunnelStream;
 pub use allod_runtime::root;
 pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
 pub use archive::Retired;
@@ -45,6 +46,7 @@ pub use images::{IMAGE_REFUSALS, ImageError};
 pub use manifests::KeepManifestError;
 pub use node::{ImageView, LogReader, Node, Which, WorkloadError};
 pub use peers::JoinError;
+pub use porter::PeerCall;
 pub use registries::LoginError;
 
 /// Stops every workload of a home's installation, then its root process and all it supervises.

@@ -96,6 +96,8 @@ pub(crate) const BACK_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const BACK_PAUSE_MIN: Duration = Duration::from_secs(10);
 /// See [`BACK_PAUSE_MIN`].
 pub(crate) const BACK_PAUSE_MAX: Duration = Duration::from_secs(300);
+/// Connections of other machines that wait for the API here.
+pub(crate) const PEER_CALLS_WAITING_MAX: usize = 64;
 /// How often it is looked at for whom apps are to be sealed besides.
 pub(crate) const READERS_PERIOD: Duration = Duration::from_secs(1);
 /// How long each machine that could do it has before the next one does.

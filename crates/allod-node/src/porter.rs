@@ -1,15 +1,16 @@
-//! The way in for other machines: their tunnels to workloads that run here.
+//! The way in for other machines: their tunnels to workloads that run here, and to the API of this machine.
 //!
 //! Rules:
 //! - A machine reaches the workloads of apps that it can read the manifest of, or whose owner operates it; of those, the
 //!   ports that the manifest names. Whatever else is asked for is refused without a word about what there is.
+//! - What is asked of the API in this way is for the API to judge: whose it is, its signature says.
 //! - A workload that is being taken away is waited for until its tunnels have ended.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use allod_net::peer::{PeerKey, Tunnel};
+use allod_net::peer::{PeerKey, Tunnel, TunnelStream};
 use allod_runtime::WorkloadId;
 use allod_state::lease::Lease;
 use allod_state::{LeaseId, NodeId, PublicKey, State};
@@ -20,12 +21,21 @@ use tokio::task::JoinSet;
 
 use crate::agent::{Sight, find};
 use crate::inner::Inner;
-use crate::limits::TUNNEL_IDLE;
+use crate::limits::{PEER_CALLS_WAITING_MAX, TUNNEL_IDLE};
 use crate::manifest::Service;
 
 /// Where a tunnel leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(crate) struct Target {
+pub(crate) enum Target {
+    /// To a workload.
+    Workload(Place),
+    /// To the machine's API.
+    Api,
+}
+
+/// A port of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct Place {
     pub(crate) lease: LeaseId,
     pub(crate) epoch: u64,
     /// The port inside the workload.
@@ -35,6 +45,51 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn to_bytes(self) -> Bytes {
         allod_state::codec::encode(&self).into()
+    }
+}
+
+/// A connection to this machine's API, of another machine.
+#[derive(Debug)]
+pub struct PeerCall {
+    tunnel: Tunnel,
+}
+
+impl PeerCall {
+    /// The key of the machine that calls.
+    #[must_use]
+    pub const fn from(&self) -> &[u8; 32] {
+        &self.tunnel.from.0
+    }
+
+    /// Takes it.
+    ///
+    /// # Errors
+    /// Where the machine has gone meanwhile.
+    pub async fn accept(self) -> std::io::Result<TunnelStream> {
+        self.tunnel.accept().await
+    }
+}
+
+/// Where those connections wait for the API.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    sender: mpsc::Sender<PeerCall>,
+    receiver: Mutex<Option<mpsc::Receiver<PeerCall>>>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(PEER_CALLS_WAITING_MAX);
+        let receiver = Mutex::new(Some(receiver));
+        Self { sender, receiver }
+    }
+}
+
+impl Calls {
+    /// Those that come from now on, for the first who asks.
+    pub(crate) fn take(&self) -> Option<mpsc::Receiver<PeerCall>> {
+        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        receiver.take()
     }
 }
 
@@ -92,8 +147,18 @@ pub(crate) async fn admit(
     let mut open = JoinSet::new();
     while let Some(tunnel) = tunnels.recv().await {
         while open.try_join_next().is_some() {}
+        let place = match borsh::from_slice(&tunnel.target) {
+            Ok(Target::Workload(place)) => Some(place),
+            Ok(Target::Api) => {
+                // Where too many wait, it is refused.
+                let _ = inner.doors.calls.sender.try_send(PeerCall { tunnel });
+                continue;
+            }
+            Err(_) => None,
+        };
         let sight = Arc::clone(&seen.borrow());
-        let Some((id, address)) = led_to(inner, &sight, tunnel.from, &tunnel.target) else {
+        let led = place.and_then(|place| led_to(inner, &sight, tunnel.from, place));
+        let Some((id, address)) = led else {
             tracing::debug!(peer = ?tunnel.from, "a tunnel leads nowhere");
             continue;
         };
@@ -112,9 +177,8 @@ fn led_to(
     inner: &Inner,
     sight: &Sight,
     from: PeerKey,
-    target: &[u8],
+    target: Place,
 ) -> Option<(WorkloadId, SocketAddr)> {
-    let target: Target = borsh::from_slice(target).ok()?;
     let id = WorkloadId {
         lease: target.lease.0,
         epoch: target.epoch,

@@ -14,11 +14,13 @@ use super::Result;
 use super::connection::timed_out;
 use super::error::Error;
 use super::limits::{LINE_BYTES_MAX, SILENCE_MAX};
+use crate::server::onward::MISSING;
 
 /// Values that arrive one after another.
 pub struct Lines<T> {
     body: Incoming,
     splitter: Splitter,
+    missing: Vec<String>,
     value: PhantomData<T>,
 }
 
@@ -28,11 +30,21 @@ impl<T: DeserializeOwned> Lines<T> {
         let is_events = content_type
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("text/event-stream"));
+        let missing = response.headers().get(MISSING);
+        let missing = missing.and_then(|value| value.to_str().ok());
+        let missing = missing.into_iter().flat_map(|ids| ids.split(','));
         Self {
+            missing: missing.map(str::to_owned).collect(),
             body: response.into_body(),
             splitter: Splitter::new(is_events),
             value: PhantomData,
         }
+    }
+
+    /// The ids of machines that could not be asked for their part.
+    #[must_use]
+    pub fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// The next value; nothing once the stream has ended.

@@ -33,7 +33,7 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 33] = [
+const OF_THE_API: [(&str, u16, &str, &str); 35] = [
     (
         "account-full",
         429,
@@ -175,8 +175,20 @@ const OF_THE_API: [(&str, u16, &str, &str); 33] = [
     (
         "elsewhere",
         409,
-        "all replicas that are meant run on other machines",
-        "ask that machine's API: --api URL; its operator knows the address",
+        "the replica that is meant has moved to another machine",
+        "ask again in a moment: it has just moved",
+    ),
+    (
+        "machine-unreached",
+        502,
+        "the machine that runs it cannot be asked",
+        "see who is reached, and how: allod network peers",
+    ),
+    (
+        "not-passed-on",
+        403,
+        "another machine passed on what only this machine's own callers may ask",
+        "ask this machine's own API",
     ),
     (
         "runtime",

@@ -9,6 +9,7 @@ use allod_state::account::grant::Verb;
 use super::{Access, Answer, Answered, Operation, Parameter, parameter, plain};
 use crate::limits::{COMMAND_WORDS_MAX, REGISTRY_TIMEOUT};
 use crate::server::call::{Call, Query};
+use crate::server::onward;
 use crate::server::problem::Problem;
 use crate::server::terminal;
 use crate::shape::Shape;
@@ -59,6 +60,7 @@ pub(super) static RUN: Operation = Operation {
     access: Access::Granted(&[Verb::Deploy]),
     query: QUERY,
     answer: Answer::Socket,
+    is_passed_on: true,
     timeout: REGISTRY_TIMEOUT,
     ..plain(run)
 };
@@ -75,9 +77,15 @@ fn run(mut call: Call) -> Answered {
                 format!("`cmd` must be given once for each word: 1 to {COMMAND_WORDS_MAX}");
             return Err(Problem::malformed(detail));
         }
-        let upgrade = terminal::Upgrade::of(&mut call)?;
         let place = call.shared.exec_place(call.standing)?;
         let node = call.node.clone();
+        let (name, meant) = (app.to_string(), which.clone());
+        let is_here = call.asked.is_passed_on || node.has_running(&account, &name, &meant);
+        let others = node.elsewhere(&account, &name, &meant);
+        if let Some(other) = others.first().filter(|_| !is_here) {
+            return onward::socket(&mut call, *other, place).await;
+        }
+        let upgrade = terminal::Upgrade::of(&mut call)?;
         let started = call.blocking(move || {
             node.exec(&account, &app.to_string(), &which, |id| ExecSpec {
                 id,

@@ -7,6 +7,8 @@ use http::StatusCode;
 use super::{Access, Answer, Answered, Operation, Parameter, parameter, plain};
 use crate::limits::{TAIL_DEFAULT, TAIL_MAX};
 use crate::server::call::Call;
+use crate::server::merge::Kind;
+use crate::server::onward;
 use crate::server::problem::Problem;
 use crate::server::stream;
 use crate::shape::{LOG_LINE, Shape};
@@ -29,10 +31,12 @@ const QUERY: &[Parameter] = &[
 pub(super) static READ: Operation = Operation {
     name: "log.read",
     path: "/v1/apps/{app}/logs",
-    summary: "What the replicas of an app wrote on this node.",
+    summary: "What the replicas of an app wrote, on this machine and on others. The header `allod-missing` names machines \
+              that could not be asked.",
     access: Access::Granted(&[Verb::Read]),
     query: QUERY,
     answer: Answer::LinesOrEvents(Shape::View(&LOG_LINE)),
+    is_passed_on: true,
     ..plain(read)
 };
 
@@ -43,16 +47,21 @@ fn read(call: Call) -> Answered {
         let which = super::exec::which(&call.query)?;
         let tail = call.query.count("tail", TAIL_DEFAULT, TAIL_MAX)?;
         let follows = call.query.flag("follow")?;
+        let others = call.node.elsewhere(&account, &app.to_string(), &which);
         let node = call.node.clone();
         let reader = call
             .blocking(move || node.logs(&account, &app.to_string(), &which, tail))
             .await?
             .map_err(unreachable)?;
-        if follows {
-            stream::follow_logs(&call, reader)
+        let (own, kind) = if follows {
+            (stream::follow_logs(&call, reader)?, Kind::Events)
         } else {
-            stream::logs(&call, reader)
+            (stream::logs(&call, reader)?, Kind::Lines)
+        };
+        if call.asked.is_passed_on || others.is_empty() {
+            return Ok(own);
         }
+        onward::lines(&call, own, others, kind).await
     })
 }
 
@@ -78,7 +87,7 @@ pub(super) fn unreachable(error: WorkloadError) -> Problem {
         WorkloadError::Elsewhere { .. } => (
             StatusCode::CONFLICT,
             "elsewhere",
-            "ask that machine's API: --api URL; its operator knows the address",
+            "ask again in a moment: it has just moved",
         ),
         WorkloadError::Ambiguous { .. } => (
             StatusCode::UNPROCESSABLE_ENTITY,

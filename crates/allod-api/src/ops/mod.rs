@@ -86,6 +86,8 @@ pub struct Operation {
     /// Whether it is answered even when strangers get no turn: what tells whether the node lives costs no more than a
     /// refusal.
     pub is_vital: bool,
+    /// Whether it is answered through another machine too, where only this one can.
+    pub is_passed_on: bool,
     /// How long the answer may take; streams begin within it.
     pub timeout: Duration,
     pub(crate) handler: Handler,
@@ -215,6 +217,7 @@ const fn plain(handler: Handler) -> Operation {
         input: Input::Nothing,
         answer: Answer::Nothing,
         is_vital: false,
+        is_passed_on: false,
         timeout: ANSWER_TIMEOUT,
         handler,
     }

@@ -12,6 +12,7 @@ use http::header::ACCEPT;
 use http::{Extensions, HeaderMap};
 use serde::de::DeserializeOwned;
 
+use super::onward::Asked;
 use super::problem::Problem;
 use super::seats::Standing;
 use super::shared::Shared;
@@ -20,6 +21,8 @@ use super::shared::Shared;
 pub(crate) struct Call {
     pub(crate) node: Node,
     pub(crate) shared: Arc<Shared>,
+    /// The request as it came.
+    pub(crate) asked: Asked,
     pub(crate) headers: HeaderMap,
     pub(crate) extensions: Extensions,
     pub(crate) query: Query,

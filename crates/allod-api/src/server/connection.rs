@@ -1,11 +1,12 @@
 //! Connections: each has a seat, and is served until it ends, has to make room, or the server stops.
 
 use std::future::{Future, poll_fn};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::task::Poll;
 
-use axum::Router;
+use allod_node::PeerCall;
+use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -22,6 +23,7 @@ use super::seats::{Seat, Seats};
 use super::stall::watched;
 use super::stream::told;
 use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
+use crate::signature::PassedOn;
 
 /// Serves those whom the lobby lets in until told to stop, then returns once the last connection ended.
 pub(super) async fn serve_admitted(
@@ -80,6 +82,48 @@ pub(super) async fn serve_own(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// The same for what other machines pass on.
+pub(super) async fn serve_machines(
+    mut calls: mpsc::Receiver<PeerCall>,
+    router: Router,
+    seats: Arc<Seats>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    // Every answer to them goes through here, so that they know of it.
+    let router = router.layer(Extension(PassedOn));
+    loop {
+        tokio::select! {
+            Some(call) = calls.recv() => {
+                if let Some(seat) = seats.enter(source_of(call.from())) {
+                    let (router, stopping) = (router.clone(), stopping.clone());
+                    connections.spawn(async move {
+                        if let Ok(stream) = call.accept().await {
+                            converse(stream, router, seat, stopping).await;
+                        }
+                    });
+                }
+            }
+            Some(_) = connections.join_next() => {}
+            () = told(&mut stopping) => break,
+        }
+    }
+    drop(calls);
+    while connections.join_next().await.is_some() {}
+}
+
+/// A machine as a source of connections: an address of its own, of the block that is nobody's (RFC 4193).
+fn source_of(key: &[u8; 32]) -> IpAddr {
+    let hash = blake3::hash(key);
+    let mut octets = [0xfd; 16];
+    let (_, network) = octets.split_at_mut(1);
+    network
+        .iter_mut()
+        .zip(hash.as_bytes())
+        .for_each(|(octet, byte)| *octet = *byte);
+    Ipv6Addr::from(octets).into()
 }
 
 async fn converse(

@@ -6,6 +6,8 @@ mod connection;
 pub(crate) mod gate;
 mod held;
 mod lobby;
+pub(crate) mod merge;
+pub(crate) mod onward;
 mod own;
 mod pace;
 pub(crate) mod problem;
@@ -85,6 +87,16 @@ pub fn serve(node: Node, listener: TcpListener, own: Option<UnixListener>) -> io
             router.clone(),
             seats,
             told.clone(),
+        ));
+    }
+    if let Some(calls) = shared.node.calls() {
+        // And again: other machines take no seats from those who come themselves.
+        let (router, told) = (router.clone(), told.clone());
+        tasks.spawn(connection::serve_machines(
+            calls,
+            router,
+            Arc::default(),
+            told,
         ));
     }
     let admitted = lobby::open(listener, shared, told.clone())?;

@@ -16,10 +16,12 @@ use tracing::{debug, error};
 use super::call::{Call, Payload, Query};
 use super::gate;
 use super::held::Held;
+use super::onward::Asked;
 use super::problem::{HEIGHT, Problem};
 use super::seats::{Seat, Standing};
 use super::shared::Shared;
 use crate::ops::{Method, OPERATIONS, Operation};
+use crate::signature::PassedOn;
 
 /// The routes of all operations.
 pub(super) fn of(shared: Arc<Shared>) -> Router {
@@ -99,6 +101,22 @@ async fn answer(
     seat: &Arc<Seat>,
 ) -> Result<Response<Body>, Problem> {
     let (mut parts, body) = request.into_parts();
+    let asked = Asked {
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        is_passed_on: parts.extensions.get::<PassedOn>().is_some(),
+    };
+    if asked.is_passed_on && !operation.is_passed_on {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "not-passed-on",
+            format!(
+                "`{}` is not answered through another machine",
+                operation.name
+            ),
+            "ask this machine's own API",
+        ));
+    }
     let entry = gate::admit(shared, operation, &parts, seat)?;
     let query = Query::read(parts.uri.query().unwrap_or_default(), operation.query)?;
     let path = path(&mut parts).await?;
@@ -116,6 +134,7 @@ async fn answer(
     let call = Call {
         node: shared.node.clone(),
         shared: Arc::clone(shared),
+        asked,
         headers: parts.headers,
         extensions: parts.extensions,
         query,

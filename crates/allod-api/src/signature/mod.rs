@@ -23,7 +23,7 @@ mod replay;
 mod sign;
 mod verify;
 
-pub use door::{Door, Scheme};
+pub use door::{Door, PassedOn, Scheme};
 pub use error::SignatureError;
 pub use replay::Share;
 pub(crate) use sign::sign_for;

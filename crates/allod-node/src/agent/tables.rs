@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::agent::sight::{Elsewhere, Seen, Sight};
 use crate::lines::Lines;
 use crate::manifest::{self, Manifest};
-use crate::porter::Target;
+use crate::porter::{Place, Target};
 use crate::ports::PickedPorts;
 
 /// Which backends a workload was ever routed to by.
@@ -143,11 +143,11 @@ impl Tables {
             backends.push(backend);
         }
         for seen in elsewhere(sight, app, service) {
-            let target = Target {
+            let target = Target::Workload(Place {
                 lease: seen.lease,
                 epoch: seen.epoch,
                 port,
-            };
+            });
             let location = Location::There {
                 peer: seen.peer,
                 target: target.to_bytes(),

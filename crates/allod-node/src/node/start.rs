@@ -322,6 +322,7 @@ fn open_doors(
         ingress,
         ports: Mutex::new(Ports::reaching(dialer, PortLimits::default())),
         tunnels: porter::Open::default(),
+        calls: porter::Calls::default(),
         published: published_seen,
         statuses: watch::channel(Arc::new(Vec::new())).0,
         backends_of,

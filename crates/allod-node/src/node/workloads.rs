@@ -1,14 +1,19 @@
 //! Replicas from outside: their logs, and processes run beside them.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 
+use allod_net::peer::TunnelStream;
 use allod_runtime::logs::{Cursor, Stream};
 use allod_runtime::{Client, ClientError, Exec, ExecSpec, WorkloadId};
-use allod_state::{AccountId, LeaseId};
+use allod_state::{AccountId, LeaseId, NodeId};
+use tokio::sync::mpsc;
 
 use crate::lines::Lines;
 use crate::node::Node;
+use crate::peers::peer_key;
+use crate::porter::{PeerCall, Target};
 use crate::view::LogLine;
 
 /// Which replicas of an app are meant.
@@ -42,10 +47,10 @@ pub enum WorkloadError {
     #[error("no replica of it runs on this node; see why: allod status")]
     NotRunning,
     /// All of it that runs is on other machines.
-    #[error("it runs on another machine, {}, and is reached only there", nodes.join(", "))]
+    #[error("it runs on another machine, {node}")]
     Elsewhere {
-        /// Which, by their ids.
-        nodes: Vec<String>,
+        /// Which, or the first of them.
+        node: NodeId,
     },
     /// More than one is meant.
     #[error("this is ambiguous; name one of {}", candidates.join(", "))]
@@ -127,7 +132,6 @@ impl Node {
     ) -> Result<LogReader, WorkloadError> {
         let lines = Arc::clone(&self.inner.lines);
         let replicas = self.replicas(owner, app, which)?;
-        self.check_here(owner, app, which, &replicas)?;
         let sources = replicas.into_iter().map(|replica| {
             let at = lines.tail(&replica.id, tail);
             Source { at, ..replica }
@@ -150,8 +154,12 @@ impl Node {
         exec: impl FnOnce(WorkloadId) -> ExecSpec,
     ) -> Result<Exec, WorkloadError> {
         let running = self.replicas(owner, app, which)?;
-        self.check_here(owner, app, which, &running)?;
         let running: Vec<&Source> = running.iter().filter(|source| !source.is_gone).collect();
+        if running.is_empty()
+            && let Some(node) = self.elsewhere(owner, app, which).pop_first()
+        {
+            return Err(WorkloadError::Elsewhere { node });
+        }
         let mut services: Vec<String> = running
             .iter()
             .map(|source| format!("{app}/{}", source.service))
@@ -169,30 +177,41 @@ impl Node {
         Ok(runtime.exec(exec(source.id))?)
     }
 
-    /// Tells where the replicas meant are, where all that run are on other machines.
-    fn check_here(
-        &self,
-        owner: &AccountId,
-        app: &str,
-        which: &Which,
-        found: &[Source],
-    ) -> Result<(), WorkloadError> {
-        if found.iter().any(|source| !source.is_gone) {
-            return Ok(());
-        }
+    /// Whether this machine runs a replica of those meant.
+    #[must_use]
+    pub fn has_running(&self, owner: &AccountId, app: &str, which: &Which) -> bool {
+        let found = self.replicas(owner, app, which);
+        found.is_ok_and(|found| found.iter().any(|source| !source.is_gone))
+    }
+
+    /// The other machines that have replicas of those meant.
+    #[must_use]
+    pub fn elsewhere(&self, owner: &AccountId, app: &str, which: &Which) -> BTreeSet<NodeId> {
         let id = self.app_id(&self.state(), owner, app);
         let seen = self.seen.borrow();
-        let elsewhere = seen
-            .elsewhere
-            .values()
+        let elsewhere = seen.elsewhere.values();
+        let meant = elsewhere
             .filter(|seen| Some(seen.app) == id && which.covers(&seen.service, seen.replica));
-        let nodes: BTreeSet<String> = elsewhere.map(|seen| seen.node.to_string()).collect();
-        if nodes.is_empty() {
-            return Ok(());
-        }
-        Err(WorkloadError::Elsewhere {
-            nodes: nodes.into_iter().collect(),
-        })
+        meant.map(|seen| seen.node).collect()
+    }
+
+    /// A connection to the API of another machine.
+    ///
+    /// # Errors
+    /// Where that machine is not reached, or refuses.
+    pub async fn call(&self, node: &NodeId) -> io::Result<TunnelStream> {
+        let row = self.state().node(node).ok_or(io::ErrorKind::NotFound)?;
+        let peers = self.inner.peers.borrow().clone();
+        let peers = peers.ok_or_else(|| io::Error::other("this machine has no company yet"))?;
+        peers
+            .tunnel(peer_key(&row.key), Target::Api.to_bytes())
+            .await
+    }
+
+    /// The connections of other machines to the API here, for the first who asks.
+    #[must_use]
+    pub fn calls(&self) -> Option<mpsc::Receiver<PeerCall>> {
+        self.inner.doors.calls.take()
     }
 
     /// The replicas meant: those with a lease on this node, and the last lease of those without.

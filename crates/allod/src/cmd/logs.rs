@@ -42,6 +42,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
         is_followed: args.follow,
     };
     let mut lines = client.logs(&wanted.app.app.to_string(), &query).await?;
+    for node in lines.missing() {
+        context.tell(&format!(
+            "note: {node} cannot be asked: what it has is missing here; see who is reached: allod network peers"
+        ));
+    }
     while let Some(line) = lines.next().await? {
         context.show_line(&line, |line| views::log_line(line, is_named));
     }
