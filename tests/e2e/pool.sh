@@ -121,6 +121,21 @@ handed_over() {
     at a run --image-file "$images/nginx.docker.tar" --name handed --port 80 --yes >"$work/said"
     runs_on handed a
 }
+# What was planned is deployed, or nothing.
+planned() {
+    local plan target
+    printf 'name: pinned\nservices:\n  pin:\n    image: %s/nginx:alpine\n' "$REGISTRY" >"$work/pinned.yaml"
+    at a plan "$work/pinned.yaml" -o json >"$work/said"
+    plan=$(field 'it["id"]' <"$work/said")
+    target=$(field 'it["placements"][0]["node"]' <"$work/said")
+    for machine in "${all[@]}"; do [ "$(node_of "$machine")" != "$target" ] || break; done
+    at "$machine" node cordon "$target" >/dev/null
+    fails_with 1 at a deploy "$work/pinned.yaml" --plan "$plan" --yes
+    grep -q 'something else than its plan' "$work/said"
+    at "$machine" node uncordon "$target" >/dev/null
+    at a deploy "$work/pinned.yaml" --plan "$plan" --yes >"$work/said"
+    runs_on pinned "$machine"
+}
 refused_on_nobody() {
     fails_with 7 at a run "$REGISTRY/nginx:alpine" --name nowhere --port 80 --on region=mars --yes
     grep -q 'is in region' "$work/said"
@@ -203,6 +218,7 @@ step 'services that speak with one another are together' services_together
 step 'logs and exec reach it where it is' reached_where_it_is
 step 'what it writes is followed from afar' follows_from_afar
 step 'an image that was handed over stays' handed_over
+step 'a plan is deployed or nothing is' planned
 step 'nobody offers that' refused_on_nobody
 step 'who runs it is paid' is_paid_for
 step 'a machine is drained while it is asked all the time' drained

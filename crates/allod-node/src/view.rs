@@ -9,7 +9,7 @@ use allod_state::evidence::{Item, Usage};
 use allod_state::lease::Phase;
 use allod_state::node::{Isolation, Prices, Resources};
 use allod_state::{
-    AccountId, AppId, Credits, Label, LeaseId, NetworkId, NodeId, PublicKey, TransactionId,
+    AccountId, AppId, Credits, Label, LeaseId, NetworkId, NodeId, PlanId, PublicKey, TransactionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -379,6 +379,8 @@ impl From<&allod_state::Rejection> for Rejection {
 /// What a deployment would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// The name of what it comes to, where it is a deployment that is not refused.
+    pub id: Option<PlanId>,
     /// Where each new replica would go.
     pub placements: Vec<Placement>,
     /// What the app would cost in an hour, with what of it runs already.

@@ -3,6 +3,7 @@
 mod delete;
 mod demand;
 mod deploy;
+mod plan;
 pub mod reader;
 mod rollback;
 mod scale;
@@ -11,6 +12,7 @@ mod slot;
 pub use delete::Delete;
 pub use demand::{Constraints, Demand, Port, Protocol, Restart as RestartPolicy, Update};
 pub use deploy::{Deploy, SealedManifest, Wrap};
+pub use plan::plan_of;
 pub use reader::AddReaders;
 pub use rollback::{Restart, Rollback};
 pub use scale::Scale;

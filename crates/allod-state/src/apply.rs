@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use crate::account::KeyRecord;
 use crate::account::grant::{Grant, NodeSelector};
-use crate::app::App;
+use crate::app::{App, plan_of};
 use crate::block::{Block, Header, transactions_hash};
 use crate::codec;
 use crate::credit::move_credits;
 use crate::event::Event;
-use crate::id::{AccountId, AppId, NodeId, TransactionId};
+use crate::id::{AccountId, AppId, NodeId, PlanId, TransactionId};
 use crate::key::PublicKey;
 use crate::limits::{
     ACTIONS_MAX, BLOCK_TRANSACTIONS_MAX, EFFORT_MAX, EFFORT_PER_WORK, LEASE_RETENTION_MS,
@@ -159,13 +159,21 @@ pub fn check(
     }
 }
 
-/// What these actions of an account would do: the state after them and what would happen, or why they would be
-/// refused. It is the very code that executes them, under a full grant and without envelope, fee and signature.
-pub fn rehearse(
-    state: &State,
-    account: &AccountId,
-    actions: &[Action],
-) -> (State, Result<Vec<Event>, Rejection>) {
+/// What actions would do.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// The state after them.
+    pub after: State,
+    /// What would happen, or why they would be refused.
+    pub outcome: Result<Vec<Event>, Rejection>,
+    /// What the app that was deployed last comes to, where one was.
+    pub plan: Option<PlanId>,
+}
+
+/// What these actions of an account would do. It is the very code that executes them, under a full grant and without
+/// envelope, fee and signature.
+#[must_use]
+pub fn rehearse(state: &State, account: &AccountId, actions: &[Action]) -> Rehearsal {
     let mut after = state.clone();
     let now_ms = state.tip().time_ms.saturating_add(1);
     let key = PublicKey::Ed25519([0; 32]);
@@ -185,6 +193,11 @@ pub fn rehearse(
         action.apply(&mut context)?;
         context.check_effort()
     });
+    let deployed = context.events.iter().rev().find_map(|event| match event {
+        Event::AppDeployed { app, .. } => Some(*app),
+        _ => None,
+    });
+    let plan = deployed.and_then(|app| plan_of(context.state, &app));
     if outcome.is_ok() {
         context.effort = 0;
         for step in LAST_STEPS {
@@ -192,7 +205,11 @@ pub fn rehearse(
         }
     }
     let events = context.events;
-    (after, outcome.map(|()| events))
+    Rehearsal {
+        after,
+        plan: plan.filter(|_| outcome.is_ok()),
+        outcome: outcome.map(|()| events),
+    }
 }
 
 /// What the law does by itself after a block's transactions, in this order.

@@ -153,6 +153,8 @@ ids! {
     NetworkId "net",
     /// One machine.
     NodeId "node",
+    /// What a deployment comes to.
+    PlanId "plan",
     /// The root of the authenticated state.
     Root "root",
     /// A transaction.

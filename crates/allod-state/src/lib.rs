@@ -48,11 +48,12 @@ pub mod validator;
 pub mod volume;
 
 pub use apply::{
-    Admission, Executed, InvalidBlock, Proposal, acting_key, build, check, check_signer, execute,
-    precheck, rehearse,
+    Admission, Executed, InvalidBlock, Proposal, Rehearsal, acting_key, build, check, check_signer,
+    execute, precheck, rehearse,
 };
 pub use id::{
-    AccountId, AppId, BlockId, Digest, Label, LeaseId, NetworkId, NodeId, Root, TransactionId,
+    AccountId, AppId, BlockId, Digest, Label, LeaseId, NetworkId, NodeId, PlanId, Root,
+    TransactionId,
 };
 pub use key::{PublicKey, Signature};
 pub use money::Credits;

@@ -185,7 +185,7 @@ rejections! {
     /// A sum left the range of credits.
     32 "out-of-range" AmountRange "an amount leaves the range of credits" => "use smaller amounts",
     /// The state changed since the plan was made.
-    33 "plan-changed" PlanChanged "the state changed since the plan was made" => "plan again",
+    33 "plan-changed" PlanChanged "the deployment would come to something else than its plan" => "see what it would come to now: allod plan",
     /// The account has no validator to vote with.
     34 "not-a-validator" NotAValidator "the account operates no validator, so it has no vote" => "ask an operator of a validator: allod validator status",
     /// The node does not stand for validator.

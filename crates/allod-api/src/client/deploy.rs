@@ -112,6 +112,7 @@ impl Client {
                 bytes: 1,
                 wraps: Vec::new(),
             },
+            plan: None,
         }
     }
 
@@ -142,6 +143,7 @@ impl Client {
                 label,
                 services: self.demands(&lowered, &label),
                 manifest: sealed.manifest,
+                plan: None,
             },
             ciphertext: sealed.ciphertext,
             doors: Doors::of(&lowered.manifest),

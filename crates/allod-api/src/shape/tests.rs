@@ -5,7 +5,7 @@ use allod_state::evidence::{Item, Usage};
 use allod_state::lease::{EndCause, Phase};
 use allod_state::node::{Isolation, Prices, Resources};
 use allod_state::{
-    AccountId, AppId, Credits, Label, LeaseId, NetworkId, NodeId, PublicKey, TransactionId,
+    AccountId, AppId, Credits, Label, LeaseId, NetworkId, NodeId, PlanId, PublicKey, TransactionId,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -262,6 +262,7 @@ fn plans_and_receipts_fit() {
     assert_fits(
         &PLAN,
         &view::Plan {
+            id: Some(PlanId([8; 32])),
             placements: vec![placement],
             price_per_hour: credit(),
             readers: vec![view::Reader {

@@ -686,6 +686,11 @@ pub static PLAN: View = View {
     summary: "What actions would do.",
     fields: &[
         field(
+            "id",
+            Shape::Maybe(&Shape::Id("plan")),
+            "The name of what a deployment comes to: one that names it is refused where it would come to something else.",
+        ),
+        field(
             "placements",
             Shape::List(&Shape::View(&PLACEMENT)),
             "Where each new replica would go.",

@@ -2,7 +2,7 @@
 
 use allod_state::app::reader::readers;
 use allod_state::event::Event;
-use allod_state::{AccountId, Action, Credits, NodeId, Rejection, rehearse};
+use allod_state::{AccountId, Action, Credits, NodeId, Rehearsal, Rejection, rehearse};
 use data_encoding::HEXLOWER;
 
 use crate::node::Node;
@@ -13,12 +13,21 @@ impl Node {
     #[must_use]
     pub fn plan(&self, account: &AccountId, actions: &[Action]) -> view::Plan {
         let state = self.state();
-        let (after, outcome) = rehearse(&state, account, actions);
+        let Rehearsal {
+            after,
+            outcome,
+            plan,
+        } = rehearse(&state, account, actions);
         let mut placements = Vec::new();
-        let mut touched = None;
-        for event in outcome.as_ref().map(Vec::as_slice).unwrap_or_default() {
-            if let Event::AppDeployed { app, .. } | Event::AppScaled { app, .. } = event {
-                touched = Some(*app);
+        let events = outcome.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let touched = events.iter().rev().find_map(|event| match event {
+            Event::AppDeployed { app, .. } | Event::AppScaled { app, .. } => Some(*app),
+            _ => None,
+        });
+        for event in events {
+            // The block's last steps place what others wait for, too.
+            if event.app() != touched {
+                continue;
             }
             if let Event::LeasePlaced {
                 service,
@@ -60,6 +69,7 @@ impl Node {
         };
         let rejection = outcome.err();
         view::Plan {
+            id: plan,
             placements,
             price_per_hour,
             readers: readers.into_iter().filter_map(reader).collect(),

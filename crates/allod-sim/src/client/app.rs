@@ -48,6 +48,7 @@ pub(super) fn deploy(draft: &mut Draft<'_>) -> Option<Wish> {
         label,
         services,
         manifest,
+        plan: None,
     };
     Some(Wish {
         signer,

@@ -243,6 +243,7 @@ pub(crate) fn deploy(name: usize, services: usize, demand: &Demand) -> Deploy {
             bytes: 1,
             wraps: Vec::new(),
         },
+        plan: None,
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::account::grant::Verb;
-use crate::app::{App, Demand, Revision, Service};
+use crate::app::{App, Demand, Revision, Service, plan_of};
 use crate::apply::Context;
 use crate::event::Event;
-use crate::id::{AppId, Digest, Label};
+use crate::id::{AppId, Digest, Label, PlanId};
 use crate::limits::{
     APPS_PER_ACCOUNT_MAX, EFFORT_PER_ROW, EFFORT_PER_SLOT, MANIFEST_BYTES_MAX, REVISIONS_KEPT,
     SERVICES_PER_APP_MAX, WRAP_BYTES_MAX, WRAPS_PER_MANIFEST_MAX,
@@ -47,6 +47,8 @@ pub struct Deploy {
     pub services: BTreeMap<Label, Demand>,
     /// Where the private half is.
     pub manifest: SealedManifest,
+    /// What it has to come to, or it is refused; see [`plan_of`].
+    pub plan: Option<PlanId>,
 }
 
 impl Apply for Deploy {
@@ -73,7 +75,16 @@ impl Apply for Deploy {
             Some(id) => self.revise(context, id)?,
             None => self.create(context)?,
         };
-        context.check_reserved(&id)
+        context.check_reserved(&id)?;
+        if let Some(wanted) = self.plan {
+            let leases = context.state.active_leases_of(&id).len();
+            let leases = u64::try_from(leases).unwrap_or(u64::MAX);
+            context.toil(leases.saturating_mul(EFFORT_PER_ROW));
+            if plan_of(context.state, &id) != Some(wanted) {
+                return Err(Rejection::PlanChanged);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ use allod_state::text::Word;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::volume::{DropVolume, ReportVolume};
 use allod_state::{
-    AccountId, Action, AppId, Credits, Digest, Label, LeaseId, NodeId, State, Transaction,
+    AccountId, Action, AppId, Credits, Digest, Label, LeaseId, NodeId, PlanId, State, Transaction,
 };
 
 use crate::dice::Dice;
@@ -334,6 +334,7 @@ pub(crate) fn deploy_of(
         label,
         services,
         manifest,
+        plan: dice.pick(&[None, None, None, Some(PlanId([7; 32]))]),
     }
 }
 

@@ -18,6 +18,7 @@ mod golden;
 mod hostile;
 mod invite;
 mod others;
+mod plans;
 mod pool;
 mod property;
 mod readers;

@@ -17,7 +17,7 @@ use allod_state::node::{
 };
 use allod_state::validator::{Leave, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
-use allod_state::{AccountId, Action, AppId, Label, LeaseId, NodeId};
+use allod_state::{AccountId, Action, AppId, Label, LeaseId, NodeId, PlanId};
 
 use crate::world::{GIB, Person, World, credits, web};
 
@@ -203,6 +203,7 @@ fn deploy() -> Deploy {
         holder: [9; 32],
         key: vec![1, 2, 3],
     }];
+    deploy.plan = Some(PlanId([4; 32]));
     deploy
 }
 

@@ -242,6 +242,7 @@ impl World {
             label,
             services,
             manifest,
+            plan: None,
         }
     }
 

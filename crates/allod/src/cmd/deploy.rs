@@ -2,6 +2,8 @@
 
 use allod_api::client::{Goal, Result};
 
+use allod_state::PlanId;
+
 use super::{launch, source};
 use crate::context::Context;
 use crate::render::views;
@@ -11,6 +13,9 @@ use crate::render::views;
 pub(crate) struct Args {
     #[command(flatten)]
     source: source::Source,
+    /// Deploy only what comes to this plan, as `allod plan` names it; be refused otherwise.
+    #[arg(long, value_name = "PLAN")]
+    plan: Option<PlanId>,
     /// Do not wait until it is ready.
     #[arg(long)]
     no_wait: bool,
@@ -20,7 +25,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let client = context.client()?;
     let lowered = args.source.lower(context)?;
     let goal = (!args.no_wait).then(Goal::default);
-    let app = launch::launch(context, &client, lowered, goal).await?;
+    let app = launch::launch(context, &client, lowered, args.plan, goal).await?;
     context.show(&app, views::started);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use allod_api::client::{Client, Error, Goal, Prepared, Result};
 use allod_api::compose::Lowered;
 use allod_node::view;
-use allod_state::Action;
+use allod_state::{Action, PlanId};
 
 use crate::context::Context;
 
@@ -29,15 +29,23 @@ pub(crate) fn refused(plan: &view::Plan) -> Option<Error> {
     Some(Error::Rejected(Box::new(rejection.clone())))
 }
 
-/// Deploys an app and watches it until it is ready, unless it should not be waited for.
+/// Deploys an app, where it comes to what was planned, and watches it until it is ready, unless it should not be waited
+/// for.
 pub(crate) async fn launch(
     context: &Context,
     client: &Client,
     lowered: Lowered,
+    pinned: Option<PlanId>,
     goal: Option<Goal>,
 ) -> Result<view::App> {
     context.tell("resolving images");
-    let (network, prepared, plan) = rehearse(client, lowered).await?;
+    let (network, mut prepared, mut plan) = rehearse(client, lowered).await?;
+    if pinned.is_some() {
+        prepared.deploy.plan = pinned;
+        // The law decides that again when it is there; until then nothing has been handed over.
+        let pinned = vec![Action::from(prepared.deploy.clone())];
+        plan = client.plan(&pinned).await?;
+    }
     if let Some(error) = refused(&plan) {
         return Err(error);
     }

@@ -71,7 +71,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
         ..Goal::default()
     });
     let began = Instant::now();
-    let mut app = launch::launch(context, &client, lowered, goal).await?;
+    let mut app = launch::launch(context, &client, lowered, None, goal).await?;
     if is_waited_for {
         app = answered(context, &client, app, began).await?;
     }

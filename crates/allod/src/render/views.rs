@@ -182,6 +182,9 @@ pub(crate) fn plan(plan: &Plan, names: &BTreeMap<Label, String>) -> String {
             plan.price_per_hour
         ));
     }
+    if let Some(id) = plan.id {
+        text.push_str(&format!("\n\nto deploy this or nothing: --plan {id}"));
+    }
     text.trim_start_matches('\n').to_owned()
 }
 

@@ -135,6 +135,7 @@ impl World {
                 bytes: 1,
                 wraps: Vec::new(),
             },
+            plan: None,
         };
         self.block(true, vec![deploy.into()], 10);
         for (lease, epoch) in self.leases() {
