@@ -12,47 +12,6 @@ all=(a b c d e)
 # shellcheck source=tests/e2e/machines.bash
 . "$(dirname "$0")/machines.bash"
 
-
-lay_cables() {
-    lay_hub
-    plug a 1
-    plug b 2
-    plug c 3
-    plug_behind d 4
-    plug_behind e 5
-    serve_images
-    evidence "$block.1 to $block.5; d and e behind routers"
-}
-# The cable from a machine, or its router, to the bridge.
-cable() { if [ -e "/run/netns/${net}r$1" ]; then echo "portr$1"; else echo "port$1"; fi; }
-unplug() { ip -n "$net" link set "$(cable "$1")" down; }
-plug_in() { ip -n "$net" link set "$(cable "$1")" up; }
-
-found() { input= begin a up --relay "$block.1:7443"; }
-all_offer() {
-    local machine
-    for machine in b c d e; do at "$machine" node offer --cpus 2 --memory 2g --disk 20g >/dev/null; done
-}
-# now_of APP: its replica's machine and its epoch.
-now_of() { at a status -o json | field "' '.join([r['node'] + ' ' + str(r['epoch']) for a in it if a['name'] == '$1' for s in a['services'] for r in s['replicas'] if r['lease']])"; }
-runner_of() {
-    local machine node
-    node=$(now_of "$1" | cut -d ' ' -f 1)
-    for machine in "${all[@]}"; do [ "$(cat "$work/$machine.node")" != "$node" ] || echo "$machine"; done
-}
-code() {
-    in_net a curl -s -m "${1:-10}" -o /dev/null -w '%{http_code}' -H 'Host: web.localhost' \
-        "http://$(cat "$work/door")/" || true
-}
-answers() { [ "$(code 1)" = 200 ]; }
-runs() {
-    local machine
-    for machine in "${all[@]}"; do node_of "$machine" >"$work/$machine.node"; done
-    at a run "$REGISTRY/nginx:alpine" --name web --port 80 --on "operator!=$(account_of a)" --yes >"$work/said"
-    at a network status -o json | field 'it["ingress"]' >"$work/door"
-    within 10 answers
-    evidence "$(runner_of web) runs it"
-}
 # Those that could take over have the image before they have to.
 fetched_ahead() {
     local machine
@@ -93,7 +52,6 @@ split_and_healed() {
     [ "$(now_of web)" = "$before" ]
     within 10 answers
 }
-pays() { at a --timeout 10s credits send "$(account_of b)" 1 --yes >/dev/null 2>&1; }
 # copies: on how many machines a workload is.
 copies() {
     local machine count=0
@@ -136,7 +94,6 @@ percentiles() {
 $(sed -n "$((($(wc -l <"$work/sorted") + 1) / 2))p" "$work/sorted") ms, longest $(tail -n 1 "$work/sorted") ms"
     done
 }
-is_back() { [ "$(at a node list -o json | field "[n['is_unreachable'] for n in it if n['node'] == '$(cat "$work/$1.node")'][0]")" = False ]; }
 # All its processes end without a word; it is begun again.
 crashed() {
     local before began
@@ -161,13 +118,7 @@ leaves_nothing() {
     all_down
 }
 
-step 'five machines on one cable' lay_cables
-step 'the first founds its network' found
-for machine in b c d e; do step "$machine joins by invite" join "$machine"; done
-step 'all offer what they have' all_offer
-step 'four are validators' elect b c d
-step 'all know what the first knows' all_follow b c d e
-step 'an app runs on one of them' runs
+five_machines
 step 'its standbys fetch its image' standbys_have_it
 step 'a silence of three seconds moves nothing' short_silence
 step 'a network that was split in two gives nobody up' split_and_healed

@@ -1,0 +1,98 @@
+#!/bin/bash
+# Five machines of five owners on a network that loses packets, lets them through in one direction only, or keeps two
+# machines apart that both reach the others; and a validator whose ledger is gone.
+#
+#   ALLOD=target/debug/allod tests/e2e/bad_weather.sh      E2E_KEEP=1 keeps its folder; PAYMENTS=50 … pays so often under loss
+set -euo pipefail
+# shellcheck source=tests/e2e/story.bash
+. "$(dirname "$0")/story.bash"
+
+all=(a b c d e)
+# shellcheck source=tests/e2e/machines.bash
+. "$(dirname "$0")/machines.bash"
+
+# weather RULE...: what becomes of packets from one machine to another.
+weather() {
+    ip netns exec "$net" nft delete table bridge weather 2>/dev/null || true
+    [ $# = 0 ] || {
+        echo 'table bridge weather {'
+        echo 'chain between {'
+        echo 'type filter hook forward priority 0'
+        printf '%s\n' "$@"
+        echo '}'
+        echo '}'
+    } | ip netns exec "$net" nft -f -
+}
+# pay_often COUNT: one payment after the other, and how long each took.
+pay_often() {
+    local began payee
+    payee=$(account_of b)
+    : >"$work/paid"
+    for _ in $(seq "$1"); do
+        began=$(date +%s%N)
+        at a --timeout 30s credits send "$payee" 1 --yes >/dev/null
+        echo $((($(date +%s%N) - began) / 1000000)) >>"$work/paid"
+    done
+    sort -n "$work/paid" >"$work/sorted"
+    evidence "$1 payments: p50 $(sed -n "$((($1 + 1) / 2))p" "$work/sorted") ms, longest $(tail -n 1 "$work/sorted") ms"
+}
+loses_a_third() {
+    local before
+    before=$(now_of web)
+    weather 'numgen random mod 100 < 30 counter drop'
+    pay_often "${PAYMENTS:-10}"
+    # Longer than it takes to give somebody up.
+    sleep 10
+    within 20 answers
+    evidence "$(ip netns exec "$net" nft list table bridge weather | grep -o 'packets [0-9]*') were lost"
+    weather
+    [ "$(now_of web)" = "$before" ]
+}
+# Two that do not reach one another reach the others.
+keeps_two_apart() {
+    weather "iifname \"$(cable a)\" oifname \"$(cable b)\" drop" "iifname \"$(cable b)\" oifname \"$(cable a)\" drop"
+    sleep 10
+    pay_often 5
+    within 30 follows b "$(height_of a)"
+    weather
+}
+# One that speaks and hears nothing: the others go on without it, and it comes back.
+hears_nothing() {
+    weather "oifname \"$(cable c)\" drop"
+    sleep 10
+    pay_often 5
+    ! follows c "$(height_of a)" || { echo 'it hears them all the same'; return 1; }
+    weather
+    within 60 follows c "$(height_of a)"
+    within 60 is_back c
+    within 10 answers
+}
+# What it knew is gone, but not who it is: it learns everything anew, and votes again.
+ledger_is_lost() {
+    local before
+    pull c
+    rm -r "$work/c/node/ledger"
+    before=$(height_of a)
+    input= begin c up
+    within 60 follows c "$before"
+    within 60 is_deciding c
+    pull d
+    # Three of four are needed, and it is one of the three.
+    pay_often 3
+    input= begin d up
+    within 60 follows d "$(height_of a)"
+}
+is_deciding() { at "$1" validator status >"$work/said" && ! grep -q quarantine "$work/said"; }
+verifies() { at a bill verify >"$work/said" 2>&1 && grep -q 'evidence item' "$work/said"; }
+leaves_nothing() {
+    at a delete web --volumes --yes >/dev/null
+    all_down
+}
+
+five_machines
+step 'three packets of ten are lost, and nobody is given up' loses_a_third
+step 'two do not reach one another, and nobody notices' keeps_two_apart
+step 'one hears nothing, and comes back' hears_nothing
+step 'the ledger of a validator is lost, and it learns everything anew' ledger_is_lost
+step 'the bill verifies' within 60 verifies
+step 'allod down leaves nothing' leaves_nothing
