@@ -194,13 +194,19 @@ speaks_with_members_alone() {
         [ "$(strangers_of "$machine")" = 1 ]
     done
 }
-leaves_nothing() {
-    local app
-    for app in $(at a status -o json | field '" ".join(a["name"] for a in it)'); do
-        at a delete "$app" --volumes --yes >/dev/null
-    done
-    all_down
+# All that somebody has goes at once: apps, also those on machines of others, their data, and keys that were given away.
+deletes_everything() {
+    at a keys add --out "$work/reader.key" --verbs read --ttl 1h >/dev/null
+    at a delete --everything --yes >"$work/said"
+    evidence "$(head -n 1 "$work/said" | cut -c1-160)"
+    [ "$(at a status -o json | field 'len(it)')" = 0 ]
+    within 30 has_no_volumes
+    says 'nothing to delete' at a delete --everything --yes
+    # Those of others, and their offers, stay.
+    [ "$(at a node list -o json | field "len([n for n in it if n['prices'] and n['operator'] == '$(account_of b)'])")" = 1 ]
 }
+has_no_volumes() { [ "$(at a volume list -o json | field 'len([v for v in it if v["standing"] != "dropped"])')" = 0 ]; }
+leaves_nothing() { all_down; }
 
 step 'five machines on one cable' lay_cables
 step 'the first founds its network' found
@@ -224,4 +230,5 @@ step 'who runs it is paid' is_paid_for
 step 'a machine is drained while it is asked all the time' drained
 step 'a machine offers no more' withdrawn
 step 'nobody speaks with anybody but members' speaks_with_members_alone
+step 'all that one has is deleted at once' deletes_everything
 step 'allod down leaves nothing' leaves_nothing

@@ -24,9 +24,12 @@ use allod_state::transaction::Verified;
 use allod_state::{State, Transaction, TransactionId, check_signer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::bft::{Message, Peer, Signer};
+use crate::bft::{Equivocation, Message, Peer, Signer};
 use crate::disk::{Disk, RealDisk};
-use crate::limits::{COMMITS_BEHIND_MAX, INBOX_MAX, OUTBOX_MAX, OWN_OFFERS_MAX, VERIFY_QUEUE_MAX};
+use crate::limits::{
+    COMMITS_BEHIND_MAX, CONFLICTS_BEHIND_MAX, INBOX_MAX, OUTBOX_MAX, OWN_OFFERS_MAX,
+    VERIFY_QUEUE_MAX,
+};
 use crate::mempool::Refusal;
 use crate::replica::{Commit, Replica, ReplicaError, Settings, To};
 use crate::store::{SnapshotError, Store, StoreError, StoredBlock, Tip};
@@ -154,6 +157,7 @@ pub struct Chain {
     own: SyncSender<Offer>,
     view: watch::Receiver<Arc<View>>,
     commits: broadcast::Sender<Arc<Commit>>,
+    conflicts: broadcast::Sender<Equivocation>,
     store: Store,
 }
 
@@ -209,6 +213,7 @@ impl Chain {
         let (own, own_offers) = std::sync::mpsc::sync_channel(OWN_OFFERS_MAX);
         let (outbox, outbound) = mpsc::channel(OUTBOX_MAX);
         let (commits, _) = broadcast::channel(COMMITS_BEHIND_MAX);
+        let (conflicts, _) = broadcast::channel(CONFLICTS_BEHIND_MAX);
         let tip = replica.store().tip().map_err(ReplicaError::from)?;
         let (view_sender, view) = watch::channel(Arc::new(driver::view(&replica, tip)));
         let store = replica.store().clone();
@@ -220,6 +225,7 @@ impl Chain {
             own: own_offers,
             outbox,
             commits: commits.clone(),
+            conflicts: conflicts.clone(),
             view: view_sender,
             steady,
             waiting: Default::default(),
@@ -237,6 +243,7 @@ impl Chain {
             own,
             view,
             commits,
+            conflicts,
             store,
         };
         Ok((chain, outbound, Threads { all }))
@@ -401,6 +408,12 @@ impl Chain {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Commit>> {
         self.commits.subscribe()
+    }
+
+    /// What validators sign from now on that conflicts with what they signed before.
+    #[must_use]
+    pub fn conflicts(&self) -> broadcast::Receiver<Equivocation> {
+        self.conflicts.subscribe()
     }
 
     /// The last decided block's header and certificate.

@@ -89,6 +89,8 @@ pub const STEP_INPUTS_MAX: usize = 256;
 pub const OUTBOX_MAX: usize = 4_096;
 /// Commits that a subscriber may lag behind before it misses some.
 pub const COMMITS_BEHIND_MAX: usize = 256;
+/// Conflicts of validators that a subscriber may lag behind before it misses some.
+pub const CONFLICTS_BEHIND_MAX: usize = 16;
 /// Transactions waiting for their signature to be checked.
 pub const VERIFY_QUEUE_MAX: usize = 32_768;
 /// Signatures checked together: the more, the less each costs, and a key is unpacked once for all of

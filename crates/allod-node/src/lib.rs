@@ -7,6 +7,7 @@ mod agent;
 mod archive;
 pub mod carrier;
 mod collect;
+mod conflict;
 mod details;
 mod doors;
 pub mod fault;

@@ -27,6 +27,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::agent::{Sight, chain as words};
 use crate::carrier::Carrier;
+use crate::conflict;
 use crate::inner::Inner;
 use crate::invite::{Entrance, Greeter};
 use crate::limits::{ANSWERS_MAX, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD};
@@ -124,6 +125,7 @@ pub(crate) async fn keep(
         () = porter::admit(&inner, &seen, tunnels) => {}
         () = witness::keep(&inner, &peers, beats) => {}
         () = readers::keep(&inner) => {}
+        () = conflict::show(&inner) => {}
     }
 }
 

@@ -165,6 +165,8 @@ pub enum Standing {
     Waits,
     /// It stands for election.
     Stands,
+    /// It signed two things that conflict, and is never elected again.
+    Barred,
 }
 
 /// An app.

@@ -54,6 +54,31 @@ pub fn vote_bytes(
     bytes
 }
 
+/// The bytes that a proposer signs: `allod-proposal-v1 | network | height | round | polka | block`, where the round of the
+/// polka that a block proposed again rests on is a zero byte for none, or a one byte and the round.
+#[must_use]
+pub fn proposal_bytes(
+    network: &NetworkId,
+    height: u64,
+    round: u32,
+    pol_round: Option<u32>,
+    block: &BlockId,
+) -> Vec<u8> {
+    let mut bytes = b"allod-proposal-v1".to_vec();
+    bytes.extend_from_slice(network.as_bytes());
+    bytes.extend_from_slice(&height.to_le_bytes());
+    bytes.extend_from_slice(&round.to_le_bytes());
+    match pol_round {
+        None => bytes.push(0),
+        Some(round) => {
+            bytes.push(1);
+            bytes.extend_from_slice(&round.to_le_bytes());
+        }
+    }
+    bytes.extend_from_slice(block.as_bytes());
+    bytes
+}
+
 /// A quorum's precommits for one block.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Certificate {

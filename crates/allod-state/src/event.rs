@@ -216,6 +216,13 @@ pub enum Event {
         /// Whether it is back.
         is_reachable: bool,
     },
+    /// A validator signed two things that conflict, and decides no more.
+    ValidatorBarred {
+        /// Its node.
+        node: NodeId,
+        /// The height for which it signed them.
+        height: u64,
+    },
     /// An app was sealed for further machines, which could take it over.
     ReadersAdded {
         /// The app.

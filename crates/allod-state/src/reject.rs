@@ -210,6 +210,11 @@ rejections! {
         /// The node.
         node: NodeId,
     } "the app is not sealed for the node {node}, nor is it to be" => "ask again who lacks it: the law names them",
+    /// A validator that signed two things that conflict.
+    40 "proven-false" ProvenFalse {
+        /// The node.
+        node: NodeId,
+    } "the node {node} signed two things of which a validator may sign one, and is never elected again" => "stand with another machine, with a key of its own",
 }
 
 impl From<OutOfRange> for Rejection {

@@ -20,7 +20,7 @@ use crate::lease::witness::{ReportBack, ReportDeaths};
 use crate::limits::TRANSACTION_BYTES_MAX;
 use crate::node::{CordonNode, DrainNode, PublishOffer, PublishReach, RegisterNode, WithdrawOffer};
 use crate::reject::Rejection;
-use crate::validator::{Leave, Stand, Vote};
+use crate::validator::{Leave, ReportConflict, Stand, Vote};
 use crate::volume::{DropVolume, ReportVolume};
 
 /// The protocol version that this law speaks.
@@ -272,4 +272,6 @@ actions! {
     24 "node.back" ReportBack,
     /// Wraps an app's key for machines that could take it over.
     25 "app.readers" AddReaders,
+    /// Proves that a validator signed two things that conflict.
+    26 "validator.conflict" ReportConflict,
 }

@@ -1,7 +1,9 @@
 //! Who votes on blocks.
 
+mod conflict;
 mod seat;
 
+pub use conflict::{ReportConflict, Said};
 pub use seat::{Leave, Seat, Stand, Vote};
 
 use std::collections::BTreeMap;

@@ -642,8 +642,8 @@ pub static VALIDATOR: View = View {
         ),
         field(
             "standing",
-            Shape::OneOf(&["validates", "waits", "stands"]),
-            "Whether it decides, is elected and waits until enough are, or stands for election.",
+            Shape::OneOf(&["validates", "waits", "stands", "barred"]),
+            "Whether it decides, is elected and waits until enough are, stands for election, or has signed two things that conflict and never is elected again.",
         ),
         field("power", Shape::Count, "Its votes among all."),
         field(

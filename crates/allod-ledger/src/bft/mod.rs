@@ -51,8 +51,8 @@ mod sync;
 mod verify;
 
 use allod_state::certificate::Certificate;
-use allod_state::validator::ValidatorSet;
-use allod_state::{BlockId, NetworkId, PublicKey, Signature};
+use allod_state::validator::{ReportConflict, Said, ValidatorSet};
+use allod_state::{BlockId, NetworkId, NodeId, PublicKey, Signature};
 use bytes::Bytes;
 
 pub use self::core::Core;
@@ -263,27 +263,31 @@ pub enum Alarm {
     },
 }
 
-/// The bytes a proposer signs.
-pub(crate) fn proposal_bytes(
-    network: &NetworkId,
-    height: u64,
-    round: u32,
-    pol_round: Option<u32>,
-    block: &BlockId,
-) -> Vec<u8> {
-    let mut bytes = b"allod-proposal-v1".to_vec();
-    bytes.extend_from_slice(network.as_bytes());
-    bytes.extend_from_slice(&height.to_le_bytes());
-    bytes.extend_from_slice(&round.to_le_bytes());
-    match pol_round {
-        None => bytes.push(0),
-        Some(round) => {
-            bytes.push(1);
-            bytes.extend_from_slice(&round.to_le_bytes());
+impl Equivocation {
+    /// The proof, as a machine shows it to the law.
+    #[must_use]
+    pub fn report(&self, node: NodeId) -> ReportConflict {
+        let vote = |vote: &SignedVote| (Said::Vote(vote.kind, vote.value), vote.signature);
+        let proposal = |proposal: &SignedProposal| {
+            let said = Said::Proposal(proposal.pol_round, proposal.value);
+            (said, proposal.signature)
+        };
+        let (validator, height, round, one, other) = match self {
+            Self::Votes(one, two) => (one.validator, one.height, one.round, vote(one), vote(two)),
+            Self::Proposals(one, two) => {
+                let (one_said, two_said) = (proposal(one), proposal(two));
+                (one.proposer, one.height, one.round, one_said, two_said)
+            }
+        };
+        ReportConflict {
+            node,
+            validator,
+            height,
+            round,
+            one,
+            other,
         }
     }
-    bytes.extend_from_slice(block.as_bytes());
-    bytes
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use allod_state::certificate::{VoteKind, vote_bytes};
+use allod_state::certificate::{VoteKind, proposal_bytes, vote_bytes};
 use allod_state::{NetworkId, PublicKey, Signature, codec};
 use malachite_consensus::{ConsensusMsg, ThresholdParams};
 use malachite_types::{
@@ -20,7 +20,6 @@ use malachite_types::{
 
 use super::context::{Address, Context, Members, Proposal, Vote};
 use super::message::{kind_from_engine, round_number, value_from_engine};
-use super::proposal_bytes;
 use crate::limits::SIGNATURES_REMEMBERED_MAX;
 
 type Verified = Result<(), CertificateError<Context>>;

@@ -10,7 +10,7 @@ use allod_state::{Rejection, TransactionId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{Committed, Outbound, SubmitError, View};
-use crate::bft::{Message, Peer, Signer};
+use crate::bft::{Equivocation, Message, Peer, Signer};
 use crate::limits::{
     ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, STEP_INPUTS_MAX,
     TRANSACTIONS_PER_MESSAGE_MAX,
@@ -44,6 +44,7 @@ pub(super) struct Driver<S> {
     pub(super) own: Receiver<Offer>,
     pub(super) outbox: mpsc::Sender<Outbound>,
     pub(super) commits: broadcast::Sender<Arc<Commit>>,
+    pub(super) conflicts: broadcast::Sender<Equivocation>,
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) steady: Instant,
     pub(super) waiting: BTreeMap<TransactionId, Answers>,
@@ -261,6 +262,8 @@ impl<S: Signer> Driver<S> {
         }
         for evidence in output.evidence {
             tracing::warn!(?evidence, "a validator signed two things that conflict");
+            // Nobody listening is no fault.
+            let _ = self.conflicts.send(evidence);
         }
         // Readers see a commit before anyone is told of it, so that whoever was answered finds it.
         self.show(output.commits.last().map(|commit| Tip {

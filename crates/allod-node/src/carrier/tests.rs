@@ -5,15 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use allod_ledger::LocalSigner;
-use allod_ledger::bft::Signer;
+use allod_ledger::bft::{Message, Peer, SignedVote, Signer};
 use allod_ledger::chain::{Committed, Config, Threads};
 use allod_ledger::replica::Settings;
 use allod_net::limits::PeerLimits;
 use allod_net::peer::{Member, PeersConfig, Roster};
+use allod_state::certificate::{VoteKind, vote_bytes};
 use allod_state::credit::Transfer;
 use allod_state::genesis::{Founder, Genesis};
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::{AccountId, Action, Credits, Root, Transaction};
+use allod_state::{AccountId, Action, BlockId, Credits, NodeId, Root, Transaction};
 use tokio::time::timeout;
 
 use super::*;
@@ -188,6 +189,50 @@ async fn four_ledgers_agree_over_quic_and_one_that_was_away_catches_up() {
     let waiting = running[0].chain.submit(transfer(&genesis, 12));
     let waited = timeout(Duration::from_secs(3), waiting).await;
     assert!(waited.is_err(), "two of four decided: {waited:?}");
+    for validator in running {
+        validator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signs_two_votes_that_conflict_is_told_with_the_proof() {
+    let genesis = genesis(4);
+    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut running = Vec::new();
+    for (at, folder) in (0..).zip(&folders) {
+        running.push(Validator::start(at, folder.path(), &genesis, true).await);
+    }
+    acquaint(&running.iter().collect::<Vec<_>>()).await;
+    let committed = running[0].commit(transfer(&genesis, 0)).await;
+    running[0].root_at(committed.height).await;
+    let mut conflicts = running[0].chain.conflicts();
+    let (height, round, kind) = (committed.height + 1, 0, VoteKind::Prevote);
+    for block in [BlockId([8; 32]), BlockId([9; 32])] {
+        let bytes = vote_bytes(&genesis.network(), kind, height, round, Some(&block));
+        let vote = SignedVote {
+            kind,
+            height,
+            round,
+            value: Some(block),
+            validator: validator(3).public_key(),
+            signature: validator(3).sign(&bytes),
+        };
+        let received = running[0]
+            .chain
+            .receive(Peer([77; 32]), Message::Vote(vote));
+        received.unwrap();
+    }
+    for validator in &running {
+        let next = transfer(&genesis, 1);
+        drop(validator.chain.submit(next));
+    }
+    let conflict = timeout(LONG, conflicts.recv())
+        .await
+        .expect("nobody tells")
+        .unwrap();
+    let report = conflict.report(NodeId([1; 32]));
+    assert_eq!(report.validator, validator(3).public_key());
+    assert_eq!((report.height, report.round), (height, round));
     for validator in running {
         validator.stop().await;
     }

@@ -139,6 +139,7 @@ fn is_about(event: &Event, owner: &AccountId, state: &State) -> bool {
         | Event::NodeReachable { node, .. }
         | Event::NodeCordoned { node, .. }
         | Event::ValidatorStands { node }
+        | Event::ValidatorBarred { node, .. }
         | Event::ValidatorLeft { node } => is_operated(node),
         Event::ValidatorVoted { node, by, .. } => by == owner || is_operated(node),
         Event::VolumeDropped { owner: of, .. } => of == owner,
@@ -165,6 +166,10 @@ pub(super) fn words(event: &Event, node: &Node) -> (&'static str, String) {
             is_reachable: false,
         } => ("node.given-up", node.to_string()),
         Event::NodeReachable { node, .. } => ("node.back", node.to_string()),
+        Event::ValidatorBarred { node, height } => (
+            "validator.barred",
+            format!("{node} signed two things that conflict, for height {height}"),
+        ),
         Event::ReadersAdded { revision, .. } => (
             "app.sealed",
             format!("revision {revision}, for machines that could take over"),

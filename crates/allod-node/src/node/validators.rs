@@ -18,8 +18,13 @@ impl Node {
 fn of(state: &State) -> Vec<Validator> {
     let (validating, elected) = (state.validators(), state.elected());
     let mut found: BTreeMap<NodeId, (Standing, u64)> = BTreeMap::new();
-    for (node, _) in state.seats() {
-        found.insert(*node, (Standing::Stands, 0));
+    for (node, seat) in state.seats() {
+        let standing = if seat.is_barred {
+            Standing::Barred
+        } else {
+            Standing::Stands
+        };
+        found.insert(*node, (standing, 0));
     }
     for (key, _) in elected.iter() {
         found.insert(NodeId::of_first_key(key), (Standing::Waits, 0));

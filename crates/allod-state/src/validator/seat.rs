@@ -6,6 +6,7 @@
 //! 2. Who is elected validates from the next block on, once there are [`VALIDATORS_MIN`] elected: two or three that all
 //!    have to agree would stop with the first that fails, and are worse than one. Whoever is dismissed, or leaves, stops
 //!    at the next block. The last one stays.
+//!    Whoever is proven false is never elected again ([`crate::validator::ReportConflict`]).
 //! 3. No election gives an operator a third of the power, except where all who are elected are one operator's.
 //!
 //! Each block's header names the hash of the set that decides the next one, so a certificate is checked against the set
@@ -33,6 +34,8 @@ use crate::validator::ValidatorSet;
 pub struct Seat {
     /// The validators that voted for a change: to elect it, or where it is elected, to dismiss it.
     pub votes: BTreeSet<PublicKey>,
+    /// Whether it is proven false, and so is never elected; see [`crate::validator::ReportConflict`].
+    pub is_barred: bool,
 }
 
 impl Row for Seat {
@@ -73,9 +76,13 @@ impl Apply for Stand {
 
     fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
         context.own_node(&self.node)?;
-        if context.state.seat(&self.node).is_none() {
-            context.state.put_seat(self.node, Seat::default());
-            context.emit(Event::ValidatorStands { node: self.node });
+        match context.state.seat(&self.node) {
+            Some(seat) if seat.is_barred => return Err(Rejection::ProvenFalse { node: self.node }),
+            Some(_) => {}
+            None => {
+                context.state.put_seat(self.node, Seat::default());
+                context.emit(Event::ValidatorStands { node: self.node });
+            }
         }
         Ok(())
     }
@@ -101,6 +108,7 @@ impl Apply for Vote {
         let is_elected = elected.power(&node.key) > 0;
         let seat = context.state.seat(&self.node);
         let mut seat = match seat {
+            Some(seat) if seat.is_barred => return Err(Rejection::ProvenFalse { node: self.node }),
             None if !is_elected => return Err(Rejection::NotStanding { node: self.node }),
             seat => seat.unwrap_or_default(),
         };
@@ -142,9 +150,13 @@ impl Apply for Leave {
         let node = context.own_node(&self.node)?;
         let elected = context.state.elected();
         context.toil(elected.count().saturating_mul(EFFORT_PER_SLOT));
+        let seat = context.state.seat(&self.node);
+        if seat.as_ref().is_some_and(|seat| seat.is_barred) {
+            return Err(Rejection::ProvenFalse { node: self.node });
+        }
         if elected.power(&node.key) > 0 {
             dismiss(context, &elected, &node)?;
-        } else if context.state.seat(&self.node).is_none() {
+        } else if seat.is_none() {
             return Err(Rejection::NotStanding { node: self.node });
         }
         context.state.remove_seat(&self.node);
@@ -187,7 +199,7 @@ fn elect(context: &mut Context<'_>, elected: &ValidatorSet, node: &Node) -> Resu
     Ok(())
 }
 
-fn dismiss(
+pub(super) fn dismiss(
     context: &mut Context<'_>,
     elected: &ValidatorSet,
     node: &Node,
@@ -208,7 +220,7 @@ fn held_by(state: &State, validators: &ValidatorSet, operator: &AccountId) -> u6
 }
 
 /// Lets those validate who are elected, as the rules above say.
-fn seat_elected(context: &mut Context<'_>) {
+pub(super) fn seat_elected(context: &mut Context<'_>) {
     let (elected, now) = (context.state.elected(), context.state.validators());
     let staying = now.among(&elected);
     let next = if elected.count() >= VALIDATORS_MIN || staying.count() == 0 {

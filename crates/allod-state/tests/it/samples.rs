@@ -7,6 +7,7 @@ use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use allod_state::app::{
     AddReaders, Delete, Deploy, Port, Protocol, Restart, Rollback, Scale, Update, Wrap,
 };
+use allod_state::certificate::VoteKind;
 use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
@@ -15,9 +16,11 @@ use allod_state::node::{
     CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach,
     RegisterNode, Relay, Resources, WithdrawOffer,
 };
-use allod_state::validator::{Leave, Stand, Vote};
+use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
-use allod_state::{AccountId, Action, AppId, Label, LeaseId, NodeId, PlanId};
+use allod_state::{
+    AccountId, Action, AppId, BlockId, Label, LeaseId, NodeId, PlanId, PublicKey, Signature,
+};
 
 use crate::world::{GIB, Person, World, credits, web};
 
@@ -94,7 +97,20 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         .into(),
         ReportBack { node: node() }.into(),
         add_readers().into(),
+        conflict().into(),
     ]
+}
+
+fn conflict() -> ReportConflict {
+    let said = |block| Said::Vote(VoteKind::Precommit, block);
+    ReportConflict {
+        node: node(),
+        validator: PublicKey::Ed25519([3; 32]),
+        height: 7,
+        round: 1,
+        one: (said(None), Signature::Ed25519([1; 64])),
+        other: (said(Some(BlockId([2; 32]))), Signature::Ed25519([2; 64])),
+    }
 }
 
 fn add_readers() -> AddReaders {

@@ -2,9 +2,10 @@
 
 use allod_state::account::OpenAccount;
 use allod_state::account::grant::{Grant, NodeSelector};
+use allod_state::certificate::{VoteKind, proposal_bytes, vote_bytes};
 use allod_state::node::RegisterNode;
-use allod_state::validator::{Leave, Stand, Vote};
-use allod_state::{NodeId, Rejection};
+use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
+use allod_state::{BlockId, NodeId, Rejection};
 
 use crate::world::{Person, World};
 
@@ -274,4 +275,130 @@ fn elections_are_restored_from_their_rows() {
     let again = allod_state::State::restore(header, rows).unwrap();
     assert_eq!(again.elected(), world.state.elected());
     assert_eq!(again.seats().count(), 2);
+}
+
+/// Two things that a machine signs for one round.
+fn conflict(world: &World, by: &Member, of: &Member, one: Said, other: Said) -> ReportConflict {
+    let (network, height, round) = (world.state.network(), 5, 2);
+    let signed = |said: Said| {
+        let bytes = match &said {
+            Said::Vote(kind, block) => vote_bytes(&network, *kind, height, round, block.as_ref()),
+            Said::Proposal(polka, block) => proposal_bytes(&network, height, round, *polka, block),
+        };
+        let signature = of.machine.sign(&bytes);
+        (said, signature)
+    };
+    ReportConflict {
+        node: by.node,
+        validator: of.machine.key,
+        height,
+        round,
+        one: signed(one),
+        other: signed(other),
+    }
+}
+
+fn shows(world: &mut World, by: &Member, report: ReportConflict) -> Result<(), Rejection> {
+    world.try_as(&by.machine, by.owner.account, vec![report.into()])
+}
+
+const BLOCKS: [BlockId; 2] = [BlockId([1; 32]), BlockId([2; 32])];
+
+#[test]
+fn whoever_signs_two_things_that_conflict_decides_no_more_and_is_never_elected_again() {
+    let [one, other] = BLOCKS;
+    let vote = |block| Said::Vote(VoteKind::Precommit, block);
+    let prevote = |block| Said::Vote(VoteKind::Prevote, block);
+    for (said, besides) in [
+        (vote(Some(one)), vote(Some(other))),
+        (prevote(Some(one)), prevote(None)),
+        (Said::Proposal(None, one), Said::Proposal(None, other)),
+        (Said::Proposal(None, one), Said::Proposal(Some(1), one)),
+    ] {
+        let (mut world, members) = network(4);
+        let false_one = &members[2];
+        assert!(false_one.validates(&world));
+        let report = conflict(&world, &members[1], false_one, said, besides);
+        shows(&mut world, &members[1], report.clone()).unwrap();
+        assert!(!false_one.validates(&world));
+        assert_eq!(world.state.validators().count(), 4, "the others decide");
+        let barred = Err(Rejection::ProvenFalse {
+            node: false_one.node,
+        });
+        assert_eq!(false_one.stand(&mut world), barred);
+        assert_eq!(false_one.leave(&mut world), barred, "its seat stays");
+        for member in members
+            .iter()
+            .filter(|member| member.node != false_one.node)
+        {
+            assert_eq!(member.vote(&mut world, false_one.node, true), barred);
+        }
+        // Whoever shows it again changes nothing.
+        let before = world.state.validators();
+        shows(&mut world, &members[3], conflict_of(&report, &members[3])).unwrap();
+        assert_eq!(world.state.validators(), before);
+    }
+}
+
+fn conflict_of(report: &ReportConflict, by: &Member) -> ReportConflict {
+    ReportConflict {
+        node: by.node,
+        ..report.clone()
+    }
+}
+
+#[test]
+fn nobody_is_barred_for_less_than_a_proof() {
+    let [one, other] = BLOCKS;
+    let vote = |block| Said::Vote(VoteKind::Precommit, Some(block));
+    let (mut world, members) = network(4);
+    let (by, of) = (&members[1], &members[2]);
+    let refused = |outcome: Result<(), Rejection>| {
+        assert!(
+            matches!(outcome, Err(Rejection::BadField { .. })),
+            "{outcome:?}"
+        );
+    };
+    // The same twice, and two that may both be said.
+    for (said, besides) in [
+        (vote(one), vote(one)),
+        (vote(one), Said::Vote(VoteKind::Prevote, Some(other))),
+        (vote(one), Said::Proposal(None, other)),
+    ] {
+        let report = conflict(&world, by, of, said, besides);
+        refused(shows(&mut world, by, report));
+    }
+    let good = conflict(&world, by, of, vote(one), vote(other));
+    // Signed by somebody else, or for another round, height or network.
+    let mut report = good.clone();
+    report.other.1 = conflict(&world, by, by, vote(one), vote(other)).other.1;
+    refused(shows(&mut world, by, report));
+    for report in [
+        ReportConflict {
+            round: 3,
+            ..good.clone()
+        },
+        ReportConflict {
+            height: 6,
+            ..good.clone()
+        },
+        ReportConflict {
+            validator: by.machine.key,
+            ..good.clone()
+        },
+    ] {
+        refused(shows(&mut world, by, report));
+    }
+    assert!(of.validates(&world));
+    // In another's name.
+    let outcome = shows(&mut world, of, good.clone());
+    assert_eq!(outcome, Err(Rejection::NotYourNode { node: by.node }));
+    // The last one cannot go.
+    let (mut alone, founder) = network(0);
+    let report = conflict(&alone, &founder[0], &founder[0], vote(one), vote(other));
+    let outcome = shows(&mut alone, &founder[0], report);
+    assert_eq!(outcome, Err(Rejection::LastValidator));
+    // And the good one is good.
+    shows(&mut world, by, good).unwrap();
+    assert!(!of.validates(&world));
 }

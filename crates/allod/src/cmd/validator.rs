@@ -83,6 +83,7 @@ fn list(all: &[Validator]) -> String {
             Standing::Validates => "decides",
             Standing::Waits => "elected, waits for more",
             Standing::Stands => "stands",
+            Standing::Barred => "barred",
         };
         let change = match (validator.standing, validator.votes.len()) {
             (_, 0) => String::new(),

@@ -5,6 +5,7 @@ use allod_node::identity::Identity;
 use allod_state::account::grant::{AppSelector, Grant, NodeSelector};
 use allod_state::account::{AddKey, OpenAccount, RevokeKey, RotateKey};
 use allod_state::app::{AddReaders, Delete, Deploy, Restart, Rollback, Scale, Wrap};
+use allod_state::certificate::VoteKind;
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
@@ -13,7 +14,7 @@ use allod_state::node::{
     CordonNode, DrainNode, PublishOffer, PublishReach, Reach, RegisterNode, WithdrawOffer,
 };
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::validator::{Leave, Stand, Vote};
+use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
 use allod_state::{Action, Credits, Digest, Signature, Transaction, codec};
 use http::{HeaderValue, Method};
@@ -201,6 +202,7 @@ impl Stage {
             "account.open" => OpenAccount { key: fresh() }.into(),
             name if name.starts_with("validator.") => self.validator_action(name),
             name if name.starts_with("node.") => self.node_action(name, author),
+            "app.readers" => self.add_readers(),
             name if name.starts_with("app.") => self.app_action(name).await,
             name => self.report(name),
         };
@@ -249,8 +251,41 @@ impl Stage {
             "validator.stand" => Stand { node }.into(),
             "validator.vote" => Vote { node, is_in: true }.into(),
             "validator.leave" => Leave { node }.into(),
+            "validator.conflict" => {
+                // Twice the same is no conflict: whoever may show one is told so.
+                let said = (
+                    Said::Vote(VoteKind::Precommit, None),
+                    Signature::Ed25519([0; 64]),
+                );
+                ReportConflict {
+                    node,
+                    validator: self.world.node.state().node(&node).unwrap().key,
+                    height: 1,
+                    round: 0,
+                    one: said.clone(),
+                    other: said,
+                }
+                .into()
+            }
             other => panic!("no such change of a validator: {other}"),
         }
+    }
+
+    /// The machine adds itself, who can read the app already.
+    fn add_readers(&self) -> Action {
+        let (node, app) = (self.node(), self.shop());
+        let revision = self.world.node.state().app(&app).unwrap().revision;
+        let wraps = vec![Wrap {
+            holder: node.0,
+            key: vec![1],
+        }];
+        AddReaders {
+            node,
+            app,
+            revision,
+            wraps,
+        }
+        .into()
     }
 
     /// A revision that changes every service.
@@ -280,16 +315,6 @@ impl Stage {
             "app.scale" => self.scale(2),
             "app.restart" => Restart { app, service: None }.into(),
             "app.rollback" => Rollback { app, to: None }.into(),
-            "app.readers" => AddReaders {
-                node: self.node(),
-                app,
-                revision: self.world.node.state().app(&app).unwrap().revision,
-                wraps: vec![Wrap {
-                    holder: self.node().0,
-                    key: vec![1],
-                }],
-            }
-            .into(),
             "app.delete" => Delete {
                 app,
                 drops_volumes: false,

@@ -281,4 +281,9 @@ pub(super) static ACTIONS: &[Row] = &[
     ),
     change("node.back", OK, [NOT_NODE, SCOPE, Y]),
     change("app.readers", OK, [NOT_NODE, SCOPE, Y]),
+    change(
+        "validator.conflict",
+        (422, "bad-field"),
+        [NOT_NODE, SCOPE, Y],
+    ),
 ];

@@ -1,6 +1,7 @@
 //! Proposals: only those of the validator whose turn it is are examined, and only a few of them.
 
 use allod_state::BlockId;
+use allod_state::certificate::proposal_bytes;
 use allod_state::certificate::vote_bytes;
 use allod_state::limits::BLOCK_BYTES_MAX;
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use malachite_types::{Round, Validity, ValueOrigin};
 use super::Core;
 use crate::bft::context::{Address, Height, Value};
 use crate::bft::message::{Message, SignedProposal};
-use crate::bft::{Action, Signer, proposal_bytes};
+use crate::bft::{Action, Signer};
 use crate::limits::{PROPOSALS_PER_ROUND_MAX, VALUES_PER_HEIGHT_MAX};
 
 impl<S: Signer> Core<S> {

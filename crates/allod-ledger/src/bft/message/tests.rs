@@ -130,7 +130,7 @@ fn the_encoding_is_frozen() {
         digest(&Message::Vote(vote()).encode()),
         "ed7bf62bf141b69a74cd762fb42dcdd44c3adfff40e25a1abb667f02ebc6f6e6"
     );
-    let proposal = crate::bft::proposal_bytes(
+    let proposal = allod_state::certificate::proposal_bytes(
         &allod_state::NetworkId([7; 32]),
         7,
         2,

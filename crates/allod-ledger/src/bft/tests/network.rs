@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allod_state::certificate::Certificate;
+use allod_state::certificate::{Certificate, proposal_bytes, vote_bytes};
 use allod_state::codec;
-use allod_state::validator::ValidatorSet;
-use allod_state::{BlockId, NetworkId, PublicKey, Signature};
+use allod_state::validator::{ReportConflict, Said, ValidatorSet};
+use allod_state::{BlockId, NetworkId, NodeId, PublicKey, Signature};
 use bytes::Bytes;
 
 use crate::bft::{
@@ -372,6 +372,7 @@ impl Network {
             }
             Action::Evidence(evidence) => {
                 assert!(self.twin, "no one is false here: {evidence:?}");
+                assert_is_proof(&evidence.report(NodeId([0; 32])));
                 self.evidence += 1;
                 None
             }
@@ -580,4 +581,17 @@ impl Network {
 
 fn id_of(bytes: &[u8]) -> BlockId {
     BlockId(codec::hash_parts("test block", &[bytes]))
+}
+
+/// That the law finds both signed.
+fn assert_is_proof(report: &ReportConflict) {
+    let (height, round) = (report.height, report.round);
+    for (said, signature) in [&report.one, &report.other] {
+        let bytes = match said {
+            Said::Vote(kind, block) => vote_bytes(&NETWORK, *kind, height, round, block.as_ref()),
+            Said::Proposal(polka, block) => proposal_bytes(&NETWORK, height, round, *polka, block),
+        };
+        report.validator.verify(&bytes, signature).unwrap();
+    }
+    assert_ne!(report.one.0, report.other.0);
 }
