@@ -35,6 +35,13 @@ each_reaches_each() {
     at c network peers >"$work/said"
     evidence "$(grep -F "$(cut -c6-15 <<<"$of")" "$work/said" | tr -s ' ' | cut -c1-120)"
 }
+# The way to another machine, why it is no better, and what to change.
+doctor_tells() {
+    says 'through the relay of ' at c doctor "$(node_of d)"
+    says 'forward a UDP port' at c doctor "$(node_of d)"
+    says 'directly, at ' at a doctor "$(node_of b)"
+    fails_with 3 at a doctor nobody
+}
 used_up() {
     fails_with 1 in_net b env ALLOD_HOME="$work/thief" timeout 100 "$ALLOD" join \
         "$(cat "$work/b.invite")" --api 127.0.0.1:0 --ingress 127.0.0.1:0
@@ -93,6 +100,7 @@ step 'the first founds its network' found
 for machine in b c d; do step "$machine joins by invite" join "$machine"; done
 step 'all know what the first knows' all_follow b c d
 step 'each reaches each, two by the relay of the first' each_reaches_each
+step 'the doctor tells how each is reached' doctor_tells
 step 'an invite is good for one' used_up
 step 'all four decide from the fourth on' elect b c d
 step 'anybody pays anybody' pay a b

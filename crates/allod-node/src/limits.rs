@@ -115,4 +115,4 @@ pub(crate) const MANIFEST_SOURCES_MAX: usize = 16;
 /// Questions answered at once.
 pub(crate) const ANSWERS_MAX: usize = 32;
 /// How long ending the links to peers may hold up the end of the node.
-pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(4);
+pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);

@@ -3,6 +3,7 @@
 //! Amounts and 64-bit counts that may grow large are decimal texts, so that no reader rounds them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use allod_state::bill::Line;
 use allod_state::evidence::{Item, Usage};
@@ -136,6 +137,12 @@ pub struct Peer {
     pub round_trip_us: u64,
     /// Why it was not reached the last time that it was not.
     pub problem: Option<String>,
+    /// The member whose relay it is reached by now.
+    pub relay: Option<NodeId>,
+    /// Where it says that it is.
+    pub addresses: Vec<SocketAddr>,
+    /// The members on whose relays it says that it listens.
+    pub relayed_by: Vec<NodeId>,
 }
 
 /// A machine that validates, is elected to, or stands for it.

@@ -119,6 +119,9 @@ fn peers_and_validators_fit() {
             is_direct: true,
             round_trip_us: 300,
             problem: Some("it did not answer".into()),
+            relay: Some(NODE_ID),
+            addresses: vec!["192.0.2.1:4433".parse().unwrap()],
+            relayed_by: vec![NODE_ID],
         },
     );
     assert_fits(

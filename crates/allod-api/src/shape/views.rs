@@ -621,6 +621,21 @@ pub static PEER: View = View {
             Shape::Maybe(&Shape::Text),
             "Why it was not reached the last time that it was not.",
         ),
+        field(
+            "relay",
+            Shape::Maybe(&Shape::Id("node")),
+            "The member whose relay it is reached by now.",
+        ),
+        field(
+            "addresses",
+            Shape::List(&Shape::Text),
+            "Where it says that it is.",
+        ),
+        field(
+            "relayed_by",
+            Shape::List(&Shape::Id("node")),
+            "The members on whose relays it says that it listens.",
+        ),
     ],
 };
 

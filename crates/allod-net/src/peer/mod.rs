@@ -38,7 +38,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, WeakConnectionHandle, presets};
-use iroh::{Endpoint, RelayMap, RelayMode, SecretKey};
+use iroh::{Endpoint, RelayMap, RelayMode, SecretKey, TransportAddr};
 use iroh_relay::tls::CaTlsConfig;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
@@ -476,8 +476,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn way(connection: &Connection) -> Option<Way> {
     let paths = connection.paths();
     let path = paths.iter().find(|path| path.is_selected())?;
+    let by = match path.remote_addr() {
+        TransportAddr::Ip(address) => address.to_string(),
+        TransportAddr::Relay(url) => url.to_string(),
+        other => format!("{other:?}"),
+    };
     Some(Way {
-        by: format!("{:?}", path.remote_addr()),
+        by,
         is_direct: path.is_ip(),
         round_trip: path.rtt(),
     })

@@ -1,9 +1,10 @@
 //! The other machines, as this one reaches them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use allod_net::peer::{PeerKey, PeerPath, Protocol};
-use allod_state::{NodeId, PublicKey};
+use allod_state::{NodeId, PublicKey, State};
 
 use crate::node::Node;
 use crate::peers;
@@ -59,7 +60,12 @@ impl Node {
         let peer = |(key, path): (PeerKey, PeerPath)| {
             let node = NodeId::of_first_key(&PublicKey::Ed25519(key.0));
             let way = path.way;
+            let reach = state.reach(&node).unwrap_or_default();
+            let relayed = way.as_ref().filter(|way| !way.is_direct);
             Peer {
+                relay: relayed.and_then(|way| relay_at(&state, &way.by)),
+                addresses: reach.addresses.into_iter().collect(),
+                relayed_by: reach.relayed_by.into_iter().collect(),
                 node,
                 name: state.node(&node).map(|row| row.name.to_string()),
                 by: way.as_ref().map(|way| way.by.clone()),
@@ -72,4 +78,15 @@ impl Node {
         };
         of_each.into_iter().map(peer).collect()
     }
+}
+
+/// The member whose relay a way names.
+fn relay_at(state: &State, way: &str) -> Option<NodeId> {
+    let mut reaches = state.reaches();
+    let is_it = |address: &SocketAddr| way.contains(&format!("//{address}/"));
+    let found = reaches.find(|(_, reach)| {
+        let relay = reach.relay.as_ref();
+        relay.is_some_and(|relay| is_it(&relay.address))
+    });
+    found.map(|(node, _)| *node)
 }

@@ -1,4 +1,6 @@
-//! `allod doctor`: what this machine lacks, each with its fix.
+//! `allod doctor`: what this machine lacks, each with its fix, and how others are reached.
+
+mod peer;
 
 use std::fs;
 use std::path::Path;
@@ -20,9 +22,14 @@ const DISK_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
 /// Where programs are looked for, beside PATH: daemons are often started with a short one.
 const PROGRAM_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
-/// Check what this machine needs to run apps; each thing that is missing comes with its fix.
+/// Check what this machine needs to run apps, each thing that is missing with its fix; or how another machine is reached,
+/// why not better, and what to change.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The other machine, by its name or id.
+    #[arg(value_name = "NODE")]
+    peer: Option<String>,
+}
 
 #[derive(Debug, Serialize)]
 struct Finding {
@@ -32,7 +39,15 @@ struct Finding {
     fix: &'static str,
 }
 
-pub(crate) fn run(context: &Context, _: &Args) -> Result<u8> {
+pub(crate) async fn run(context: &Context, args: &Args) -> Result<u8> {
+    let Some(named) = &args.peer else {
+        return check(context);
+    };
+    let is_reached = peer::run(context, &context.client()?, named).await?;
+    Ok(if is_reached { 0 } else { MISSING })
+}
+
+fn check(context: &Context) -> Result<u8> {
     let home = context.home()?;
     let findings = vec![
         root(),

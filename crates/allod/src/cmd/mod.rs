@@ -153,7 +153,7 @@ fn ask(context: &Context, command: Command) -> Result<u8> {
 async fn dispatch(context: &Context, command: Command) -> Result<u8> {
     match command {
         Command::Exec(args) => return Box::pin(exec::run(context, args)).await,
-        Command::Doctor(args) => return doctor::run(context, &args),
+        Command::Doctor(args) => return Box::pin(doctor::run(context, &args)).await,
         Command::Bill(args) => return Box::pin(bill::run(context, args)).await,
         Command::Down(args) => down::run(context, &args)?,
         Command::Run(args) => Box::pin(run::run(context, args)).await?,
