@@ -176,22 +176,50 @@ fn constraints(fields: &mut Fields<'_>, app: &Constraints, report: &mut Report) 
         refuse_rest(fields, &["allow", "deny"], report);
     }
     if let Some(at) = fields.take("spread") {
-        let mut fields = at.fields(report);
-        if let Some(by) = fields.take("by") {
-            by.read(report, |text| match text {
-                "node" => Ok(()),
-                _ => Err(format!(
-                    "spreading by `{text}` is not supported: use node, or leave `by` out"
-                )),
-            });
-        }
-        own.replicas_per_node_max = fields
-            .take("max")
-            .and_then(|at| at.number(report, 1, u32::MAX));
-        own.replicas_per_node_max = own.replicas_per_node_max.or(Some(1));
-        refuse_rest(fields, &["by", "max"], report);
+        spread(&mut own, &at, report);
     }
     own
+}
+
+/// How many replicas of a service there may be on one machine, with one operator, or in one region.
+fn spread(own: &mut Constraints, at: &At<'_>, report: &mut Report) {
+    let mut fields = at.fields(report);
+    let by = fields.take("by");
+    let by = by.and_then(|by| by.read(report, Spread::of));
+    let most = fields.take("max");
+    let most = most.and_then(|at| at.number(report, 1, u32::MAX));
+    by.unwrap_or(Spread::Node).bound(own, most.unwrap_or(1));
+    refuse_rest(fields, &["by", "max"], report);
+}
+
+/// Over what replicas are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spread {
+    Node,
+    Operator,
+    Region,
+}
+
+impl Spread {
+    pub(super) fn of(text: &str) -> Result<Self, String> {
+        match text {
+            "node" => Ok(Self::Node),
+            "operator" => Ok(Self::Operator),
+            "region" => Ok(Self::Region),
+            _ => Err(format!(
+                "replicas are not spread by `{text}`: write node, operator or region"
+            )),
+        }
+    }
+
+    pub(super) const fn bound(self, constraints: &mut Constraints, most: u32) {
+        let bound = match self {
+            Self::Node => &mut constraints.replicas_per_node_max,
+            Self::Operator => &mut constraints.replicas_per_operator_max,
+            Self::Region => &mut constraints.replicas_per_region_max,
+        };
+        *bound = Some(most);
+    }
 }
 
 /// One parsed word, or a list of them, of a kind that says itself what it looks like.

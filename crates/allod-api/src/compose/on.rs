@@ -3,10 +3,11 @@
 use allod_state::app::Constraints;
 use allod_state::{AccountId, Credits};
 
+use super::extension::Spread;
 use super::{Lowered, quantity};
 
 /// What may stand in a term.
-const TERMS: &str = "write terms with commas between them, such as region=eu, tag=ssd, operator=ACCOUNT, operator!=ACCOUNT or price<0.05";
+const TERMS: &str = "write terms with commas between them, such as region=eu, tag=ssd, operator=ACCOUNT, operator!=ACCOUNT, spread=operator or price<0.05";
 
 impl Lowered {
     /// Lets every service run only where all of these terms hold, besides what the file says.
@@ -27,6 +28,19 @@ impl Lowered {
             own.tags.extend(asked.tags.iter().cloned());
             let prices = [own.price_per_hour_max, asked.price_per_hour_max];
             own.price_per_hour_max = prices.into_iter().flatten().min();
+            for (own, asked) in [
+                (&mut own.replicas_per_node_max, asked.replicas_per_node_max),
+                (
+                    &mut own.replicas_per_operator_max,
+                    asked.replicas_per_operator_max,
+                ),
+                (
+                    &mut own.replicas_per_region_max,
+                    asked.replicas_per_region_max,
+                ),
+            ] {
+                *own = asked.or(*own);
+            }
         }
         Ok(())
     }
@@ -49,6 +63,7 @@ fn parse(terms: &str) -> Result<Constraints, String> {
             ("tag", "=") => drop(all.tags.insert(read(term, value)?)),
             ("operator", "=") => drop(all.operators_allowed.insert(account(term, value)?)),
             ("operator", "!=") => drop(all.operators_denied.insert(account(term, value)?)),
+            ("spread", "=") => Spread::of(value)?.bound(&mut all, 1),
             ("price", "<" | "<=") => {
                 let micro = quantity::price_micro_per_hour(value)?;
                 // Prices are whole millionths: less than one is at most the one before it.
@@ -78,6 +93,16 @@ fn account(term: &str, value: &str) -> Result<AccountId, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_are_spread_by_what_is_named() {
+        let all = parse("spread=operator,spread=region").unwrap();
+        assert_eq!(all.replicas_per_operator_max, Some(1));
+        assert_eq!(all.replicas_per_region_max, Some(1));
+        assert_eq!(all.replicas_per_node_max, None);
+        let refused = parse("spread=planet").unwrap_err();
+        assert!(refused.contains("node, operator or region"), "{refused}");
+    }
 
     #[test]
     fn terms_say_where() {

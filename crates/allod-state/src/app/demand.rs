@@ -81,9 +81,20 @@ pub struct Constraints {
     pub price_per_hour_max: Option<Credits>,
     /// At most this many replicas of the service on one node.
     pub replicas_per_node_max: Option<u32>,
+    /// At most this many replicas of the service on nodes of one operator.
+    pub replicas_per_operator_max: Option<u32>,
+    /// At most this many replicas of the service in one region.
+    pub replicas_per_region_max: Option<u32>,
     /// Only on the node that has the app's other replicas, or their data, and where nothing of it runs yet on one that has
     /// room for all of it: services that speak with one another by the app's network, which ends where the machine does.
     pub is_together: bool,
+}
+
+impl Constraints {
+    /// Whether it matters which operators and regions have other replicas of the service.
+    pub(crate) const fn counts_others(&self) -> bool {
+        self.replicas_per_operator_max.is_some() || self.replicas_per_region_max.is_some()
+    }
 }
 
 /// What is first when a replica is replaced.

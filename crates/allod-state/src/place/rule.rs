@@ -94,6 +94,30 @@ pub enum Failing {
         /// How many are allowed.
         max: u32,
     },
+    /// The operator has enough replicas of the service.
+    #[error(
+        "its operator {operator} already has {count} replicas of the service, and {max} are allowed"
+    )]
+    SpreadOperator {
+        /// Who operates it.
+        operator: AccountId,
+        /// How many there are on the operator's nodes.
+        count: u32,
+        /// How many are allowed.
+        max: u32,
+    },
+    /// The region has enough replicas of the service.
+    #[error(
+        "the region {region} already has {count} replicas of the service, and {max} are allowed"
+    )]
+    SpreadRegion {
+        /// Where it is.
+        region: Word,
+        /// How many there are.
+        count: u32,
+        /// How many are allowed.
+        max: u32,
+    },
     /// Another replica writes to the volume.
     #[error("another service of the app writes to the volume; end that one first")]
     VolumeHeld,
@@ -147,6 +171,8 @@ pub(crate) const RULES: &[(Asks, Rule)] = &[
     (Asks::Node, sealed),
     (Asks::Node, together),
     (Asks::Terms, reachable),
+    (Asks::Node, spread_over_operators),
+    (Asks::Node, spread_over_regions),
 ];
 
 fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
@@ -289,6 +315,40 @@ fn spread(candidate: &Candidate<'_>) -> Result<(), Failing> {
         return Err(Failing::Spread { count, max });
     }
     Ok(())
+}
+
+fn spread_over_operators(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let search = candidate.search;
+    let Some(max) = search.wanted.demand.constraints.replicas_per_operator_max else {
+        return Ok(());
+    };
+    let operator = candidate.operator;
+    let count = search.by_operator.get(&operator).copied().unwrap_or(0);
+    if count < max {
+        return Ok(());
+    }
+    Err(Failing::SpreadOperator {
+        operator,
+        count,
+        max,
+    })
+}
+
+fn spread_over_regions(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let search = candidate.search;
+    let max = search.wanted.demand.constraints.replicas_per_region_max;
+    let Some((max, offer)) = max.zip(candidate.terms.offer.as_ref()) else {
+        return Ok(());
+    };
+    let count = search.by_region.get(&offer.region).copied().unwrap_or(0);
+    if count < max {
+        return Ok(());
+    }
+    Err(Failing::SpreadRegion {
+        region: offer.region.clone(),
+        count,
+        max,
+    })
 }
 
 fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {

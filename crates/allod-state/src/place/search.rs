@@ -4,7 +4,7 @@
 //! terms are asked about them once, and because a walk passes by subtrees of the inventory that can hold nothing: too
 //! little room everywhere, or only terms that refuse. `tests/it/asked.rs` compares it with the long way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use crate::id::{AccountId, Label, NodeId};
@@ -19,6 +19,7 @@ use crate::place::rule::{self, Asks, Failing, Rule};
 use crate::place::{Found, Wanted};
 use crate::state::State;
 use crate::state::inventory::{Entry, Inventory, Summary, Visitor};
+use crate::text::Word;
 
 /// A search for one replica: what every node is asked, worked out once.
 pub(crate) struct Search<'a> {
@@ -38,6 +39,10 @@ pub(crate) struct Search<'a> {
     pub(crate) together_on: Option<NodeId>,
     /// Whether any node has a replica of the service.
     has_neighbours: bool,
+    /// How many other replicas of the service each operator has, where that is bounded.
+    pub(crate) by_operator: BTreeMap<AccountId, u32>,
+    /// How many each region has, where that is bounded.
+    pub(crate) by_region: BTreeMap<Word, u32>,
 }
 
 /// A node under examination.
@@ -68,6 +73,7 @@ impl<'a> Search<'a> {
         let (app_id, service, _) = wanted.slot;
         let readers = state.readers_of(app_id, wanted.revision);
         let (together_on, needs) = together(state, wanted);
+        let (by_operator, by_region) = others(state, wanted);
         Self {
             state,
             wanted,
@@ -78,6 +84,8 @@ impl<'a> Search<'a> {
             readers: (!readers.is_empty()).then_some(readers),
             together_on,
             has_neighbours: state.has_replicas(app_id, service),
+            by_operator,
+            by_region,
         }
     }
 
@@ -153,6 +161,28 @@ fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources) {
     (data_on.map(|volume| volume.node), whole.most(own))
 }
 
+/// How many other replicas of the service there are with each operator, and in each region. The slot's own is not
+/// counted: it goes when the new one is there.
+fn others(state: &State, wanted: &Wanted<'_>) -> (BTreeMap<AccountId, u32>, BTreeMap<Word, u32>) {
+    let (mut by_operator, mut by_region) = (BTreeMap::new(), BTreeMap::new());
+    if !wanted.demand.constraints.counts_others() {
+        return (by_operator, by_region);
+    }
+    let (id, service, _) = wanted.slot;
+    let leases = state.active_leases_of(id);
+    let leases = leases.iter().filter_map(|id| state.lease_row(id));
+    let others = leases.filter(|lease| lease.service == *service && lease.slot() != *wanted.slot);
+    for node in others.filter_map(|lease| state.node_row(&lease.node)) {
+        let count: &mut u32 = by_operator.entry(node.operator).or_default();
+        *count = count.saturating_add(1);
+        if let Some(offer) = &node.offer {
+            let count: &mut u32 = by_region.entry(offer.region.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+    (by_operator, by_region)
+}
+
 impl<'a> Candidate<'a> {
     /// What the replica would cost here.
     pub(crate) fn price_per_hour(&self) -> Option<Credits> {
@@ -204,7 +234,13 @@ impl<'a> Asking<'a> {
         let demand = search.wanted.demand;
         let readers = search.readers.as_ref().map_or(0, BTreeSet::len);
         let services = search.wanted.app.services.len();
-        let looked_at = u64::try_from(readers.saturating_add(services)).unwrap_or(u64::MAX);
+        let counted = if demand.constraints.counts_others() {
+            search.state.active_leases_of(&search.wanted.slot.0).len()
+        } else {
+            0
+        };
+        let looked_at = readers.saturating_add(services).saturating_add(counted);
+        let looked_at = u64::try_from(looked_at).unwrap_or(u64::MAX);
         let freed = search.wanted.freed.and_then(|(id, _)| {
             let node = search.state.node_row(&id)?;
             Some((id, search.free_on(&id, node)))

@@ -127,6 +127,12 @@ fn demand(dice: &mut Dice<'_>) -> Demand {
     if dice.once_in(3) {
         constraints.replicas_per_node_max = Some(dice.pick(&[0, 1, 2]));
     }
+    if dice.once_in(6) {
+        constraints.replicas_per_operator_max = Some(dice.pick(&[0, 1, 10, 100]));
+    }
+    if dice.once_in(6) {
+        constraints.replicas_per_region_max = Some(dice.pick(&[0, 1, 20, 200]));
+    }
     constraints.is_together = dice.once_in(4);
     let operators: Vec<_> = (0..OPERATORS)
         .map(|at| Person::new(40 + at).account)

@@ -311,6 +311,8 @@ impl City {
             tags: words(&dice.some(&TAGS)),
             price_per_hour_max: price,
             replicas_per_node_max: spread,
+            replicas_per_operator_max: dice.once_in(4).then(|| u32::from(dice.byte() % 4)),
+            replicas_per_region_max: dice.once_in(4).then(|| u32::from(dice.byte() % 4)),
             is_together: dice.once_in(8),
         }
     }

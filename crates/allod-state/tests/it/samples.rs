@@ -213,6 +213,8 @@ fn deploy() -> Deploy {
     demand.constraints.tags = BTreeSet::from(["ssd".parse().unwrap()]);
     demand.constraints.price_per_hour_max = Some(credits("1.5"));
     demand.constraints.replicas_per_node_max = Some(3);
+    demand.constraints.replicas_per_operator_max = Some(2);
+    demand.constraints.replicas_per_region_max = Some(5);
     demand.constraints.is_together = true;
     let mut deploy = World::new().deploy("shop", &[("web", demand)], 1);
     deploy.manifest.wraps = vec![Wrap {

@@ -1,11 +1,14 @@
 //! Where a replica may be: with nodes that can read its manifest, and together with its app's other services.
 
+use std::collections::BTreeSet;
+
 use allod_state::app::{Delete, Deploy, Wrap};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::node::{CordonNode, DrainNode, PublishOffer, RegisterNode, WithdrawOffer};
 use allod_state::place::Failing;
-use allod_state::{LeaseId, NodeId, Rejection};
+use allod_state::{AccountId, LeaseId, NodeId, Rejection};
 
+use crate::pool::Pool;
 use crate::world::{Person, World, web};
 
 /// A network of two equal machines of one owner.
@@ -288,4 +291,95 @@ fn where_nothing_else_fits_a_drained_node_keeps_what_it_has() {
     };
     assert!(is_told(node, Failing::NoOffer));
     assert!(is_told(nodes[0], Failing::Cordoned));
+}
+
+#[test]
+fn replicas_are_spread_over_operators_and_over_regions() {
+    let mut pool = Pool::of_owners(4);
+    let mut apart = web(5);
+    apart.constraints.replicas_per_operator_max = Some(1);
+    let deploy = pool.world.deploy("a", &[("web", apart.clone())], 1);
+    pool.world.run(vec![deploy.into()]);
+    let operators = |pool: &Pool, app| -> BTreeSet<AccountId> {
+        let nodes = nodes_of(&pool.world, app).into_iter();
+        nodes
+            .map(|node| pool.world.state.node(&node).unwrap().operator)
+            .collect()
+    };
+    assert_eq!(operators(&pool, "a").len(), 5, "one with each");
+    // A sixth has nowhere to go, and each operator is a reason.
+    apart.replicas = 6;
+    let deploy = pool.world.deploy("b", &[("web", apart)], 1);
+    for (node, rules) in failing(pool.world.try_run(vec![deploy.into()])) {
+        let operator = pool.world.state.node(&node).unwrap().operator;
+        let (count, max) = (1, 1);
+        let told = Failing::SpreadOperator {
+            operator,
+            count,
+            max,
+        };
+        assert_eq!(rules, [told]);
+    }
+
+    // Two regions, of two and three machines.
+    for (number, (machine, owner)) in pool.machines.clone().iter().enumerate() {
+        let node = NodeId::of_first_key(&machine.key);
+        let mut offer = pool.world.state.node(&node).unwrap().offer.unwrap();
+        offer.region = if number < 2 { "eu" } else { "us" }.parse().unwrap();
+        let offer = PublishOffer { node, offer };
+        pool.world
+            .try_as(owner, owner.account, vec![offer.into()])
+            .unwrap();
+    }
+    let mut apart = web(4);
+    apart.constraints.replicas_per_region_max = Some(2);
+    let deploy = pool.world.deploy("c", &[("web", apart.clone())], 1);
+    pool.world.run(vec![deploy.into()]);
+    let regions: Vec<String> = nodes_of(&pool.world, "c")
+        .into_iter()
+        .map(|node| {
+            pool.world
+                .state
+                .node(&node)
+                .unwrap()
+                .offer
+                .unwrap()
+                .region
+                .to_string()
+        })
+        .collect();
+    assert_eq!(regions.iter().filter(|region| *region == "eu").count(), 2);
+    apart.replicas = 5;
+    let deploy = pool.world.deploy("d", &[("web", apart)], 1);
+    for (_, rules) in failing(pool.world.try_run(vec![deploy.into()])) {
+        assert!(
+            matches!(
+                rules[..],
+                [Failing::SpreadRegion {
+                    count: 2,
+                    max: 2,
+                    ..
+                }]
+            ),
+            "{rules:?}"
+        );
+    }
+}
+
+#[test]
+fn a_replica_that_is_replaced_does_not_stand_in_its_own_way() {
+    let mut pool = Pool::of_owners(2);
+    let mut apart = web(3);
+    apart.constraints.replicas_per_operator_max = Some(1);
+    let deploy = pool.world.deploy("a", &[("web", apart.clone())], 1);
+    pool.world.run(vec![deploy.into()]);
+    let deploy = pool.world.deploy("a", &[("web", apart)], 2);
+    pool.world.run(vec![deploy.into()]);
+    let revisions: Vec<u64> = pool
+        .world
+        .active("a")
+        .iter()
+        .map(|(_, lease)| lease.revision)
+        .collect();
+    assert!(revisions.contains(&2), "{revisions:?}");
 }

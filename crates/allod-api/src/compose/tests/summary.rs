@@ -142,6 +142,11 @@ fn placement(demand: &ServiceDemand) -> Vec<Line> {
     let price = price.map(|price| format!("at most {price} credits/h"));
     let spread = constraints.replicas_per_node_max.iter();
     let spread = spread.map(|most| format!("{most} on a node"));
+    let with_operator = constraints.replicas_per_operator_max.iter();
+    let with_operator = with_operator.map(|most| format!("{most} with an operator"));
+    let in_region = constraints.replicas_per_region_max.iter();
+    let in_region = in_region.map(|most| format!("{most} in a region"));
+    let spread = spread.chain(with_operator).chain(in_region);
     vec![(
         "placed",
         regions.chain(tags).chain(price).chain(spread).collect(),
