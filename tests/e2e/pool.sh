@@ -196,6 +196,8 @@ speaks_with_members_alone() {
 }
 # All that somebody has goes at once: apps, also those on machines of others, their data, and keys that were given away.
 deletes_everything() {
+    # What was handed to one machine is sealed for that one still.
+    [ "$(at a why handed -o json | field "len([v for v in it['verdicts'] if 'not sealed' in str(v)])")" = 4 ]
     at a keys add --out "$work/reader.key" --verbs read --ttl 1h >/dev/null
     at a delete --everything --yes >"$work/said"
     evidence "$(head -n 1 "$work/said" | cut -c1-160)"

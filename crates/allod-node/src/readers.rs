@@ -4,7 +4,8 @@
 //! 1. The law names those machines ([`allod_state::app::reader`]), and the owner need not be there.
 //! 2. Of the machines that can read an app, those that run it are the first to do it. The others give one another time, in
 //!    an order that is the same for all, so that it is done once.
-//! 3. What the ledger does not take is tried again after a pause.
+//! 3. What runs on one machine alone, because its image was handed over there, is sealed for no other.
+//! 4. What the ledger does not take is tried again after a pause.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::agent::chain;
 use crate::inner::Inner;
 use crate::limits::{READERS_PAUSE, READERS_PERIOD, READERS_TURN};
+use crate::manifest::{ImageSource, Manifest};
 use crate::seal::{Holder, Opener, Scope, rewrap};
 
 /// An app and its revision.
@@ -51,7 +53,11 @@ fn wanting(state: &State, inner: &Inner) -> BTreeMap<Sealed, BTreeSet<NodeId>> {
         let revisions: BTreeSet<u64> = app.services.values().map(|one| one.revision).collect();
         for revision in revisions {
             let row = state.revision(&(*id, revision));
-            if !row.is_some_and(|row| inner.manifests.is_for_this(&row.manifest)) {
+            let manifest = row.and_then(|row| {
+                let manifests = &inner.manifests;
+                manifests.manifest(&row.manifest, &app.label, &inner.identity)
+            });
+            if !manifest.is_some_and(|manifest| can_go_elsewhere(&manifest)) {
                 continue;
             }
             let others = lacking(state, id, revision, &mut 0);
@@ -61,6 +67,12 @@ fn wanting(state: &State, inner: &Inner) -> BTreeMap<Sealed, BTreeSet<NodeId>> {
         }
     }
     wanting
+}
+
+/// Whether another machine can have its images.
+fn can_go_elsewhere(manifest: &Manifest) -> bool {
+    let mut services = manifest.services.values();
+    services.all(|service| service.image.source != ImageSource::Archive)
 }
 
 /// When this machine wraps what is wanting.
