@@ -74,6 +74,9 @@ pulled() {
     [ "$(runner_of web)" != "$before" ]
     [ "$(copies)" = 2 ]
     [ "$took" -lt 10000 ]
+    # What it says comes from where it runs now.
+    at a logs web -n 50 >"$work/logs"
+    grep -q 'GET / HTTP' "$work/logs"
     # Without its owner's doing another machine stands by, and the one that is gone does no more.
     within 20 is_unsealed_for_it_alone "$before"
     plug_in "$before"

@@ -47,8 +47,9 @@ fn read(call: Call) -> Answered {
         let which = super::exec::which(&call.query)?;
         let tail = call.query.count("tail", TAIL_DEFAULT, TAIL_MAX)?;
         let follows = call.query.flag("follow")?;
-        let others = call.node.elsewhere(&account, &app.to_string(), &which);
         let node = call.node.clone();
+        let others = node.elsewhere(&account, &app.to_string(), &which);
+        let is_here = node.has_running(&account, &app.to_string(), &which);
         let reader = call
             .blocking(move || node.logs(&account, &app.to_string(), &which, tail))
             .await?
@@ -61,7 +62,7 @@ fn read(call: Call) -> Answered {
         if call.asked.is_passed_on || others.is_empty() {
             return Ok(own);
         }
-        onward::lines(&call, own, others, kind).await
+        onward::lines(&call, own, is_here, others, kind).await
     })
 }
 

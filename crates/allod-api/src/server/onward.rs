@@ -42,10 +42,12 @@ pub(crate) struct Asked {
     pub(crate) is_passed_on: bool,
 }
 
-/// The lines of this machine and of others, as one answer.
+/// The lines of this machine and of others, as one answer. Where nothing of it `is_here` and nobody else answers, that is
+/// the answer.
 pub(crate) async fn lines(
     call: &Call,
     own: Response<Body>,
+    is_here: bool,
     others: BTreeSet<NodeId>,
     kind: Kind,
 ) -> Result<Response<Body>, Problem> {
@@ -61,7 +63,7 @@ pub(crate) async fn lines(
                 bodies.push(Body::new(answer.into_body()))
             }
             // Its own words say most where nobody else has any.
-            Ok(answer) if others.len() == 1 => return Ok(answer.map(Body::new)),
+            Ok(answer) if others.len() == 1 && !is_here => return Ok(answer.map(Body::new)),
             Ok(_) => missing.push(node.to_string()),
             Err(problem) => {
                 missing.push(node.to_string());
@@ -69,7 +71,7 @@ pub(crate) async fn lines(
             }
         }
     }
-    if let Some(why) = why.filter(|_| bodies.len() == 1) {
+    if let Some(why) = why.filter(|_| bodies.len() == 1 && !is_here) {
         return Err(why);
     }
     let mut response = Response::from_parts(head, Merge::of(bodies, kind));
