@@ -3,6 +3,7 @@
 mod envelope;
 mod evidence;
 mod money;
+mod standing;
 mod tenancy;
 
 use allod_state::{Action, Transaction};
@@ -46,6 +47,9 @@ const ATTACKS: &[Attack] = &[
     evidence::overlapping,
     money::more_than_everything,
     money::over_budget,
+    standing::death_of_what_others_watch,
+    standing::made_up_conflict,
+    standing::readers_of_what_one_cannot_read,
     tenancy::anothers_app,
     tenancy::anothers_lease,
     tenancy::widened_grant,
