@@ -174,7 +174,7 @@ async fn retire(
     tokio::select! {
         _ = connection.closed() => {}
         () = pulse::lost(&connection, silence_max) => {
-            connection.close(0u8.into(), b"nothing comes back on this way");
+            connection.close(0u8.into(), pulse::NOTHING_COMES.as_bytes());
         }
         () = quiet => {}
     }

@@ -126,9 +126,6 @@ impl Link {
     }
 }
 
-/// What the other side is told of a way that seems dead from here.
-const NOTHING_COMES: &[u8] = b"nothing comes back on this way";
-
 /// Speaks to one peer until the link is ended.
 pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
     let mut pause = Pause::new(&shared.limits);
@@ -209,8 +206,8 @@ async fn say(
         biased;
         closed = connection.closed() => chain(&closed),
         () = pulse::lost(&connection, shared.limits.silence_max) => {
-            connection.close(0u8.into(), NOTHING_COMES);
-            String::from_utf8_lossy(NOTHING_COMES).into_owned()
+            connection.close(0u8.into(), pulse::NOTHING_COMES.as_bytes());
+            pulse::NOTHING_COMES.to_owned()
         }
         why = writing => why,
     }

@@ -12,6 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How many looks are in the longest silence.
 const LOOKS: u32 = 6;
+/// A look that comes so late says more about this machine than about the other.
+const AWAY_MIN: Duration = Duration::from_secs(3);
+/// What is said of a way that seems dead from here, to the other side too.
+pub(crate) const NOTHING_COMES: &str = "nothing comes back on this way";
 
 /// What went out on a connection, and what came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +76,6 @@ impl Silence {
         now.duration_since(since)
     }
 }
-
-/// A look that comes so late says more about this machine than about the other.
-const AWAY_MIN: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use allod_state::credit::Transfer;
 use allod_state::genesis::{Founder, Genesis};
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, BlockId, Credits, NodeId, Root, Transaction};
+use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
@@ -131,6 +132,17 @@ async fn acquaint(validators: &[&Validator]) {
     }
 }
 
+/// Four validators that know one another, on folders that go with them.
+async fn four(genesis: &Genesis) -> (Vec<TempDir>, Vec<Validator>) {
+    let folders: Vec<TempDir> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut running = Vec::new();
+    for (at, folder) in (0..).zip(&folders) {
+        running.push(Validator::start(at, folder.path(), genesis, true).await);
+    }
+    acquaint(&running.iter().collect::<Vec<_>>()).await;
+    (folders, running)
+}
+
 fn transfer(genesis: &Genesis, nonce: u64) -> Transaction {
     let owner = owner();
     let action = Transfer {
@@ -155,12 +167,7 @@ fn transfer(genesis: &Genesis, nonce: u64) -> Transaction {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_ledgers_agree_over_quic_and_one_that_was_away_catches_up() {
     let genesis = genesis(4);
-    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
-    let mut running = Vec::new();
-    for (at, folder) in (0..).zip(&folders) {
-        running.push(Validator::start(at, folder.path(), &genesis, true).await);
-    }
-    acquaint(&running.iter().collect::<Vec<_>>()).await;
+    let (folders, mut running) = four(&genesis).await;
     for nonce in 0..8 {
         let at = usize::try_from(nonce).unwrap() % 4;
         let committed = running[at].commit(transfer(&genesis, nonce)).await;
@@ -197,12 +204,7 @@ async fn four_ledgers_agree_over_quic_and_one_that_was_away_catches_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_signs_two_votes_that_conflict_is_told_with_the_proof() {
     let genesis = genesis(4);
-    let folders: Vec<_> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
-    let mut running = Vec::new();
-    for (at, folder) in (0..).zip(&folders) {
-        running.push(Validator::start(at, folder.path(), &genesis, true).await);
-    }
-    acquaint(&running.iter().collect::<Vec<_>>()).await;
+    let (_folders, running) = four(&genesis).await;
     let committed = running[0].commit(transfer(&genesis, 0)).await;
     running[0].root_at(committed.height).await;
     let mut conflicts = running[0].chain.conflicts();

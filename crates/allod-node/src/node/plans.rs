@@ -2,7 +2,7 @@
 
 use allod_state::app::reader::readers;
 use allod_state::event::Event;
-use allod_state::{AccountId, Action, Credits, NodeId, Rehearsal, Rejection, rehearse};
+use allod_state::{AccountId, Action, AppId, Credits, NodeId, Rehearsal, Rejection, rehearse};
 use data_encoding::HEXLOWER;
 
 use crate::node::Node;
@@ -20,15 +20,14 @@ impl Node {
         } = rehearse(&state, account, actions);
         let mut placements = Vec::new();
         let events = outcome.as_ref().map(Vec::as_slice).unwrap_or_default();
-        let touched = events.iter().rev().find_map(|event| match event {
-            Event::AppDeployed { app, .. } | Event::AppScaled { app, .. } => Some(*app),
-            _ => None,
-        });
-        for event in events {
-            // The block's last steps place what others wait for, too.
-            if event.app() != touched {
-                continue;
-            }
+        let changed = changed(events);
+        let touched = changed.last().copied();
+        // The block's last steps place what others wait for, too.
+        let is_meant = |event: &&Event| {
+            let app = event.app();
+            changed.is_empty() || app.is_some_and(|app| changed.contains(&app))
+        };
+        for event in events.iter().filter(is_meant) {
             if let Event::LeasePlaced {
                 service,
                 replica,
@@ -98,4 +97,13 @@ impl Node {
         });
         refusals.collect()
     }
+}
+
+/// The apps that actions deploy or scale.
+fn changed(events: &[Event]) -> Vec<AppId> {
+    let changed = events.iter().filter_map(|event| match event {
+        Event::AppDeployed { app, .. } | Event::AppScaled { app, .. } => Some(*app),
+        _ => None,
+    });
+    changed.collect()
 }

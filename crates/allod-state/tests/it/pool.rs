@@ -1,5 +1,7 @@
 //! A pool of machines of several owners.
 
+use std::collections::BTreeSet;
+
 use allod_state::account::grant::Grant;
 use allod_state::account::{AddKey, OpenAccount};
 use allod_state::lease::witness::ReportDeaths;
@@ -65,6 +67,24 @@ impl Pool {
         let witness = self.node(number);
         let leases = leases.iter().copied().collect();
         self.says(number, ReportDeaths { witness, leases })
+    }
+
+    /// Most witnesses of a lease, none of them on a machine of `gone`, give it up.
+    pub(crate) fn lose_without(&mut self, id: LeaseId, lease: &Lease, gone: &BTreeSet<NodeId>) {
+        let most = lease.witnesses.len() / 2 + 1;
+        let witnesses = lease.witnesses.iter().filter(|node| !gone.contains(*node));
+        let witnesses: Vec<usize> = witnesses
+            .take(most)
+            .map(|node| self.number_of(*node))
+            .collect();
+        for witness in witnesses {
+            self.gives_up(witness, &[(id, lease.epoch)]).unwrap();
+        }
+    }
+
+    /// Most witnesses of a lease give it up.
+    pub(crate) fn lose(&mut self, id: LeaseId, lease: &Lease) {
+        self.lose_without(id, lease, &BTreeSet::new());
     }
 
     /// An app with one replica, which is ready.

@@ -96,12 +96,7 @@ fn whoever_takes_over_names_another_standby_and_the_one_that_is_gone_reads_no_mo
     assert_eq!(sealed.machines().len(), 1 + STANDBYS);
     assert_eq!(sealed.lacking(), BTreeSet::new(), "two stand by");
     let (first, was) = sealed.lease().unwrap();
-    for witness in sealed.pool.witnesses(&was) {
-        sealed
-            .pool
-            .gives_up(witness, &[(first, was.epoch)])
-            .unwrap();
-    }
+    sealed.pool.lose(first, &was);
     sealed.pool.world.wait(1);
     let (_, row) = sealed.lease().expect("a standby has taken over");
     assert_ne!(row.node, was.node);
@@ -136,12 +131,7 @@ fn nobody_adds_whom_the_law_does_not_name_nor_without_reading_it() {
     // Two stand by already.
     let outcome = sealed.adds(was.node, &[stranger]);
     assert_eq!(outcome, Err(Rejection::NotAReader { node: stranger }));
-    for witness in sealed.pool.witnesses(&was) {
-        sealed
-            .pool
-            .gives_up(witness, &[(first, was.epoch)])
-            .unwrap();
-    }
+    sealed.pool.lose(first, &was);
     sealed.pool.world.wait(1);
     let (_, row) = sealed.lease().unwrap();
     let lacking: Vec<NodeId> = sealed.lacking().into_iter().collect();
@@ -179,12 +169,7 @@ fn an_app_outlives_all_its_first_readers_one_after_the_other() {
     for _ in 0..5 {
         let (id, row) = sealed.lease().expect("it runs");
         assert!(been.insert(row.node), "on another machine each time");
-        for witness in sealed.pool.witnesses(&row) {
-            // Those that are gone themselves say nothing.
-            if !been.contains(&sealed.pool.node(witness)) {
-                sealed.pool.gives_up(witness, &[(id, row.epoch)]).unwrap();
-            }
-        }
+        sealed.pool.lose_without(id, &row, &been);
         sealed.pool.world.wait(1);
         let (_, row) = sealed.lease().expect("another one has taken over");
         let lacking: Vec<NodeId> = sealed.lacking().into_iter().collect();
@@ -206,9 +191,7 @@ fn an_app_whose_readers_are_all_gone_needs_its_owner_and_says_so() {
     sealed.pool.world.run(vec![deploy.into()]);
     let (id, row) = sealed.pool.world.active("b")[0].clone();
     assert_eq!(row.node, runner);
-    for witness in sealed.pool.witnesses(&row) {
-        sealed.pool.gives_up(witness, &[(id, row.epoch)]).unwrap();
-    }
+    sealed.pool.lose(id, &row);
     sealed.pool.world.wait(1);
     let slot = sealed.pool.world.state.slot(&row.slot()).unwrap();
     assert_eq!(slot.current, None);
@@ -240,12 +223,7 @@ fn whoever_keeps_the_data_stays_a_reader_while_it_is_gone() {
         .unwrap();
     let node = keeper.node;
     for (lease, row) in leases.iter().filter(|(_, lease)| lease.node == node) {
-        for witness in sealed.pool.witnesses(row) {
-            sealed
-                .pool
-                .gives_up(witness, &[(*lease, row.epoch)])
-                .unwrap();
-        }
+        sealed.pool.lose(*lease, row);
     }
     sealed.pool.world.wait(1);
     let (_, row) = sealed.lease().expect("what has no data goes on");

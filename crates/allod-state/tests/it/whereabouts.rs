@@ -4,28 +4,20 @@ use std::collections::BTreeSet;
 
 use allod_state::app::{Delete, Deploy, Wrap};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
-use allod_state::node::{CordonNode, DrainNode, PublishOffer, RegisterNode, WithdrawOffer};
+use allod_state::node::{CordonNode, DrainNode, PublishOffer, WithdrawOffer};
 use allod_state::place::Failing;
 use allod_state::{AccountId, LeaseId, NodeId, Rejection};
 
-use crate::pool::Pool;
+use crate::pool::{Pool, list};
 use crate::world::{Person, World, web};
 
 /// A network of two equal machines of one owner.
 fn of_two() -> (World, [NodeId; 2]) {
     let mut world = World::new();
     let machine = Person::new(3);
-    let consent = RegisterNode::consent_bytes(&world.owner.account, &[3; 32]);
-    let register = RegisterNode {
-        key: machine.key,
-        consent: machine.sign(&consent),
-        sealing_key: [3; 32],
-        name: "second".parse().unwrap(),
-    };
+    let owner = world.owner.clone();
+    list(&mut world, &machine, &owner);
     let second = NodeId::of_first_key(&machine.key);
-    let offer = world.state.node(&world.node).unwrap().offer.unwrap();
-    let node = second;
-    world.run(vec![register.into(), PublishOffer { node, offer }.into()]);
     let nodes = [world.node, second];
     (world, nodes)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use allod_state::app::Waiting;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
-use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
+use allod_state::lease::{EndCause, Phase, Report, ReportLease};
 use allod_state::place::Failing;
 use allod_state::{Label, LeaseId, NodeId, Rejection};
 
@@ -146,13 +146,6 @@ fn nobody_else_gives_a_lease_up() {
     assert!(pool.says(holder, report).is_err());
 }
 
-/// Has most witnesses give a lease up.
-fn lose(pool: &mut Pool, id: LeaseId, lease: &Lease) {
-    for witness in pool.witnesses(lease).into_iter().take(2) {
-        pool.gives_up(witness, &[(id, lease.epoch)]).unwrap();
-    }
-}
-
 #[test]
 fn what_was_not_told_by_then_is_never_charged() {
     let mut pool = Pool::of_owners(3);
@@ -170,7 +163,7 @@ fn what_was_not_told_by_then_is_never_charged() {
     pool.world.wait(60_000);
     let items = vec![item(lease.meter.until_ms, 30_000)];
     pool.says(holder, SubmitEvidence { node, items }).unwrap();
-    lose(&mut pool, id, &lease);
+    pool.lose(id, &lease);
     let ended = pool.world.state.lease(&id).unwrap();
     let items = vec![item(ended.meter.until_ms, 10_000)];
     let refused = pool.says(holder, SubmitEvidence { node, items });
@@ -185,7 +178,7 @@ fn what_was_not_told_by_then_is_never_charged() {
 fn a_machine_that_is_given_up_gets_nothing_until_it_says_that_it_is_back() {
     let mut pool = Pool::of_owners(2);
     let (id, lease) = pool.app("a");
-    lose(&mut pool, id, &lease);
+    pool.lose(id, &lease);
     let gone = lease.node;
     for round in 0..6 {
         let name = format!("b{round}");
@@ -221,7 +214,7 @@ fn what_has_a_volume_waits_for_its_machine() {
     let deploy = pool.world.deploy("data", &[("db", data)], 1);
     pool.world.run(vec![deploy.into()]);
     let (id, lease) = pool.world.active("data")[0].clone();
-    lose(&mut pool, id, &lease);
+    pool.lose(id, &lease);
     for _ in 0..4 {
         pool.world.wait(600_000);
         assert_eq!(pool.world.active("data"), [], "started beside its data");
@@ -241,7 +234,7 @@ fn being_given_up_is_no_failure_of_the_replicas() {
     let mut pool = Pool::of_owners(5);
     let (mut id, mut lease) = pool.app("a");
     for _ in 0..4 {
-        lose(&mut pool, id, &lease);
+        pool.lose(id, &lease);
         let slot = pool.world.state.slot(&lease.slot()).unwrap();
         assert_eq!(slot.failures, 0);
         let node = lease.node;
@@ -264,7 +257,7 @@ fn services_that_are_together_wait_for_the_data_of_one_of_them() {
     let leases = pool.world.active("both");
     let node = leases[0].1.node;
     for (id, lease) in &leases {
-        lose(&mut pool, *id, lease);
+        pool.lose(*id, lease);
     }
     for _ in 0..4 {
         pool.world.wait(600_000);

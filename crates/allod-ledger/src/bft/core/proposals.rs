@@ -1,8 +1,7 @@
 //! Proposals: only those of the validator whose turn it is are examined, and only a few of them.
 
 use allod_state::BlockId;
-use allod_state::certificate::proposal_bytes;
-use allod_state::certificate::vote_bytes;
+use allod_state::certificate::{proposal_bytes, vote_bytes};
 use allod_state::limits::BLOCK_BYTES_MAX;
 use bytes::Bytes;
 use malachite_consensus::{Input, ProposedValue};

@@ -52,7 +52,7 @@ fn advice(peer: &Peer, peers: &[Peer]) -> Advice {
         ),
         (Some(_), false) => (
             format!("through the relay of {}, {round_trip}", relay_of(peer, peers)),
-            "no direct way was found: both machines are behind routers that let nobody in, and at least one of the routers \
+            "no direct way was found, as where both machines are behind routers that let nobody in and one of the routers \
              gives each connection another port"
                 .to_owned(),
             "forward a UDP port of either router to its machine, and start that one with --peers 0.0.0.0:PORT; it is found \
