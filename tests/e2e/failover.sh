@@ -110,6 +110,20 @@ crashed() {
     within 60 is_back "$before"
     [ "$(runner_of web)" != "$before" ]
 }
+# of_node MACHINE FIELD: what the ledger says of it.
+of_node() { at a node list -o json | field "[$2 for n in it if n['node'] == '$(cat "$work/$1.node")'][0]"; }
+# What its witnesses saw of a machine that was gone for a while stays with it, and whoever asks for more goes elsewhere.
+is_remembered() {
+    local gone reputation
+    gone=$(tail -n 1 "$work/took" | cut -d ' ' -f 1)
+    reputation=$(of_node "$gone" "n['reputation_ppm']")
+    [ "$(of_node "$gone" "sum(d['watched_ms'] - d['up_ms'] for d in n['days'])")" -gt 1000 ]
+    # Half a million is a newcomer's.
+    [ "$reputation" -lt 500000 ]
+    ! at a run "$REGISTRY/nginx:alpine" --name picky --on 'reputation>=0.99' --yes >"$work/said" 2>&1
+    grep -q 'has a reputation of 0.[0-9]*, and at least 0.99 is wanted' "$work/said"
+    evidence "$gone has $reputation of a million"
+}
 # Evidence comes every half a minute; what was given up before its first has no charge.
 verifies() { at a bill verify >"$work/said" 2>&1 && grep -q 'evidence item' "$work/said"; }
 bill_verifies() {
@@ -128,5 +142,6 @@ step 'a network that was split in two gives nobody up' split_and_healed
 for ((n = 1; n <= ${FAILOVERS:-2}; n++)); do step "the plug is pulled ($n)" pulled "$n"; done
 step 'how long the app was gone' percentiles
 step 'a machine is killed and begun again' crashed
+step 'who was gone has a lower reputation' is_remembered
 step 'the bill of all who ran it verifies' bill_verifies
 step 'allod down leaves nothing' leaves_nothing

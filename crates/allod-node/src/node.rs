@@ -182,6 +182,8 @@ impl Node {
             is_cordoned: node.is_cordoned,
             is_draining: node.is_draining,
             is_unreachable: node.is_unreachable,
+            reputation_ppm: state.reputation_ppm(id),
+            days: days_of(&state, id),
         });
         nodes.collect()
     }
@@ -547,6 +549,18 @@ impl Node {
 }
 
 /// The newest revision that a lease meets: a later one that asks its service for the same changed nothing for it.
+/// What others have seen of a machine by now.
+fn days_of(state: &State, node: &NodeId) -> Vec<view::Day> {
+    let uptime = state.uptime(node).unwrap_or_default();
+    let days = uptime.until(state.tip().time_ms).days.into_iter();
+    let day = |(day, seen): (u32, allod_state::node::Day)| view::Day {
+        day,
+        watched_ms: seen.watched_ms,
+        up_ms: seen.up_ms,
+    };
+    days.map(day).collect()
+}
+
 fn revision_met(state: &State, lease: &allod_state::lease::Lease) -> u64 {
     let service = state
         .app(&lease.app)

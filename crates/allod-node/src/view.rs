@@ -120,6 +120,21 @@ pub struct Node {
     pub is_draining: bool,
     /// Whether witnesses have given it up, and it has not come back.
     pub is_unreachable: bool,
+    /// The share of the time in which others saw it there, in parts of a million; half of them for a newcomer.
+    pub reputation_ppm: u32,
+    /// What that comes from, day by day.
+    pub days: Vec<Day>,
+}
+
+/// What others saw of a machine in a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Day {
+    /// Days since 1970, in block time.
+    pub day: u32,
+    /// Milliseconds in which others watched it, or it was given up.
+    pub watched_ms: u32,
+    /// Of these, the milliseconds in which it was there.
+    pub up_ms: u32,
 }
 
 /// Another machine, as the one that answers reaches it.

@@ -28,7 +28,7 @@ use crate::limits::{
     ROLLOUT_FAILURES_MAX,
 };
 use crate::money::Credits;
-use crate::node::Resources;
+use crate::node::{self, Resources};
 use crate::place;
 use crate::reject::Rejection;
 use crate::table::Row;
@@ -388,7 +388,9 @@ pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
         lease: *id,
         cause,
     });
+    let node = lease.node;
     context.state.put_lease(*id, Lease { phase, ..lease });
+    node::ended(context, &node);
     if let Some(slot) = context.state.slot(&key) {
         let slot = without(slot, id);
         let slot = match cause.consequence() {

@@ -80,6 +80,8 @@ pub const WITNESSES_MAX: usize = 3;
 pub const WITNESS_SEARCH_MAX: usize = 32;
 /// Leases that one transaction gives up.
 pub const DEATHS_PER_REPORT_MAX: usize = 200;
+/// Days for which a machine's uptime is kept.
+pub const UPTIME_DAYS: u64 = 30;
 /// Replica slots that the placement step looks at in one block.
 pub const PLACEMENTS_PER_BLOCK_MAX: usize = 2_000;
 /// Effort of the placement step in one block, after which it leaves the rest for the next.

@@ -1,8 +1,11 @@
 //! Machines, what they offer, and where they may be found.
 
 mod reach;
+mod uptime;
 
 pub use reach::{PublishReach, Reach, Relay};
+pub use uptime::{Counting, Day, Uptime, WHOLE_PPM};
+pub(crate) use uptime::{back, ended, lost, opened};
 
 use std::collections::BTreeSet;
 

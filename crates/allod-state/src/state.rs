@@ -22,7 +22,7 @@ use crate::block::Header;
 use crate::id::{BlockId, NetworkId, Root};
 use crate::lease::Lease;
 use crate::money::Credits;
-use crate::node::{Node, Reach};
+use crate::node::{Node, Reach, Uptime};
 pub use crate::table::Write;
 use crate::table::{Row, Table};
 use crate::tree::Tree;
@@ -86,6 +86,7 @@ pub struct State {
     validators: Table<ValidatorSet>,
     reaches: Table<Reach>,
     seats: Table<Seat>,
+    uptimes: Table<Uptime>,
     tree: Tree,
     derived: Derived,
 }
@@ -129,6 +130,7 @@ macro_rules! each_table {
         $state.validators.$method($($argument)?);
         $state.reaches.$method($($argument)?);
         $state.seats.$method($($argument)?);
+        $state.uptimes.$method($($argument)?);
     };
 }
 
@@ -155,6 +157,7 @@ impl State {
             validators: Table::default(),
             reaches: Table::default(),
             seats: Table::default(),
+            uptimes: Table::default(),
             tree: Tree::default(),
             derived: Derived::default(),
         }
@@ -223,6 +226,7 @@ impl State {
             ValidatorSet::TAG => drop(self.validators.restore(key, value)?),
             Reach::TAG => drop(self.reaches.restore(key, value)?),
             Seat::TAG => drop(self.seats.restore(key, value)?),
+            Uptime::TAG => drop(self.uptimes.restore(key, value)?),
             _ => return None,
         }
         Some(())
@@ -273,6 +277,7 @@ impl State {
         self.validators.undo(|_, _, _| {});
         self.reaches.undo(|_, _, _| {});
         self.seats.undo(|_, _, _| {});
+        self.uptimes.undo(|_, _, _| {});
     }
 
     pub(crate) fn moved_to(&mut self, header: &Header) {

@@ -34,13 +34,21 @@ const LATER: [&str; 16] = [
     "vm",
 ];
 
-const PLACE_KEYS: [&str; 5] = ["region", "operators", "tags", "price", "spread"];
-const SERVICE_KEYS: [&str; 9] = [
+const PLACE_KEYS: [&str; 6] = [
     "region",
     "operators",
     "tags",
     "price",
     "spread",
+    "reputation",
+];
+const SERVICE_KEYS: [&str; 10] = [
+    "region",
+    "operators",
+    "tags",
+    "price",
+    "spread",
+    "reputation",
     "runtime",
     "ready",
     "ingress",
@@ -163,6 +171,12 @@ fn constraints(fields: &mut Fields<'_>, app: &Constraints, report: &mut Report) 
         let most = most.and_then(|at| at.read(report, quantity::price_micro_per_hour));
         own.price_per_hour_max = most.map(|micro| Credits::from_micro(i128::from(micro)));
         refuse_rest(fields, &["max"], report);
+    }
+    if let Some(at) = fields.take("reputation") {
+        let mut fields = at.fields(report);
+        let least = fields.take("min");
+        own.reputation_ppm_min = least.and_then(|at| at.read(report, quantity::share_ppm));
+        refuse_rest(fields, &["min"], report);
     }
     if let Some(at) = fields.take("operators") {
         let mut fields = at.fields(report);

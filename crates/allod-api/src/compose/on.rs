@@ -7,7 +7,7 @@ use super::extension::Spread;
 use super::{Lowered, quantity};
 
 /// What may stand in a term.
-const TERMS: &str = "write terms with commas between them, such as region=eu, tag=ssd, operator=ACCOUNT, operator!=ACCOUNT, spread=operator or price<0.05";
+const TERMS: &str = "write terms with commas between them, such as region=eu, tag=ssd, operator=ACCOUNT, operator!=ACCOUNT, spread=operator, reputation>0.5 or price<0.05";
 
 impl Lowered {
     /// Lets every service run only where all of these terms hold, besides what the file says.
@@ -28,6 +28,7 @@ impl Lowered {
             own.tags.extend(asked.tags.iter().cloned());
             let prices = [own.price_per_hour_max, asked.price_per_hour_max];
             own.price_per_hour_max = prices.into_iter().flatten().min();
+            own.reputation_ppm_min = own.reputation_ppm_min.max(asked.reputation_ppm_min);
             for (own, asked) in [
                 (&mut own.replicas_per_node_max, asked.replicas_per_node_max),
                 (
@@ -54,9 +55,6 @@ fn parse(terms: &str) -> Result<Constraints, String> {
         let operator_end = rest.find(|sign| !"!=<>".contains(sign));
         let (sign, value) = rest.split_at(operator_end.unwrap_or(rest.len()));
         let (key, value) = (key.trim(), value.trim());
-        if key == "reputation" {
-            return Err("`reputation` cannot be asked for: nothing measures it yet".to_owned());
-        }
         match (key, sign) {
             _ if value.is_empty() => return Err(format!("`{term}` is no term: {TERMS}")),
             ("region", "=") => drop(all.regions.insert(read(term, value)?)),
@@ -69,6 +67,11 @@ fn parse(terms: &str) -> Result<Constraints, String> {
                 // Prices are whole millionths: less than one is at most the one before it.
                 let micro = i128::from(micro) - i128::from(sign == "<");
                 all.price_per_hour_max = Some(Credits::from_micro(micro.max(0)));
+            }
+            ("reputation", ">" | ">=") => {
+                // Reputations are whole millionths as well.
+                let more = u32::from(sign == ">");
+                all.reputation_ppm_min = Some(quantity::share_ppm(value)?.saturating_add(more));
             }
             _ => return Err(format!("`{term}` is no term: {TERMS}")),
         }
@@ -122,6 +125,9 @@ mod tests {
         assert_eq!(all, expected);
         let most = parse("price<=0.05").unwrap().price_per_hour_max;
         assert_eq!(most, Some(Credits::from_micro(50_000)));
+        let least = |terms| parse(terms).unwrap().reputation_ppm_min;
+        assert_eq!(least("reputation>0.5"), Some(500_001));
+        assert_eq!(least("reputation>=0.75"), Some(750_000));
     }
 
     #[test]
@@ -136,7 +142,9 @@ mod tests {
             ("operator=bob", "names no account"),
             ("price<much", "price"),
             ("price>1", "is no term"),
-            ("reputation>0.5", "nothing measures it yet"),
+            ("reputation>1.5", "from 0 to 1"),
+            ("reputation>good", "from 0 to 1"),
+            ("reputation<0.5", "is no term"),
         ] {
             let error = parse(terms).unwrap_err();
             assert!(error.contains(told), "{terms}: {error}");

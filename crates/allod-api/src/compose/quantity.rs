@@ -1,5 +1,7 @@
 //! Durations, sizes, CPU shares and prices, read exactly: decimals are integers with a scale.
 
+use allod_state::node::WHOLE_PPM;
+
 use super::limits::{CPU_MILLI_MAX, CPU_MILLI_MIN, DURATION_MS_MAX};
 
 #[cfg(test)]
@@ -122,6 +124,17 @@ pub(crate) fn cpu_milli(text: &str) -> Result<u64, String> {
         )),
         milli => Ok(milli),
     }
+}
+
+/// A share of one in parts of a million.
+pub(crate) fn share_ppm(text: &str) -> Result<u32, String> {
+    let read = Decimal::read(text.trim()).filter(|(_, rest)| rest.is_empty());
+    let ppm = read.and_then(|(number, _)| number.times_exact(1_000_000));
+    ppm.and_then(|ppm| u32::try_from(ppm).ok())
+        .filter(|ppm| *ppm <= WHOLE_PPM)
+        .ok_or_else(|| {
+            format!("`{text}` is no share: write a number from 0 to 1 with up to six decimals, as in 0.75")
+        })
 }
 
 /// A price such as `0.03 credits/h`, in micro-credits per hour.

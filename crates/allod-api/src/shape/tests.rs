@@ -159,6 +159,12 @@ fn machines_fit() {
             is_cordoned: false,
             is_draining: false,
             is_unreachable: false,
+            reputation_ppm: 500_000,
+            days: vec![view::Day {
+                day: 20_000,
+                watched_ms: 2,
+                up_ms: 1,
+            }],
         },
     );
 }

@@ -587,6 +587,35 @@ pub static NODE: View = View {
             Shape::Flag,
             "Whether witnesses have given it up, and it has not come back.",
         ),
+        field(
+            "reputation_ppm",
+            Shape::Count,
+            "The share of the time in which others saw it there, in parts of a million; half of them for a newcomer.",
+        ),
+        field(
+            "days",
+            Shape::List(&Shape::View(&DAY)),
+            "What that comes from, day by day.",
+        ),
+    ],
+};
+
+/// What others saw of a machine in a day.
+static DAY: View = View {
+    name: "Day",
+    summary: "What others saw of a machine in a day.",
+    fields: &[
+        field("day", Shape::Count, "Days since 1970, in block time."),
+        field(
+            "watched_ms",
+            Shape::Count,
+            "Milliseconds in which others watched it, or it was given up.",
+        ),
+        field(
+            "up_ms",
+            Shape::Count,
+            "Of these, the milliseconds in which it was there.",
+        ),
     ],
 };
 

@@ -11,7 +11,7 @@ use crate::limits::{
     VOLUMES_PER_SERVICE_MAX,
 };
 use crate::money::Credits;
-use crate::node::{Isolation, Resources};
+use crate::node::{Isolation, Resources, WHOLE_PPM};
 use crate::reject::Rejection;
 use crate::text::Word;
 
@@ -85,6 +85,8 @@ pub struct Constraints {
     pub replicas_per_operator_max: Option<u32>,
     /// At most this many replicas of the service in one region.
     pub replicas_per_region_max: Option<u32>,
+    /// Only on nodes with at least this reputation, in parts of a million.
+    pub reputation_ppm_min: Option<u32>,
     /// Only on the node that has the app's other replicas, or their data, and where nothing of it runs yet on one that has
     /// room for all of it: services that speak with one another by the app's network, which ends where the machine does.
     pub is_together: bool,
@@ -173,7 +175,12 @@ impl Demand {
             self.volumes.len(),
         ];
         let entries = u64::try_from(entries.iter().sum::<usize>()).unwrap_or(u64::MAX);
-        EFFORT_PER_NODE.saturating_add(entries / 8)
+        let history = constraints
+            .reputation_ppm_min
+            .map_or(0, |_| EFFORT_PER_NODE);
+        EFFORT_PER_NODE
+            .saturating_add(entries / 8)
+            .saturating_add(history)
     }
 
     /// Whether replacing starts the new replica first. Two replicas never share a volume.
@@ -246,6 +253,11 @@ impl Constraints {
             .is_some_and(|price| !price.is_nameable())
         {
             return Err(Rejection::BadAmount);
+        }
+        if self.reputation_ppm_min > Some(WHOLE_PPM) {
+            return Err(Rejection::field(
+                "no machine has a reputation above 1; ask for less",
+            ));
         }
         Ok(())
     }

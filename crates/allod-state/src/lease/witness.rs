@@ -29,7 +29,7 @@ use crate::lease::{EndCause, Lease, end};
 use crate::limits::{
     DEATHS_PER_REPORT_MAX, EFFORT_PER_LEASE, EFFORT_PER_ROW, WITNESS_SEARCH_MAX, WITNESSES_MAX,
 };
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::reject::Rejection;
 use crate::transaction::Apply;
 
@@ -122,6 +122,7 @@ fn give_up(context: &mut Context<'_>, id: LeaseId, lease: Lease, by: NodeId) {
                 ..node
             },
         );
+        node::lost(context, &holder);
         context.emit(Event::NodeReachable {
             node: holder,
             is_reachable: false,
@@ -156,6 +157,7 @@ impl Apply for ReportBack {
                 ..node
             },
         );
+        node::back(context, &self.node);
         context.emit(Event::NodeReachable {
             node: self.node,
             is_reachable: true,

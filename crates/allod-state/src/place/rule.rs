@@ -1,11 +1,13 @@
 //! The rules that a node must pass, in the order in which answers list them.
 
+use std::fmt;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AccountId, NodeId};
 use crate::money::Credits;
-use crate::node::Isolation;
+use crate::node::{Isolation, WHOLE_PPM};
 use crate::place::search::Candidate;
 use crate::size::Size;
 use crate::text::Word;
@@ -141,6 +143,30 @@ pub enum Failing {
         /// Where they are.
         node: NodeId,
     },
+    /// Others have seen too little of the node, or saw it fail.
+    #[error("has a reputation of {}, and at least {} is wanted", Share(*found_ppm), Share(*wanted_ppm))]
+    Reputation {
+        /// What it has, in parts of a million.
+        found_ppm: u32,
+        /// What is wanted.
+        wanted_ppm: u32,
+    },
+}
+
+/// Parts of a million, written as a decimal fraction.
+struct Share(u32);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = format!(
+            "{}.{:06}",
+            self.0 / WHOLE_PPM,
+            self.0.checked_rem(WHOLE_PPM).unwrap_or(0)
+        );
+        let short = whole.trim_end_matches('0');
+        f.write_str(short)?;
+        f.write_str(if short.ends_with('.') { "0" } else { "" })
+    }
 }
 
 pub(crate) type Rule = fn(&Candidate<'_>) -> Result<(), Failing>;
@@ -173,6 +199,7 @@ pub(crate) const RULES: &[(Asks, Rule)] = &[
     (Asks::Terms, reachable),
     (Asks::Node, spread_over_operators),
     (Asks::Node, spread_over_regions),
+    (Asks::Node, reputation),
 ];
 
 fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
@@ -348,6 +375,21 @@ fn spread_over_regions(candidate: &Candidate<'_>) -> Result<(), Failing> {
         region: offer.region.clone(),
         count,
         max,
+    })
+}
+
+fn reputation(candidate: &Candidate<'_>) -> Result<(), Failing> {
+    let search = candidate.search;
+    let Some(wanted_ppm) = search.wanted.demand.constraints.reputation_ppm_min else {
+        return Ok(());
+    };
+    let found_ppm = search.state.reputation_ppm(&candidate.id);
+    if found_ppm >= wanted_ppm {
+        return Ok(());
+    }
+    Err(Failing::Reputation {
+        found_ppm,
+        wanted_ppm,
     })
 }
 

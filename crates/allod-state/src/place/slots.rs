@@ -13,6 +13,7 @@ use crate::limits::{
     PLACEMENTS_PER_BLOCK_MAX,
 };
 use crate::money::Credits;
+use crate::node;
 use crate::place::{Failing, Found, Wanted, WhyNot, find};
 use crate::reject::Rejection;
 use crate::volume::{Standing, Volume};
@@ -494,6 +495,7 @@ fn open(
         witnesses,
         given_up_by: BTreeSet::new(),
     };
+    node::opened(context, &lease);
     context.state.put_lease(id, lease);
     hold_volumes(context, wanted, found);
     let (epoch, node) = (wanted.epoch, found.node);

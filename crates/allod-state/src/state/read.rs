@@ -13,7 +13,7 @@ use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Roo
 use crate::key::PublicKey;
 use crate::lease::Lease;
 use crate::money::Credits;
-use crate::node::{Node, Reach, Resources};
+use crate::node::{Node, Reach, Resources, Uptime};
 use crate::proof::Proof;
 use crate::reject::Rejection;
 use crate::state::inventory::Inventory;
@@ -90,6 +90,16 @@ impl State {
     /// Where machines say that they may be found.
     pub fn reaches(&self) -> impl Iterator<Item = (&NodeId, &Reach)> {
         self.reaches.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// How much of the time a machine was there; nothing where nobody else ever watched it.
+    #[must_use]
+    pub fn uptime(&self, node: &NodeId) -> Option<Uptime> {
+        self.uptime_row(node).cloned()
+    }
+
+    pub(crate) fn uptime_row(&self, node: &NodeId) -> Option<&Uptime> {
+        self.uptimes.get(node).map(AsRef::as_ref)
     }
 
     /// The keys of the invites that may still be used at a block time.
@@ -592,6 +602,9 @@ impl State {
             Volume::TAG => value(&self.volumes, key),
             Params::TAG => value(&self.params, key),
             ValidatorSet::TAG => value(&self.validators, key),
+            Reach::TAG => value(&self.reaches, key),
+            Seat::TAG => value(&self.seats, key),
+            Uptime::TAG => value(&self.uptimes, key),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use crate::bill;
 use crate::id::{AccountId, AppId, LeaseId, NodeId};
 use crate::key::PublicKey;
 use crate::lease::Lease;
-use crate::node::{Node, Reach};
+use crate::node::{Node, Reach, Uptime};
 use crate::state::{ELECTED, Params, State, VALIDATING};
 use crate::validator::{Seat, ValidatorSet};
 use crate::volume::{Volume, VolumeKey};
@@ -117,5 +117,9 @@ impl State {
 
     pub(crate) fn put_reach(&mut self, node: NodeId, reach: Reach) {
         self.reaches.put(node, Arc::new(reach));
+    }
+
+    pub(crate) fn put_uptime(&mut self, node: NodeId, uptime: Uptime) {
+        self.uptimes.put(node, Arc::new(uptime));
     }
 }

@@ -29,6 +29,7 @@ mod room;
 mod samples;
 mod signature;
 mod total;
+mod uptime;
 mod validators;
 mod whereabouts;
 mod witnesses;

@@ -1,10 +1,16 @@
 //! A state built again from its stored rows goes on as the one that wrote them: what waits there, waits here.
 
+use std::collections::BTreeSet;
+
 use allod_state::State;
 use allod_state::app::Waiting;
 use allod_state::lease::{EndCause, Report};
+use allod_state::node::PublishReach;
+use allod_state::validator::Stand;
 
 use crate::audit::Audit;
+use crate::pool::Pool;
+use crate::samples::reach;
 use crate::world::{World, web};
 
 /// The same network after a new start: its state from the rows that were written, in this order or the other.
@@ -17,6 +23,27 @@ fn restarted(world: &World, is_reversed: bool) -> World {
     World {
         state: State::restore(header, rows).unwrap(),
         ..world.clone()
+    }
+}
+
+/// Whoever holds a header is shown any row: also of tables that came later than proofs.
+#[test]
+fn every_row_there_is_is_proved() {
+    let mut pool = Pool::of_owners(3);
+    pool.app("shop");
+    let node = pool.world.node;
+    pool.says(0, PublishReach { node, ..reach() }).unwrap();
+    pool.world.run(vec![Stand { node }.into()]);
+    let state = &pool.world.state;
+    let rows = Audit::of(pool.world.writes.clone()).rows();
+    let tags: BTreeSet<u8> = rows.iter().map(|(key, _)| key[0]).collect();
+    // There is no volume in this one.
+    let expected: BTreeSet<u8> = (1..=14).filter(|tag| ![8, 9].contains(tag)).collect();
+    assert_eq!(tags, expected, "a kind of row is missing here");
+    for (key, value) in rows {
+        let (shown, proof) = state.prove(&key);
+        assert_eq!(shown.as_ref(), Some(&value), "a row of table {}", key[0]);
+        proof.verify_value(&state.root(), &key, &value).unwrap();
     }
 }
 

@@ -265,13 +265,23 @@ fn list(nodes: &[view::Node]) -> String {
             node.node.short(),
             node.region.clone().unwrap_or_default(),
             state.to_owned(),
+            format!("{:.2}", f64::from(node.reputation_ppm) / 1e6),
             cpus,
             memory,
             disk,
         ]
     };
     table(
-        ["NODE", "ID", "REGION", "STATE", "CPUS>", "MEMORY>", "DISK>"],
+        [
+            "NODE",
+            "ID",
+            "REGION",
+            "STATE",
+            "REPUTATION>",
+            "CPUS>",
+            "MEMORY>",
+            "DISK>",
+        ],
         nodes.iter().map(row).collect(),
     )
 }

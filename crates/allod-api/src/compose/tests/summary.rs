@@ -146,7 +146,12 @@ fn placement(demand: &ServiceDemand) -> Vec<Line> {
     let with_operator = with_operator.map(|most| format!("{most} with an operator"));
     let in_region = constraints.replicas_per_region_max.iter();
     let in_region = in_region.map(|most| format!("{most} in a region"));
-    let spread = spread.chain(with_operator).chain(in_region);
+    let reputation = constraints.reputation_ppm_min.iter();
+    let reputation = reputation.map(|least| format!("reputation of {least} ppm"));
+    let spread = spread
+        .chain(with_operator)
+        .chain(in_region)
+        .chain(reputation);
     vec![(
         "placed",
         regions.chain(tags).chain(price).chain(spread).collect(),
