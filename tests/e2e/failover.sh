@@ -117,6 +117,7 @@ is_remembered() {
     local gone reputation
     gone=$(tail -n 1 "$work/took" | cut -d ' ' -f 1)
     reputation=$(of_node "$gone" "n['reputation_ppm']")
+    evidence "$gone: $(of_node "$gone" "n['days']")"
     [ "$(of_node "$gone" "sum(d['watched_ms'] - d['up_ms'] for d in n['days'])")" -gt 1000 ]
     # Half a million is a newcomer's.
     [ "$reputation" -lt 500000 ]

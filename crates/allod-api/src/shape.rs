@@ -1,8 +1,10 @@
 //! The shapes of what goes in and out, as data: the OpenAPI document and the reference are written from them, and tests
 //! hold them against what is really sent.
 
+mod export;
 mod views;
 
+pub use export::{BELONGINGS, SEALED};
 pub use views::{
     ACCOUNT, APP, BILL, BILL_PROOF, CREDENTIALS, DOORS, HAPPENING, HEALTH, IMAGE, LOG_LINE,
     MOVEMENT, NETWORK, NODE, PEER, PLAN, PROBLEM, RECEIPT, REFERENCE, RESOLVED, VALIDATOR, VERDICT,

@@ -1,5 +1,6 @@
 //! The handle of a running node: what every door works through.
 
+mod belongings;
 mod bills;
 mod claims;
 mod company;

@@ -10,7 +10,8 @@ use allod_state::evidence::{Item, Usage};
 use allod_state::lease::Phase;
 use allod_state::node::{Isolation, Prices, Resources};
 use allod_state::{
-    AccountId, AppId, Credits, Label, LeaseId, NetworkId, NodeId, PlanId, PublicKey, TransactionId,
+    AccountId, AppId, Credits, Digest, Label, LeaseId, NetworkId, NodeId, PlanId, PublicKey,
+    TransactionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -327,6 +328,16 @@ pub struct BillLine {
 /// encodings in hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillProof {
+    /// What the proofs lead to.
+    #[serde(flatten)]
+    pub certified: Certified,
+    /// The lines with their proofs.
+    pub lines: Vec<LineProof>,
+}
+
+/// A header, and why it is the network's. The bytes are the canonical encodings in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certified {
     /// The genesis document: its hash is the network's id.
     pub genesis: String,
     /// A header.
@@ -335,8 +346,39 @@ pub struct BillProof {
     pub certificate: String,
     /// How the network's validators came to be those who certified it: each handover, oldest first.
     pub handovers: Vec<String>,
-    /// The lines with their proofs.
-    pub lines: Vec<LineProof>,
+}
+
+/// Everything that the ledger holds of an account, with proofs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Belongings {
+    /// The network.
+    pub network: NetworkId,
+    /// Whose they are.
+    pub account: AccountId,
+    /// What the proofs lead to.
+    #[serde(flatten)]
+    pub certified: Certified,
+    /// The rows, in the order of their keys.
+    pub rows: Vec<OwnedRow>,
+}
+
+/// A row of the state and the proof that it is there, in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedRow {
+    /// The key under which it is stored: the number of its table, and its canonical bytes.
+    pub key: String,
+    /// The row and its proof.
+    #[serde(flatten)]
+    pub row: Proved,
+}
+
+/// A sealed manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// The hash of its ciphertext, by which revisions name it.
+    pub digest: Digest,
+    /// The ciphertext in hexadecimal.
+    pub ciphertext: String,
 }
 
 /// One line of a bill with what makes it up.

@@ -10,8 +10,11 @@
 
 mod derived;
 pub(crate) mod inventory;
+mod owned;
 mod read;
 mod write;
+
+pub use owned::Owned;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 

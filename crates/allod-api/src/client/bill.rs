@@ -13,44 +13,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allod_node::view::{Bill, BillLine, BillProof, LineProof, Proved};
+use allod_node::view::{Bill, BillLine, BillProof, LineProof};
 use allod_state::bill::{Line, month_of};
-use allod_state::block::Header;
-use allod_state::certificate::{Certificate, Handover, successors};
-use allod_state::codec;
 use allod_state::evidence::{Item, Meter};
-use allod_state::genesis::Genesis;
 use allod_state::lease::{EndCause, Lease, Phase};
-use allod_state::proof::Proof;
-use allod_state::validator::ValidatorSet;
 use allod_state::{AccountId, Credits, LeaseId, NetworkId, Root, State};
-use borsh::BorshDeserialize;
-use data_encoding::HEXLOWER;
-use serde::Serialize;
 
-use super::limits::PROOF_BYTES_MAX;
-
-/// One thing that was checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What was checked.
-    pub what: String,
-    /// Whether it holds.
-    pub is_good: bool,
-    /// What was found.
-    pub found: String,
-}
-
-impl Check {
-    fn new(what: impl Into<String>, result: Result<String, String>) -> Self {
-        let is_good = result.is_ok();
-        Self {
-            what: what.into(),
-            is_good,
-            found: result.unwrap_or_else(|wrong| wrong),
-        }
-    }
-}
+use super::proven::{Check, header_of, proved};
 
 /// Recomputes `bill` of `payer` on `network` from `proof`. The bill is right where every check is good.
 #[must_use]
@@ -60,32 +29,13 @@ pub fn verify_bill(
     bill: &Bill,
     proof: &BillProof,
 ) -> Vec<Check> {
-    let mut checks = Vec::new();
-    let genesis = genesis(network, proof);
-    let header = genesis.as_ref().map_err(Clone::clone);
-    let header = header.and_then(|genesis| certified(network, genesis, proof));
-    checks.push(Check::new(
-        "the genesis document is this network's",
-        genesis
-            .as_ref()
-            .map(|genesis| {
-                let validators = genesis.validators.len();
-                format!("{network}, {validators} validator(s)")
-            })
-            .map_err(Clone::clone),
-    ));
-    checks.push(Check::new(
-        "its validators certified the header",
-        header
-            .as_ref()
-            .map(|header| format!("height {}, root {}", header.height, header.root.short()))
-            .map_err(Clone::clone),
-    ));
+    let (checks, header) = header_of(network, &proof.certified);
+    let mut checks = Vec::from(checks);
     checks.push(Check::new(
         "the bill is the one asked for",
         owner(payer, bill),
     ));
-    let Ok(header) = header else {
+    let Some(header) = header else {
         return checks;
     };
     let shown: BTreeMap<LeaseId, &BillLine> = bill.lines.iter().map(|l| (l.lease, l)).collect();
@@ -261,61 +211,12 @@ const fn was_exhausted(lease: &Lease) -> bool {
     )
 }
 
-fn genesis(network: &NetworkId, proof: &BillProof) -> Result<Genesis, String> {
-    let genesis: Genesis = decoded("genesis document", &proof.genesis)?;
-    if genesis.network() == *network {
-        Ok(genesis)
-    } else {
-        Err(format!("it is that of {}", genesis.network()))
-    }
-}
-
-fn certified(network: &NetworkId, genesis: &Genesis, proof: &BillProof) -> Result<Header, String> {
-    let header: Header = decoded("header", &proof.header)?;
-    let certificate: Certificate = decoded("certificate", &proof.certificate)?;
-    let powers = genesis.validators.iter().map(|(key, power)| (*key, *power));
-    let handovers = proof.handovers.iter().map(|it| decoded("handover", it));
-    let handovers = handovers.collect::<Result<Vec<Handover>, String>>()?;
-    let validators = successors(network, ValidatorSet::new(powers), &handovers);
-    validators
-        .and_then(|validators| certificate.verify(network, &validators, &header))
-        .map_err(|error| error.to_string())?;
-    Ok(header)
-}
-
 fn owner(payer: &AccountId, bill: &Bill) -> Result<String, String> {
     if bill.payer == *payer {
         Ok(format!("{payer}, {}", bill.month))
     } else {
         Err(format!("it is that of {}", bill.payer))
     }
-}
-
-fn proved<T: BorshDeserialize>(
-    root: &Root,
-    key: &[u8],
-    claim: &Proved,
-    what: &'static str,
-) -> Result<T, String> {
-    let bytes = unhex(what, &claim.value)?;
-    let proof: Proof = decoded("proof", &claim.proof)?;
-    if bytes.is_empty() {
-        return Err(format!("the state holds no such {what} any more"));
-    }
-    proof
-        .verify_value(root, key, &bytes)
-        .map_err(|error| format!("the {what} is not in the state: {error}"))?;
-    codec::decode(what, PROOF_BYTES_MAX, &bytes).map_err(|error| error.to_string())
-}
-
-fn decoded<T: BorshDeserialize>(what: &'static str, text: &str) -> Result<T, String> {
-    codec::decode(what, PROOF_BYTES_MAX, &unhex(what, text)?).map_err(|error| error.to_string())
-}
-
-fn unhex(what: &str, text: &str) -> Result<Vec<u8>, String> {
-    HEXLOWER
-        .decode(text.as_bytes())
-        .map_err(|_| format!("the {what} is not hexadecimal"))
 }
 
 fn label(lease: LeaseId, shown: Option<&BillLine>) -> String {

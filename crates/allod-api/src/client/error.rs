@@ -261,6 +261,14 @@ pub enum Error {
         /// What to do instead.
         help: String,
     },
+    /// Something was checked and is wrong, or was done in part.
+    #[error("{message}")]
+    Failed {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        help: String,
+    },
     /// A file could not be read or written.
     #[error("cannot {attempted}: {source}")]
     File {
@@ -299,6 +307,7 @@ impl Error {
             | Self::Home(_)
             | Self::OtherNetwork { .. }
             | Self::Sign(_)
+            | Self::Failed { .. }
             | Self::File { .. } => Exit::Failure,
         }
     }
@@ -348,7 +357,7 @@ impl Error {
                 let first = candidates.first().map_or("APP/SERVICE", String::as_str);
                 format!("name one of them in full, such as {first}")
             }
-            Self::Usage { help, .. } => help.clone(),
+            Self::Usage { help, .. } | Self::Failed { help, .. } => help.clone(),
             Self::File { .. } => "check the path and its permissions".into(),
         }
     }

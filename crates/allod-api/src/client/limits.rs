@@ -36,3 +36,5 @@ pub(super) const MUTE_MAX: Duration = Duration::from_secs(3);
 pub(super) const PROOF_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Ports and host names asked about in one request, so that its body stays within what is read.
 pub(super) const DOORS_ASKED: usize = 40;
+/// How often a bill is asked for anew because evidence came meanwhile.
+pub(super) const BILL_TRIES: u32 = 5;

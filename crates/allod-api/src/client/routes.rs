@@ -4,7 +4,7 @@ use std::path::Path;
 
 use allod_node::identity::Secret;
 use allod_node::view;
-use allod_state::{AccountId, Action, codec};
+use allod_state::{AccountId, Action, Digest, codec};
 use http::Method;
 use serde_json::json;
 
@@ -299,6 +299,23 @@ impl Client {
     /// See [`Client::network`].
     pub async fn bill_proof(&self, month: u32) -> Result<view::BillProof> {
         self.get(&["v1", "bill", "proof"], &[("month", month.to_string())])
+            .await
+    }
+
+    /// Everything that the ledger holds of the own account, with proofs.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn belongings(&self) -> Result<view::Belongings> {
+        self.get(&["v1", "export"], &[]).await
+    }
+
+    /// A sealed manifest of one of the own apps.
+    ///
+    /// # Errors
+    /// See [`Client::network`].
+    pub async fn sealed_manifest(&self, digest: &Digest) -> Result<view::Sealed> {
+        self.get(&["v1", "manifests", &digest.to_string()], &[])
             .await
     }
 

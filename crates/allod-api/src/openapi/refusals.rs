@@ -33,7 +33,7 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 35] = [
+const OF_THE_API: [(&str, u16, &str, &str); 36] = [
     (
         "account-full",
         429,
@@ -225,6 +225,12 @@ const OF_THE_API: [(&str, u16, &str, &str); 35] = [
         404,
         "this node does not have the image",
         "resolve and deploy it, or hand it over: allod run --image-file",
+    ),
+    (
+        "unknown-manifest",
+        404,
+        "no kept revision of the account's apps names this manifest, or it is not here",
+        "ask a node that runs the app, or the one that it was deployed through",
     ),
     (
         "unknown-path",

@@ -8,6 +8,7 @@ mod bill;
 mod door;
 mod event;
 mod exec;
+mod export;
 mod image;
 mod log;
 mod manifest;
@@ -46,11 +47,13 @@ pub static OPERATIONS: &[&Operation] = &[
     &event::LIST,
     &event::LIST_OF_APP,
     &exec::RUN,
+    &export::SHOW,
     &image::IMPORT,
     &image::RESOLVE,
     &image::SHOW,
     &log::READ,
     &manifest::KEEP,
+    &manifest::SHOW,
     &network::HEALTH,
     &network::OPENAPI,
     &network::SHOW,

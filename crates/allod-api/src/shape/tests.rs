@@ -343,16 +343,49 @@ fn bills_fit() {
     assert_fits(
         &BILL_PROOF,
         &view::BillProof {
-            genesis: "00".into(),
-            header: "00".into(),
-            certificate: "00".into(),
-            handovers: vec!["00".into()],
+            certified: certified(),
             lines: vec![view::LineProof {
                 lease: LEASE_ID,
                 line: proved.clone(),
                 row: proved,
                 items: vec![item],
             }],
+        },
+    );
+}
+
+fn certified() -> view::Certified {
+    view::Certified {
+        genesis: "00".into(),
+        header: "00".into(),
+        certificate: "00".into(),
+        handovers: vec!["00".into()],
+    }
+}
+
+#[test]
+fn belongings_fit() {
+    let row = view::OwnedRow {
+        key: "00".into(),
+        row: view::Proved {
+            value: "00".into(),
+            proof: "00".into(),
+        },
+    };
+    assert_fits(
+        &BELONGINGS,
+        &view::Belongings {
+            network: allod_state::NetworkId([6; 32]),
+            account: ACCOUNT_ID,
+            certified: certified(),
+            rows: vec![row],
+        },
+    );
+    assert_fits(
+        &SEALED,
+        &view::Sealed {
+            digest: allod_state::Digest([1; 32]),
+            ciphertext: "00".into(),
         },
     );
 }

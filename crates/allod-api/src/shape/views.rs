@@ -2,7 +2,7 @@
 
 use super::{Field, Shape, View};
 
-const fn field(name: &'static str, shape: Shape, summary: &'static str) -> Field {
+pub(super) const fn field(name: &'static str, shape: Shape, summary: &'static str) -> Field {
     Field {
         name,
         shape,

@@ -4,6 +4,7 @@
 mod access;
 mod answers;
 mod authorization;
+mod export;
 mod join;
 mod load;
 mod reference;

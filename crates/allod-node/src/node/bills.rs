@@ -55,10 +55,8 @@ impl Node {
     /// # Errors
     /// Where the archive cannot be read, or no block has been committed yet.
     pub fn bill_proof(&self, payer: &AccountId, month: u32) -> io::Result<view::BillProof> {
-        let view = self.inner.ledger.view();
-        let tip = view.tip.as_ref();
-        let tip = tip.ok_or_else(|| io::Error::other("no block has been committed yet"))?;
-        let state = &view.state;
+        let (state, certified) = self.certified()?;
+        let state = &state;
         let keys: Vec<_> = state.bill_of(payer, month).map(|(key, _)| *key).collect();
         let leases: Vec<LeaseId> = keys.iter().map(|(_, _, lease)| *lease).collect();
         let mut evidence = self.inner.archive.evidence(&leases)?;
@@ -68,22 +66,14 @@ impl Node {
             row: proved(state, &State::lease_key(&key.2)),
             items: evidence.remove(&key.2).unwrap_or_default(),
         });
-        // A handover that came after the header was read is none of its own.
-        let handovers = self.inner.ledger.chain().handovers();
-        let handovers = handovers.map_err(io::Error::other)?.into_iter();
-        let handovers = handovers.filter(|it| it.header.height < tip.header.height);
-        let handovers = handovers.map(|it| HEXLOWER.encode(&codec::encode(&it)));
         Ok(view::BillProof {
-            genesis: HEXLOWER.encode(&self.genesis),
-            header: HEXLOWER.encode(&codec::encode(&tip.header)),
-            certificate: HEXLOWER.encode(&codec::encode(&tip.certificate)),
-            handovers: handovers.collect(),
+            certified,
             lines: lines.collect(),
         })
     }
 }
 
-fn proved(state: &State, key: &[u8]) -> view::Proved {
+pub(super) fn proved(state: &State, key: &[u8]) -> view::Proved {
     let (value, proof) = state.prove(key);
     view::Proved {
         value: HEXLOWER.encode(&value.unwrap_or_default()),

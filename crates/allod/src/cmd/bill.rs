@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<u8> {
     if checks.iter().any(|check| !check.is_good) {
         checks = verified(&client, &network, month).await?;
     }
-    context.show(&checks, |checks| rows(checks));
+    context.show(&checks, |checks| rows(checks, "the bill"));
     let is_good = checks.iter().all(|check| check.is_good);
     Ok(if is_good { 0 } else { MISMATCH })
 }
@@ -120,7 +120,8 @@ fn bill(bill: &Bill) -> String {
     )
 }
 
-fn rows(checks: &[Check]) -> String {
+/// What was checked, and whether all of it is right.
+pub(super) fn rows(checks: &[Check], what: &str) -> String {
     let row = |check: &Check| {
         let verdict = if check.is_good { "ok" } else { "WRONG" };
         [verdict.to_owned(), check.what.clone(), check.found.clone()]
@@ -128,9 +129,9 @@ fn rows(checks: &[Check]) -> String {
     let text = table(["", "CHECK", "FOUND"], checks.iter().map(row).collect());
     let wrong = checks.iter().filter(|check| !check.is_good).count();
     match wrong {
-        0 => format!("{text}\n\nthe bill is right"),
+        0 => format!("{text}\n\n{what} is right"),
         _ => format!(
-            "{text}\n\nthe bill is NOT right: {wrong} of {} checks failed",
+            "{text}\n\n{what} is NOT right: {wrong} of {} checks failed",
             checks.len()
         ),
     }

@@ -11,7 +11,9 @@ mod doctor;
 mod down;
 mod events;
 mod exec;
+mod export;
 mod identity;
+mod import;
 mod invite;
 mod join;
 mod keys;
@@ -87,6 +89,8 @@ enum Command {
     Invite(invite::Args),
     Join(join::Args),
     Identity(identity::Args),
+    Export(export::Args),
+    Import(import::Args),
     Doctor(doctor::Args),
     Version(version::Args),
     Completions(completions::Args),
@@ -177,6 +181,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Invite(args) => invite::run(context, args).await?,
         Command::Network(args) => Box::pin(network::run(context, args)).await?,
         Command::Identity(args) => Box::pin(identity::run(context, args)).await?,
+        Command::Export(args) => Box::pin(export::run(context, args)).await?,
+        Command::Import(args) => Box::pin(import::run(context, args)).await?,
         Command::Version(args) => version::run(context, &args)?,
         Command::Config(args) => config::run(context, &args)?,
         Command::Up(_)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allod_node::view::{Bill, BillLine, BillProof, LineProof, Proved};
+use allod_node::view::{Bill, BillLine, BillProof, Certified, LineProof, Proved};
 use allod_state::app::{Constraints, Demand, Deploy, RestartPolicy, SealedManifest, Update};
 use allod_state::certificate::{Certificate, VoteKind, vote_bytes};
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
@@ -275,10 +275,12 @@ impl World {
             .map(|(key, _)| *key)
             .collect();
         BillProof {
-            genesis: HEXLOWER.encode(&codec::encode(&self.genesis)),
-            header: HEXLOWER.encode(&codec::encode(header)),
-            certificate: HEXLOWER.encode(&codec::encode(&certificate)),
-            handovers: Vec::new(),
+            certified: Certified {
+                genesis: HEXLOWER.encode(&codec::encode(&self.genesis)),
+                header: HEXLOWER.encode(&codec::encode(header)),
+                certificate: HEXLOWER.encode(&codec::encode(&certificate)),
+                handovers: Vec::new(),
+            },
             lines: keys
                 .into_iter()
                 .map(|key| LineProof {
@@ -407,16 +409,16 @@ const LIES: &[Lie] = &[
         proof.lines[0].row.value = "xy".into()
     }),
     ("that of net_", |_, _, proof| {
-        proof.genesis = other_genesis()
+        proof.certified.genesis = other_genesis()
     }),
     ("another block", |_, _, proof| {
-        proof.header = flipped(&proof.header)
+        proof.certified.header = flipped(&proof.certified.header)
     }),
     ("", |_, _, proof| {
-        proof.certificate = flipped(&proof.certificate)
+        proof.certified.certificate = flipped(&proof.certified.certificate)
     }),
     ("not a validator", |world, _, proof| {
-        proof.certificate = forged(world)
+        proof.certified.certificate = forged(world)
     }),
 ];
 

@@ -46,6 +46,12 @@ impl Stage {
             "bill.prove" | "bill.show" => path.push_str("?month=202611"),
             // The comings and goings of the table's own keys would push the apps' events out.
             "event.list" => path.push_str("?limit=1000"),
+            "manifest.show" => {
+                path = path.replace(
+                    "sha256:00",
+                    &self.deploys[0].manifest.ciphertext.to_string(),
+                )
+            }
             "exec.run" => path.push_str("?cmd=true"),
             "plan.make" => path.push_str(&format!("?account={owner}")),
             "registry.logout" => path = path.replace("registry.invalid", "never.invalid"),

@@ -20,7 +20,9 @@ const WHOLE: &[&str] = &[
     "account.history",
     "bill.prove",
     "bill.show",
+    "export.show",
     "image.import",
+    "manifest.show",
     "registry.login",
     "registry.logout",
 ];

@@ -122,6 +122,7 @@ const BUDGET: Cell = Cell::No(403, "budget-exceeded");
 const HOST: Cell = Cell::No(421, "host_not_allowed");
 const ORIGIN: Cell = Cell::No(403, "origin_not_allowed");
 const NO_APP: Cell = Cell::No(404, "unknown-app");
+const NO_MANIFEST: Cell = Cell::No(404, "unknown-manifest");
 const NO_VOLUME: Cell = Cell::No(404, "unknown-volume");
 const NOT_APP: Cell = Cell::No(403, "not-your-app");
 const NO_VOTE: Cell = Cell::No(403, "not-a-validator");
@@ -208,6 +209,7 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
         None,
         [NO_APP, VERB, SCOPE],
     ),
+    read("export.show", OK, Some(Marker::Account), [B, VERB, SCOPE]),
     read(
         "image.import",
         (422, "bad-archive"),
@@ -223,6 +225,7 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
     read("image.show", (404, "unknown-image"), None, [Y, VERB, Y]),
     read("log.read", OK, None, [NO_APP, VERB, SCOPE]),
     read("manifest.keep", OK, None, [Y, VERB, Y]),
+    read("manifest.show", OK, None, [NO_MANIFEST, VERB, SCOPE]),
     public("network.health", OK),
     public("network.openapi", OK),
     public("network.show", OK),

@@ -1,0 +1,107 @@
+#!/bin/bash
+# Somebody leaves: takes an export along, founds another network with the same identity, and goes on there with the same
+# apps. The export is checked where no network is, and none that was changed passes.
+#
+#   ALLOD=target/debug/allod tests/e2e/leaving.sh      E2E_KEEP=1 keeps its folder
+set -euo pipefail
+# shellcheck source=tests/e2e/story.bash
+. "$(dirname "$0")/story.bash"
+
+REGISTRY=$("$here/../images/registry.sh" start "$work/registry")
+export REGISTRY
+file=$work/mine.allod
+elsewhere() { ALLOD_HOME=$work/elsewhere "$ALLOD" "$@" </dev/null; }
+end_elsewhere() {
+    local rc=$?
+    [ ! -e "$work/elsewhere.pid" ] || is_gone "$(cat "$work/elsewhere.pid")" || elsewhere down --yes || true
+    (exit $rc)
+    finish
+}
+trap end_elsewhere EXIT
+
+field() { python3 -c 'import json, sys; print(eval(sys.argv[1], {"it": json.load(sys.stdin)}))' "$1"; }
+runs_apps() {
+    allod run "$REGISTRY/nginx:alpine" --name web --port 80 --env GREETING=swordfish --yes >"$work/said"
+    allod scale web 2 --yes >/dev/null
+    allod run "$REGISTRY/busybox:1" --name diary --volume data:/data --yes -- "${obedient[@]}" >/dev/null
+    within 60 is_billed
+}
+is_billed() { allod bill verify 2>/dev/null | grep -q 'evidence item'; }
+exported() {
+    says 'the export is right' allod export "$file"
+    [ "$(stat -c %a "$file")" = 600 ]
+    ! grep -q swordfish "$file"
+    evidence "$(stat -c %s "$file") bytes"
+    fails_with 1 allod export "$file"
+    allod export - >"$work/piped.allod"
+    grep -q '"signature"' "$work/piped.allod"
+}
+# Without a home, and so without any network or identity.
+is_checked_anywhere() {
+    ALLOD_HOME=$work/nobody says 'the export is right' allod import --check "$file"
+    grep -q 'the bill of' "$work/said"
+    sed '1s/"manifests":\[/"manifests": [/' "$file" >"$work/bent.allod"
+    ! cmp -s "$file" "$work/bent.allod"
+    ALLOD_HOME=$work/nobody fails_with 1 allod import --check "$work/bent.allod"
+    grep -q 'it was changed' "$work/said"
+    echo '{}' >"$work/none.allod"
+    ALLOD_HOME=$work/nobody fails_with 2 allod import --check "$work/none.allod"
+}
+leaves() {
+    allod identity export --phrase-file "$work/phrase" >/dev/null
+    allod delete --everything --yes >/dev/null
+    allod down --yes
+    within 60 test -e "$work/up.rc"
+    [ -z "$(audit "$id")" ]
+}
+founds_anew() {
+    elsewhere identity import --phrase-file "$work/phrase" --unchecked >/dev/null
+    ALLOD_HOME=$work/elsewhere "$ALLOD" up --api 127.0.0.1:0 --ingress 127.0.0.1:0 \
+        </dev/null >"$work/elsewhere.out" 2>"$work/elsewhere.err" &
+    echo $! >"$work/elsewhere.pid"
+    within 30 grep -q '^ready ' "$work/elsewhere.out"
+    evidence "$(elsewhere network status -o json | field 'it["network"]')"
+    [ "$(elsewhere network status -o json | field 'it["network"]')" != "$(cat "$work/network")" ]
+}
+serves() {
+    curl -s -m 5 -H 'Host: web.localhost' "http://$(elsewhere network status -o json | field 'it["ingress"]')/" |
+        grep -q 'Welcome to nginx'
+}
+goes_on() {
+    # Its data are not in the export, and nothing begins empty unless one says so.
+    fails_with 1 elsewhere import "$file" --yes
+    grep -q 'say --empty-volumes' "$work/said"
+    within 10 serves
+    [ "$(elsewhere status -o json | field '[(a["name"], s["wanted"], s["ready"]) for a in it for s in a["services"]]')" = "[('web', 2, 2)]" ]
+    says swordfish elsewhere exec web -- env
+    fails_with 1 elsewhere import "$file" --app web --yes
+    grep -q 'it is there already' "$work/said"
+    says 'deployed diary' elsewhere import "$file" --app diary --empty-volumes --yes
+    fails_with 3 elsewhere import "$file" --app nobody --yes
+}
+# A stranger holds the file, and reads nothing of it.
+opens_for_nobody_else() {
+    ALLOD_HOME=$work/stranger allod identity init --phrase-file "$work/strangers-phrase" >/dev/null 2>&1
+    fails_with '2|4' env ALLOD_HOME="$work/stranger" "$ALLOD" --api "$(sed -n 's/^ready \(http[^ ]*\)$/\1/p' "$work/elsewhere.out")" import "$file" --yes
+}
+leaves_nothing() {
+    elsewhere delete --everything --yes >/dev/null
+    elsewhere down --yes
+    within 60 is_gone "$(cat "$work/elsewhere.pid")"
+    local left
+    left=$(ALLOD_HOME=$work/elsewhere audit "$(cat "$work/elsewhere/installation")")
+    [ -z "$left" ] || { echo "$left"; return 1; }
+}
+
+step 'allod up' start_allod
+[ $failures = 0 ] || exit 1
+id=$(cat "$ALLOD_HOME/installation")
+allod network status -o json | field 'it["network"]' >"$work/network"
+step 'two apps, one with a volume, and a bill' runs_apps
+step 'all of it is written to one file' exported
+step 'anybody checks it, and no other passes' is_checked_anywhere
+step 'its owner leaves, and nothing stays' leaves
+step 'and founds another network elsewhere' founds_anew
+step 'the apps go on there' goes_on
+step 'for nobody else' opens_for_nobody_else
+step 'allod down leaves nothing' leaves_nothing
