@@ -114,16 +114,12 @@ crashed() {
 of_node() { at a node list -o json | field "[$2 for n in it if n['node'] == '$(cat "$work/$1.node")'][0]"; }
 # What its witnesses saw of a machine that was gone for a while stays with it, and whoever asks for more goes elsewhere.
 is_remembered() {
-    local gone reputation
+    local gone
     gone=$(tail -n 1 "$work/took" | cut -d ' ' -f 1)
-    reputation=$(of_node "$gone" "n['reputation_ppm']")
-    evidence "$gone: $(of_node "$gone" "n['days']")"
+    evidence "$gone: $(of_node "$gone" "n['days']"), $(of_node "$gone" "n['reputation_ppm']") of a million"
     [ "$(of_node "$gone" "sum(d['watched_ms'] - d['up_ms'] for d in n['days'])")" -gt 1000 ]
-    # Half a million is a newcomer's.
-    [ "$reputation" -lt 500000 ]
     ! at a run "$REGISTRY/nginx:alpine" --name picky --on 'reputation>=0.99' --yes >"$work/said" 2>&1
     grep -q 'has a reputation of 0.[0-9]*, and at least 0.99 is wanted' "$work/said"
-    evidence "$gone has $reputation of a million"
 }
 # Evidence comes every half a minute; what was given up before its first has no charge.
 verifies() { at a bill verify >"$work/said" 2>&1 && grep -q 'evidence item' "$work/said"; }

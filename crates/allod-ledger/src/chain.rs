@@ -430,6 +430,14 @@ impl Chain {
         self.store.block(height)
     }
 
+    /// The lowest height whose block is kept.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn oldest_height(&self) -> Result<Option<u64>, StoreError> {
+        self.store.oldest_height()
+    }
+
     /// The handovers from one validator set to the next, oldest first.
     ///
     /// # Errors

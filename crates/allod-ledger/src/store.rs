@@ -32,7 +32,7 @@ use crate::disk::{self, Disk};
 use crate::limits::{STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
 use backend::Backend;
 
-pub use snapshot::{Manifest, SnapshotError};
+pub use snapshot::{Anchor, Manifest, SnapshotError};
 
 const FILE: &str = "store.redb";
 /// With what redb's files begin.

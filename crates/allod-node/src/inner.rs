@@ -20,6 +20,7 @@ use crate::lines::Lines;
 use crate::manifests::Manifests;
 use crate::registries::Registries;
 use crate::signer::Signer;
+use crate::snapshots::Snapshots;
 
 /// What every part of a running node shares.
 pub(crate) struct Inner {
@@ -36,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) registries: Arc<Registries>,
     pub(crate) manifests: Manifests,
     pub(crate) archive: Archive,
+    pub(crate) snapshots: Snapshots,
     pub(crate) details: Details,
     pub(crate) lines: Arc<Lines>,
     pub(crate) doors: Arc<Doors>,

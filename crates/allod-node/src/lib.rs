@@ -31,6 +31,7 @@ mod readers;
 mod registries;
 pub mod seal;
 mod signer;
+mod snapshots;
 pub mod time;
 pub mod view;
 mod whole;

@@ -116,3 +116,15 @@ pub(crate) const MANIFEST_SOURCES_MAX: usize = 16;
 pub(crate) const ANSWERS_MAX: usize = 32;
 /// How long ending the links to peers may hold up the end of the node.
 pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How old a snapshot may be that newcomers are given; they ask for the blocks after it.
+pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(600);
+/// How soon another one may be taken, whatever is asked for.
+pub(crate) const SNAPSHOT_PAUSE: Duration = Duration::from_secs(5);
+/// Largest list of chunks and handovers that a newcomer reads.
+pub(crate) const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest snapshot that a newcomer takes.
+pub(crate) const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// How long a machine whose ledger is gone asks for a snapshot before it asks for blocks instead.
+pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often a machine that has joined writes down where it would begin anew.
+pub(crate) const ENTRANCE_PERIOD: Duration = Duration::from_secs(600);

@@ -134,6 +134,8 @@ impl Node {
             network: state.network(),
             height: state.tip().height,
             time_ms: state.tip().time_ms,
+            // What cannot be read is told where it is needed.
+            oldest: self.inner.ledger.chain().oldest_height().ok().flatten(),
             validators,
             node: self.inner.node,
             ingress: ingress.map(ToString::to_string).unwrap_or_default(),

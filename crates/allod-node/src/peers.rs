@@ -6,6 +6,7 @@
 mod join;
 mod question;
 mod roster;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use allod_net::limits::PeerLimits;
 use allod_net::peer::{
     MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Protocol, Question, Roster,
 };
+use allod_state::genesis::Genesis;
 use allod_state::limits::REACH_ADDRESSES_MAX;
 use allod_state::node::{PublishReach, Reach, Relay};
 use allod_state::{PublicKey, State};
@@ -28,9 +30,12 @@ use tokio::time::MissedTickBehavior;
 use crate::agent::{Sight, chain as words};
 use crate::carrier::Carrier;
 use crate::conflict;
+use crate::identity::Identity;
 use crate::inner::Inner;
 use crate::invite::{Entrance, Greeter};
-use crate::limits::{ANSWERS_MAX, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD};
+use crate::limits::{
+    ANSWERS_MAX, ENTRANCE_PERIOD, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD, SNAPSHOT_TIME_MAX,
+};
 use crate::porter;
 use crate::readers;
 use crate::time::now_ms;
@@ -41,6 +46,7 @@ pub use join::JoinError;
 pub(crate) use join::{Newcomer, join};
 pub(crate) use question::manifest;
 pub(crate) use roster::peer_key;
+pub(crate) use snapshot::Fetched;
 
 /// The file that keeps the port, so that invites stay good over a restart.
 const PORT_FILE: &str = "peer-port";
@@ -67,6 +73,36 @@ pub(crate) fn has_joined(dir: &Path) -> bool {
     dir.join(ENTRANCE_FILE).exists()
 }
 
+/// Where this machine would begin anew.
+fn remembered(dir: &Path) -> Option<Entrance> {
+    let text = std::fs::read_to_string(dir.join(ENTRANCE_FILE));
+    text.ok()?.parse().ok()
+}
+
+/// Asks for a snapshot of the ledger as the member that this machine is: its own ledger is gone. Nothing where it has not
+/// joined, or nobody gives one in time.
+pub(crate) async fn learn_anew(
+    dir: &Path,
+    identity: &Identity,
+    genesis: &Genesis,
+) -> Option<Fetched> {
+    let entrance = remembered(dir)?;
+    let config = PeersConfig {
+        secret: *identity.peer_secret().expose(),
+        listen: None,
+        external: Vec::new(),
+        network: *genesis.network().as_bytes(),
+        is_relayed_only: false,
+        limits: PeerLimits::default(),
+    };
+    let (peers, _heard) = Peers::open(config).await.ok()?;
+    peers.admit(roster::of_greeters(&entrance.members)).await;
+    let asking = snapshot::fetch(&peers, genesis, &entrance);
+    let fetched = tokio::time::timeout(SNAPSHOT_TIME_MAX, asking).await;
+    peers.close().await;
+    fetched.ok().flatten()
+}
+
 /// Where newcomers get in, once this machine listens.
 pub(crate) fn entrance(state: &State, own: &PublicKey) -> Entrance {
     roster::entrance(state, own)
@@ -80,8 +116,7 @@ pub(crate) async fn keep(
     mut said: mpsc::Receiver<Outbound>,
     opened: watch::Sender<Option<Peers>>,
 ) {
-    let entrance = std::fs::read_to_string(inner.dir.join(ENTRANCE_FILE));
-    let entrance: Option<Entrance> = entrance.ok().and_then(|text| text.parse().ok());
+    let entrance = remembered(&inner.dir);
     let greeters = entrance.as_ref().map(|it| it.members.clone());
     let greeters = greeters.unwrap_or_default();
     let mut pulse = tokio::time::interval(ROSTER_PERIOD);
@@ -110,11 +145,16 @@ pub(crate) async fn keep(
         greeters,
         ..Company::default()
     };
-    let mut unchecked = entrance;
     let following = async {
+        let mut unchecked = entrance;
+        let mut written = Instant::now();
         loop {
             company.look(&inner.ledger.state(), &peers).await;
             unchecked = unchecked.filter(|entrance| !is_passed(&inner, entrance));
+            if unchecked.is_none() && written.elapsed() >= ENTRANCE_PERIOD {
+                written = Instant::now();
+                remember_anew(&inner);
+            }
             pulse.tick().await;
         }
     };
@@ -126,6 +166,20 @@ pub(crate) async fn keep(
         () = witness::keep(&inner, &peers, beats) => {}
         () = readers::keep(&inner) => {}
         () = conflict::show(&inner) => {}
+    }
+}
+
+/// Writes down where a machine that has joined would begin anew: members move, and old blocks are let go.
+fn remember_anew(inner: &Inner) {
+    let own = inner.identity.public_key();
+    let mut others = roster::entrance(&inner.ledger.state(), &own);
+    let own = peer_key(&own);
+    others.members.retain(|member| PeerKey(member.key) != own);
+    if !has_joined(&inner.dir) || others.members.is_empty() {
+        return;
+    }
+    if let Err(error) = remember(&inner.dir, &others) {
+        tracing::warn!(%error, "where this machine would begin anew is not written down");
     }
 }
 

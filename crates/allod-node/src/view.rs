@@ -24,6 +24,8 @@ pub struct Network {
     pub height: u64,
     /// Its block time, in milliseconds since 1970.
     pub time_ms: u64,
+    /// The oldest block that this node keeps; none where it has only the state after it.
+    pub oldest: Option<u64>,
     /// How many validators vote.
     pub validators: u64,
     /// This node.

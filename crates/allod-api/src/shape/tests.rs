@@ -199,6 +199,7 @@ fn accounts_and_networks_fit() {
             network: NetworkId([6; 32]),
             height: 1,
             time_ms: 2,
+            oldest: Some(1),
             validators: 1,
             node: NODE_ID,
             ingress: "127.0.0.1:1".into(),

@@ -501,6 +501,11 @@ pub static NETWORK: View = View {
             Shape::Count,
             "Its block time, in milliseconds since 1970.",
         ),
+        field(
+            "oldest",
+            Shape::Maybe(&Shape::Count),
+            "The oldest block that this node keeps; none where it has only the state after it.",
+        ),
         field("validators", Shape::Count, "How many validators vote."),
         field("node", Shape::Id("node"), "This node."),
         field("ingress", Shape::Text, "Where its ingress listens."),

@@ -101,6 +101,14 @@ async fn an_invited_machine_is_listed_and_follows_also_after_a_restart() {
     assert_eq!(row.operator, newcomer.account());
     assert!(row.offer.is_none(), "it offers nothing by itself");
     knows(&node, id).await;
+    // Its ledger begins with a snapshot: what was decided before is not there, and what came of it is.
+    assert_eq!(world.node.network().oldest, Some(1));
+    assert!(node.network().oldest > Some(1) || node.network().oldest.is_none());
+    let founder = world.client().account();
+    assert_eq!(
+        node.state().account(&founder),
+        world.node.state().account(&founder)
+    );
     node.stop().await;
 
     // It knows its way without the invite, and reads what was decided meanwhile.
@@ -124,6 +132,13 @@ async fn an_invited_machine_is_listed_and_follows_also_after_a_restart() {
     if own.tip().height == theirs.tip().height {
         assert_eq!(own.root(), theirs.root());
     }
+    node.stop().await;
+
+    // Its ledger is lost, and it learns it anew: from a snapshot again, and as the member that it is.
+    std::fs::remove_dir_all(newcomer.home().node_dir().join("ledger")).unwrap();
+    let node = newcomer.start(None).await.unwrap();
+    knows(&node, id).await;
+    assert_ne!(node.network().oldest, Some(1), "it asked for every block");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use std::io;
 
 use allod_ledger::Chain;
 use allod_ledger::disk::{Disk, MemoryDisk};
-use allod_ledger::store::{Manifest, SnapshotError, Store};
-use allod_state::{Digest, codec};
+use allod_ledger::store::{Anchor, Manifest, SnapshotError, Store};
+use allod_state::{BlockId, Digest, codec};
 
 use crate::Failure;
 use crate::book::Book;
@@ -94,13 +94,17 @@ fn read_whole(disk: &dyn Disk, name: &str) -> io::Result<Vec<u8>> {
 /// Imports every snapshot there is, and gives the stores by height. A manifest that cannot be
 /// imported is an error: it was put in its place only when everything it names was synced.
 pub(crate) fn import_all(book: &Book, disk: &dyn Disk) -> Result<Vec<(u64, Store)>, Failure> {
-    let validators = book.genesis.state().0.validators();
+    let genesis = Anchor {
+        height: 0,
+        block: BlockId(*book.genesis.network().as_bytes()),
+        header: None,
+    };
     let mut imported = Vec::new();
     for (height, name) in manifests(disk)? {
         let manifest = read(disk, &name).map_err(|error| format!("{name}: {error}"))?;
         let into = MemoryDisk::default();
         let fetch = |digest: &Digest| read_whole(disk, &format!("{CHUNK}{digest}"));
-        let store = Store::import(&into, &book.genesis, &manifest, &validators, fetch)
+        let store = Store::import(&into, &book.genesis, &manifest, &genesis, fetch)
             .map_err(|error| format!("{name}: {error}"))?;
         imported.push((height, store));
     }

@@ -1,19 +1,22 @@
 //! Snapshots: all rows at one height, in content-addressed chunks.
 //!
-//! A newcomer who trusts a validator set needs nothing else from whoever serves the chunks: the
-//! certificate proves the header, the header holds the root, and the rows must have that root. A
-//! chunk that is not what its hash says is refused before it is read.
+//! A newcomer who knows the genesis document needs to trust nobody who serves the chunks: handovers
+//! lead from its validators to those whose certificate proves the header, the header holds the root,
+//! and the rows must have that root. A chunk that is not what its hash says is refused before it is
+//! read. Validators who left long ago could still sign another history; so the newcomer also brings a
+//! block that it was told of by somebody whom it trusts, an [`Anchor`], and the handovers have to lead
+//! past it.
 
 use allod_state::block::Header;
-use allod_state::certificate::{Certificate, CertificateError};
+use allod_state::certificate::{Certificate, CertificateError, Handover, successors};
 use allod_state::genesis::Genesis;
 use allod_state::state::RestoreError;
 use allod_state::validator::ValidatorSet;
-use allod_state::{Digest, State, codec};
+use allod_state::{BlockId, Digest, State, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{Durability, ReadableDatabase, ReadableTable};
 
-use super::{During, ROWS, Store, StoreError, TIP, Tip, put_meta, write_rows};
+use super::{During, HANDOVERS, ROWS, Store, StoreError, TIP, Tip, put, put_meta, write_rows};
 use crate::disk::Disk;
 use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX};
 
@@ -24,8 +27,21 @@ pub struct Manifest {
     pub header: Header,
     /// The proof that it was decided.
     pub certificate: Certificate,
+    /// How its validators came to be those of the network, oldest first.
+    pub handovers: Vec<Handover>,
     /// The chunks, in order of their rows.
     pub chunks: Vec<Digest>,
+}
+
+/// A block that a newcomer knows to be decided, and what it was shown of it.
+#[derive(Clone, Debug)]
+pub struct Anchor {
+    /// Its height; 0 is genesis, which needs no header.
+    pub height: u64,
+    /// The block.
+    pub block: BlockId,
+    /// Its header, as whoever gives the snapshot shows it.
+    pub header: Option<Header>,
 }
 
 /// Why a snapshot was not taken or not accepted.
@@ -50,6 +66,9 @@ pub enum SnapshotError {
     /// A chunk is not what its hash says, or not a list of rows.
     #[error("the snapshot chunk {0} is not what its digest says; fetch it from another peer")]
     BadChunk(Digest),
+    /// The snapshot does not lead past the block that is known to be decided.
+    #[error("the snapshot is of another chain than block {0}, or older; ask another member")]
+    Unanchored(u64),
     /// The certificate does not prove the header.
     #[error("the snapshot's certificate proves nothing: {0}")]
     Certificate(#[from] CertificateError),
@@ -109,15 +128,18 @@ impl Store {
         if !chunk.is_empty() {
             chunks.push(keep_chunk(&mut keep, &chunk)?);
         }
+        let mut handovers = self.handovers()?;
+        handovers.retain(|handover| handover.header.height <= tip.header.height);
         Ok(Manifest {
             header: tip.header,
             certificate: tip.certificate,
+            handovers,
             chunks,
         })
     }
 
-    /// Founds a store of `genesis`'s network from a snapshot that `validators` are trusted to have
-    /// certified; `fetch` finds chunks by their digest.
+    /// Founds a store of `genesis`'s network from a snapshot that leads past `anchor`; `fetch` finds
+    /// chunks by their digest.
     ///
     /// # Errors
     /// Where anything in the snapshot is not what the validators decided.
@@ -125,12 +147,10 @@ impl Store {
         disk: &dyn Disk,
         genesis: &Genesis,
         manifest: &Manifest,
-        validators: &ValidatorSet,
+        anchor: &Anchor,
         mut fetch: impl FnMut(&Digest) -> std::io::Result<Vec<u8>>,
     ) -> Result<Self, SnapshotError> {
-        manifest
-            .certificate
-            .verify(&genesis.network(), validators, &manifest.header)?;
+        manifest.verify(genesis, anchor)?;
         if manifest.chunks.len() > SNAPSHOT_CHUNKS_MAX {
             return Err(SnapshotError::TooLarge(manifest.chunks.len()));
         }
@@ -168,12 +188,52 @@ impl Store {
             .map(|(key, value)| (key, Some(value)))
             .collect();
         write_rows(&change, &rows)?;
+        for handover in &manifest.handovers {
+            let height = handover.header.height;
+            put(&change, HANDOVERS, height, &codec::encode(handover))?;
+        }
         let tip = Tip {
             header: manifest.header.clone(),
             certificate: manifest.certificate.clone(),
         };
         put_meta(&change, TIP, &codec::encode(&tip))?;
         change.commit().during("importing")
+    }
+}
+
+impl Manifest {
+    /// Checks that the network's validators decided the header, and the anchor before it.
+    ///
+    /// # Errors
+    /// Where a step was not decided by those before it, or the anchor is none of theirs.
+    pub fn verify(&self, genesis: &Genesis, anchor: &Anchor) -> Result<(), SnapshotError> {
+        let network = genesis.network();
+        let deciding = |height: u64| {
+            let powers = genesis.validators.iter().map(|(key, power)| (*key, *power));
+            let before = self.handovers.iter();
+            let before = before.take_while(|handover| handover.header.height < height);
+            let before: Vec<Handover> = before.cloned().collect();
+            successors(&network, ValidatorSet::new(powers), &before)
+        };
+        let validators = deciding(self.header.height)?;
+        self.certificate
+            .verify(&network, &validators, &self.header)?;
+        // One in the very last block is decided as well.
+        deciding(u64::MAX)?;
+        if anchor.height == 0 {
+            return Ok(());
+        }
+        let unanchored = SnapshotError::Unanchored(anchor.height);
+        let Some(header) = &anchor.header else {
+            return Err(unanchored);
+        };
+        let is_it = header.height == anchor.height && header.id() == anchor.block;
+        let is_theirs = header.validators_hash == deciding(anchor.height)?.hash();
+        if is_it && is_theirs && anchor.height <= self.header.height {
+            Ok(())
+        } else {
+            Err(unanchored)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use allod_state::{Digest, Rejection};
+use allod_state::{BlockId, Digest, Rejection};
 
 use super::*;
 use crate::disk::MemoryDisk;
@@ -100,6 +100,67 @@ fn pruning_removes_old_blocks_but_never_the_tip() {
     assert_eq!(store.load().unwrap().0.root(), state.root());
 }
 
+fn of_genesis(genesis: &Genesis) -> Anchor {
+    Anchor {
+        height: 0,
+        block: BlockId(*genesis.network().as_bytes()),
+        header: None,
+    }
+}
+
+#[test]
+fn a_snapshot_leads_past_what_is_known_to_be_decided() {
+    let (disk, _) = chain(4);
+    let mut chunks = BTreeMap::new();
+    let store = open(&disk);
+    let manifest = store
+        .snapshot(|digest, bytes| {
+            chunks.insert(digest, bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    let genesis = genesis(1, 0);
+    let import = |anchor: &Anchor| {
+        let fetch = |digest: &Digest| Ok(chunks[digest].clone());
+        let disk = MemoryDisk::default();
+        Store::import(&disk, &genesis, &manifest, anchor, fetch).map(drop)
+    };
+    let at = |height: u64| {
+        let header = store.block(height).unwrap().unwrap().block.header;
+        Anchor {
+            height,
+            block: header.id(),
+            header: Some(header),
+        }
+    };
+    for height in 1..=4 {
+        import(&at(height)).unwrap();
+    }
+    let mut others = vec![at(2), at(2), at(2), at(2)];
+    others[0].block.0[0] ^= 1;
+    others[1].header = None;
+    others[2].header = at(3).header;
+    others[3].height = 3;
+    // Of validators that the network never had.
+    let mut strange = at(2);
+    let mut header = strange.header.take().unwrap();
+    header.validators_hash[0] ^= 1;
+    strange.block = header.id();
+    strange.header = Some(header);
+    others.push(strange);
+    // Younger than the snapshot.
+    let mut younger = at(4);
+    let mut header = younger.header.take().unwrap();
+    (header.height, younger.height) = (5, 5);
+    younger.block = header.id();
+    younger.header = Some(header);
+    others.push(younger);
+    for other in others {
+        let refused = import(&other).unwrap_err();
+        assert!(matches!(refused, SnapshotError::Unanchored(_)), "{refused}");
+    }
+}
+
 #[test]
 fn a_snapshot_founds_an_equal_store() {
     let (disk, state) = chain(4);
@@ -112,7 +173,7 @@ fn a_snapshot_founds_an_equal_store() {
         .unwrap();
     let fresh = MemoryDisk::default();
     let genesis = genesis(1, 0);
-    let trusted = genesis.state().0.validators();
+    let trusted = of_genesis(&genesis);
     let fetch = |digest: &Digest| Ok(chunks[digest].clone());
     let store = Store::import(&fresh, &genesis, &manifest, &trusted, fetch).unwrap();
     assert_eq!(store.load().unwrap().0.root(), state.root());
@@ -132,7 +193,7 @@ fn a_snapshot_from_a_liar_is_refused() {
         })
         .unwrap();
     let genesis = genesis(1, 0);
-    let trusted = genesis.state().0.validators();
+    let trusted = of_genesis(&genesis);
     let import = |manifest: &Manifest, fetch: &dyn Fn(&Digest) -> Vec<u8>| {
         let disk = MemoryDisk::default();
         Store::import(&disk, &genesis, manifest, &trusted, |digest| {

@@ -46,6 +46,7 @@ use crate::porter;
 use crate::ports::PickedPorts;
 use crate::registries::Registries;
 use crate::signer::Signer;
+use crate::snapshots::Snapshots;
 use crate::whole;
 
 /// Where a node keeps its things. Relative paths are taken from the working directory, which may be one that this
@@ -59,6 +60,9 @@ pub struct Places {
     /// The root process's directory, of which the node reads the logs.
     pub runtime: PathBuf,
 }
+
+/// The ledger's folder in the node's directory.
+const LEDGER_FOLDER: &str = "ledger";
 
 /// What a node is started with.
 #[derive(Debug)]
@@ -136,6 +140,10 @@ impl Node {
         let genesis: Genesis =
             codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
         let network = genesis.network();
+        if invite.is_none() && !dir.join(LEDGER_FOLDER).exists() {
+            let snapshot = peers::learn_anew(&dir, &identity, &genesis).await;
+            found_from(snapshot, &dir, &genesis);
+        }
         let (chain, said) = open_chain(&dir, genesis, &identity, settings.is_new)?;
         let ledger = Ledger::new(chain);
         reach(Point::StartLedgerOpened);
@@ -149,6 +157,8 @@ impl Node {
             .map_err(file(dir.join("manifests")))?;
         let archive = Archive::open(dir.join("archive")).map_err(file(dir.join("archive")))?;
         reach(Point::StartArchiveOpened);
+        let snapshots =
+            Snapshots::open(dir.join("snapshots")).map_err(file(dir.join("snapshots")))?;
         let lines = Lines::open(settings.places.runtime.clone(), dir.join("lines"))
             .map_err(file(dir.join("lines")))?;
         let lines = Arc::new(lines);
@@ -169,6 +179,7 @@ impl Node {
             registries,
             manifests,
             archive,
+            snapshots,
             details: Details::default(),
             lines,
             doors: Arc::new(doors),
@@ -222,14 +233,30 @@ async fn join_network(dir: &Path, invite: &Invite) -> Result<(), StartError> {
     let listing = Transaction::from_bytes(&read(&path)?);
     let listing = listing.map_err(|_| StartError::Content { path })?;
     let key = listing.body.key;
-    let genesis = peers::join(invite, &peers::Newcomer { key, listing }).await?;
+    let joined = peers::join(invite, &peers::Newcomer { key, listing }).await?;
     peers::remember(dir, &invite.entrance).map_err(file(dir.to_owned()))?;
     let path = dir.join("genesis");
-    whole::write(&path, &genesis).map_err(file(path.clone()))?;
+    whole::write(&path, &joined.genesis).map_err(file(path.clone()))?;
+    if let Ok(genesis) = codec::decode("genesis", GENESIS_BYTES_MAX, &joined.genesis) {
+        found_from(joined.snapshot, dir, &genesis);
+    }
     let path = dir.join(JOINING_FILE);
     std::fs::remove_file(&path).map_err(file(path))?;
     tracing::info!(network = %invite.network, "this machine has joined");
     Ok(())
+}
+
+/// Founds the ledger from a snapshot, where there is one. Without it everything is learned from blocks.
+fn found_from(snapshot: Option<peers::Fetched>, dir: &Path, genesis: &Genesis) {
+    let Some(snapshot) = snapshot else {
+        return;
+    };
+    match snapshot.found(&dir.join(LEDGER_FOLDER), genesis) {
+        Ok(height) => tracing::info!(height, "this machine's ledger begins with a snapshot"),
+        Err(error) => {
+            tracing::warn!(%error, "the snapshot is of no use: blocks are asked for instead")
+        }
+    }
 }
 
 /// The key file of a node in its directory.
@@ -264,7 +291,7 @@ fn open_chain(
     identity: &Arc<Identity>,
     is_new_key: bool,
 ) -> Result<(Chain, mpsc::Receiver<Outbound>), StartError> {
-    let folder = dir.join("ledger");
+    let folder = dir.join(LEDGER_FOLDER);
     let made = std::fs::create_dir_all(&folder);
     made.map_err(|source| StartError::File {
         path: folder.clone(),

@@ -16,6 +16,7 @@ use ed25519_zebra::SigningKey;
 
 use super::question::{Answer, Question};
 use super::roster::of_greeters;
+use super::snapshot::{self, Fetched};
 use crate::invite::{Invite, key_of};
 use crate::limits::{GENESIS_BYTES_MAX, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS};
 use crate::time::now_ms;
@@ -59,11 +60,20 @@ pub(crate) struct Newcomer {
     pub(crate) listing: Transaction,
 }
 
-/// Joins, and returns the bytes of the genesis document.
+/// What a newcomer joins with.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// The bytes of the genesis document.
+    pub(crate) genesis: Vec<u8>,
+    /// A snapshot of the ledger, where a member gave one.
+    pub(crate) snapshot: Option<Fetched>,
+}
+
+/// Joins.
 ///
 /// # Errors
 /// Where no member answers, or one refuses.
-pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Vec<u8>, JoinError> {
+pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Joined, JoinError> {
     let config = PeersConfig {
         secret: *invite.secret.expose(),
         listen: None,
@@ -90,14 +100,13 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    async fn join(&self, newcomer: &Newcomer) -> Result<Vec<u8>, JoinError> {
+    async fn join(&self, newcomer: &Newcomer) -> Result<Joined, JoinError> {
         let Answer::Genesis(genesis) = self.ask(&Question::Genesis).await? else {
             return Err(JoinError::OtherNetwork);
         };
-        let known: Result<Genesis, _> = codec::decode("genesis", GENESIS_BYTES_MAX, &genesis);
-        if known.map(|genesis| genesis.network()) != Ok(self.invite.network) {
-            return Err(JoinError::OtherNetwork);
-        }
+        let known = codec::decode("genesis", GENESIS_BYTES_MAX, &genesis).ok();
+        let known = known.filter(|it: &Genesis| it.network() == self.invite.network);
+        let known = known.ok_or(JoinError::OtherNetwork)?;
         let account = AccountId::of_first_key(&newcomer.key);
         if self.nonce(account, newcomer.key).await?.is_none() {
             self.open_account(newcomer.key).await?;
@@ -107,7 +116,8 @@ impl Guest<'_> {
         if self.nonce(account, newcomer.key).await? == Some(listing.body.nonce) {
             self.submit(listing).await?;
         }
-        Ok(genesis)
+        let snapshot = snapshot::fetch(&self.peers, &known, &self.invite.entrance).await;
+        Ok(Joined { genesis, snapshot })
     }
 
     async fn open_account(&self, key: PublicKey) -> Result<(), JoinError> {

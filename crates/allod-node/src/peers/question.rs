@@ -1,10 +1,14 @@
 //! What newcomers and members ask members, and the answers.
 
+use std::sync::Arc;
+
 use allod_net::peer::{PeerKey, Peers, Question as Asked};
+use allod_state::block::Header;
 use allod_state::limits::TRANSACTION_BYTES_MAX;
 use allod_state::{AccountId, Digest, PublicKey, Transaction};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
+use tokio::task::spawn_blocking;
 
 use crate::agent::chain as words;
 use crate::inner::Inner;
@@ -22,6 +26,10 @@ pub(super) enum Question {
     Submit(Vec<u8>),
     /// A sealed manifest, by the hash of its ciphertext. Members alone are answered.
     Manifest(Digest),
+    /// A snapshot of the ledger of at least this height, and that height's header.
+    Snapshot(u64),
+    /// A chunk of it.
+    Chunk(Digest),
 }
 
 /// An answer.
@@ -37,6 +45,10 @@ pub(super) enum Answer {
     Refused(String, String),
     /// To [`Question::Manifest`]: the ciphertext, where it is here.
     Manifest(Option<Vec<u8>>),
+    /// To [`Question::Snapshot`]: its manifest, and the header where it is kept.
+    Snapshot(Option<(Vec<u8>, Option<Box<Header>>)>),
+    /// To [`Question::Chunk`], where it is of the last snapshots.
+    Chunk(Option<Vec<u8>>),
 }
 
 impl Question {
@@ -46,7 +58,7 @@ impl Question {
 }
 
 /// Answers one question. What cannot be read gets no answer.
-pub(super) async fn answer(inner: &Inner, genesis: &[u8], asked: Asked) {
+pub(super) async fn answer(inner: &Arc<Inner>, genesis: &[u8], asked: Asked) {
     let ledger = &inner.ledger;
     let Ok(question) = borsh::from_slice::<Question>(&asked.bytes) else {
         return;
@@ -56,12 +68,40 @@ pub(super) async fn answer(inner: &Inner, genesis: &[u8], asked: Asked) {
         Question::Nonce(account, key) => Answer::Nonce(ledger.state().nonce(&account, &key)),
         Question::Submit(bytes) => submit(ledger, &bytes).await,
         Question::Manifest(_) if asked.is_guest => return,
+        Question::Snapshot(height) => Answer::Snapshot(snapshot(inner, height).await),
+        Question::Chunk(digest) => {
+            let inner = Arc::clone(inner);
+            let read = spawn_blocking(move || inner.snapshots.chunk(&digest));
+            Answer::Chunk(read.await.ok().flatten())
+        }
         Question::Manifest(digest) => Answer::Manifest(inner.manifests.ciphertext(&digest)),
     };
     // Whoever asked may be gone.
     let _ = asked
         .answer
         .send(allod_state::codec::encode(&answer).into());
+}
+
+/// The manifest of a snapshot, and the header of the height that was named.
+async fn snapshot(inner: &Arc<Inner>, height: u64) -> Option<(Vec<u8>, Option<Box<Header>>)> {
+    let inner = Arc::clone(inner);
+    let taken = spawn_blocking(move || {
+        let chain = inner.ledger.chain();
+        let manifest = inner.snapshots.manifest(chain, height);
+        let block = chain.block(height).ok().flatten();
+        manifest.map(|manifest| {
+            let header = block.map(|block| Box::new(block.block.header));
+            (allod_state::codec::encode(&manifest), header)
+        })
+    });
+    match taken.await {
+        Ok(Ok(snapshot)) => Some(snapshot),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %words(&error), "no snapshot could be taken for a newcomer");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 async fn submit(ledger: &Ledger, bytes: &[u8]) -> Answer {
