@@ -145,11 +145,13 @@ async fn an_invited_machine_is_listed_and_follows_also_after_a_restart() {
 async fn an_invite_lets_nobody_else_in() {
     let world = World::start().await;
     let invite = invite(&world).await;
-    let first = Newcomer::new().start(Some(&invite)).await.unwrap();
+    // Its home stays for as long as it runs.
+    let newcomer = Newcomer::new();
+    let first = newcomer.start(Some(&invite)).await.unwrap();
     let error = why(Newcomer::new().start(Some(&invite)).await);
     assert!(matches!(error, JoinError::Spent), "{error:?}");
     assert_eq!(world.node.state().nodes().count(), 2);
-    drop(first);
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
