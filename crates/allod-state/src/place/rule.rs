@@ -1,4 +1,18 @@
-//! The rules that a node must pass, in the order in which answers list them.
+//! The rules that a node must pass, in the order in which answers list them. Each is a file and a line in [`RULES`].
+
+mod capacity;
+mod isolation;
+mod offer;
+mod operator;
+mod price;
+mod reachable;
+mod region;
+mod reputation;
+mod sealed;
+mod spread;
+mod tag;
+mod together;
+mod volume;
 
 use std::fmt;
 
@@ -182,238 +196,22 @@ pub(crate) enum Asks {
 
 /// Every rule. Their order is the order of answers; all must pass, so it changes no placement.
 pub(crate) const RULES: &[(Asks, Rule)] = &[
-    (Asks::Terms, offers),
-    (Asks::Terms, takes_new),
-    (Asks::Node, cpu),
-    (Asks::Node, memory),
-    (Asks::Node, storage),
-    (Asks::Terms, isolation),
-    (Asks::Terms, region),
-    (Asks::Node, operator),
-    (Asks::Terms, tags),
-    (Asks::Terms, price),
-    (Asks::Node, spread),
-    (Asks::Node, volumes),
-    (Asks::Node, sealed),
-    (Asks::Node, together),
-    (Asks::Terms, reachable),
-    (Asks::Node, spread_over_operators),
-    (Asks::Node, spread_over_regions),
-    (Asks::Node, reputation),
+    (Asks::Terms, offer::offers),
+    (Asks::Terms, offer::takes_new),
+    (Asks::Node, capacity::cpu),
+    (Asks::Node, capacity::memory),
+    (Asks::Node, capacity::storage),
+    (Asks::Terms, isolation::isolation),
+    (Asks::Terms, region::region),
+    (Asks::Node, operator::operator),
+    (Asks::Terms, tag::tags),
+    (Asks::Terms, price::price),
+    (Asks::Node, spread::on_one_node),
+    (Asks::Node, volume::volumes),
+    (Asks::Node, sealed::sealed),
+    (Asks::Node, together::together),
+    (Asks::Terms, reachable::reachable),
+    (Asks::Node, spread::with_one_operator),
+    (Asks::Node, spread::in_one_region),
+    (Asks::Node, reputation::reputation),
 ];
-
-fn offers(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    candidate
-        .terms
-        .offer
-        .as_ref()
-        .map(|_| ())
-        .ok_or(Failing::NoOffer)
-}
-
-fn takes_new(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    if candidate.terms.is_cordoned {
-        Err(Failing::Cordoned)
-    } else {
-        Ok(())
-    }
-}
-
-fn reachable(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    if candidate.terms.is_unreachable {
-        Err(Failing::Unreachable)
-    } else {
-        Ok(())
-    }
-}
-
-fn cpu(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let (needed, free) = (candidate.search.needs.cpu_milli, candidate.free.cpu_milli);
-    if needed <= free {
-        Ok(())
-    } else {
-        Err(Failing::Cpu { needed, free })
-    }
-}
-
-fn memory(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let (needed, free) = (
-        candidate.search.needs.memory_bytes,
-        candidate.free.memory_bytes,
-    );
-    if needed <= free {
-        Ok(())
-    } else {
-        Err(Failing::Memory { needed, free })
-    }
-}
-
-fn storage(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let needed = candidate.search.needs.storage_bytes;
-    let free = candidate.free.storage_bytes;
-    if needed <= free {
-        Ok(())
-    } else {
-        Err(Failing::Storage { needed, free })
-    }
-}
-
-fn isolation(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let wanted = candidate.search.wanted.demand.isolation;
-    match &candidate.terms.offer {
-        Some(offer) if !offer.isolation.contains(&wanted) => Err(Failing::Isolation { wanted }),
-        _ => Ok(()),
-    }
-}
-
-fn region(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let allowed = &candidate.search.wanted.demand.constraints.regions;
-    let Some(offer) = candidate
-        .terms
-        .offer
-        .as_ref()
-        .filter(|_| !allowed.is_empty())
-    else {
-        return Ok(());
-    };
-    let inside = |wanted: &Word| {
-        let rest = offer.region.as_str().strip_prefix(wanted.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
-    if allowed.iter().any(inside) {
-        Ok(())
-    } else {
-        Err(Failing::Region {
-            region: offer.region.clone(),
-        })
-    }
-}
-
-fn operator(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let constraints = &candidate.search.wanted.demand.constraints;
-    let operator = candidate.operator;
-    let allowed = &constraints.operators_allowed;
-    let is_allowed = allowed.is_empty() || allowed.contains(&operator);
-    if is_allowed && !constraints.operators_denied.contains(&operator) {
-        Ok(())
-    } else {
-        Err(Failing::Operator { operator })
-    }
-}
-
-fn tags(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let Some(offer) = &candidate.terms.offer else {
-        return Ok(());
-    };
-    let lacking = candidate
-        .search
-        .wanted
-        .demand
-        .constraints
-        .tags
-        .difference(&offer.tags)
-        .next();
-    lacking.map_or(Ok(()), |tag| Err(Failing::Tag { tag: tag.clone() }))
-}
-
-fn price(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let Some(max) = candidate
-        .search
-        .wanted
-        .demand
-        .constraints
-        .price_per_hour_max
-    else {
-        return Ok(());
-    };
-    match candidate.price_per_hour() {
-        Some(price) if price > max => Err(Failing::Price { price, max }),
-        _ => Ok(()),
-    }
-}
-
-fn spread(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let constraints = &candidate.search.wanted.demand.constraints;
-    let Some(max) = constraints.replicas_per_node_max else {
-        return Ok(());
-    };
-    let count = candidate.neighbours;
-    if count >= max {
-        return Err(Failing::Spread { count, max });
-    }
-    Ok(())
-}
-
-fn spread_over_operators(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let search = candidate.search;
-    let Some(max) = search.wanted.demand.constraints.replicas_per_operator_max else {
-        return Ok(());
-    };
-    let operator = candidate.operator;
-    let count = search.by_operator.get(&operator).copied().unwrap_or(0);
-    if count < max {
-        return Ok(());
-    }
-    Err(Failing::SpreadOperator {
-        operator,
-        count,
-        max,
-    })
-}
-
-fn spread_over_regions(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let search = candidate.search;
-    let max = search.wanted.demand.constraints.replicas_per_region_max;
-    let Some((max, offer)) = max.zip(candidate.terms.offer.as_ref()) else {
-        return Ok(());
-    };
-    let count = search.by_region.get(&offer.region).copied().unwrap_or(0);
-    if count < max {
-        return Ok(());
-    }
-    Err(Failing::SpreadRegion {
-        region: offer.region.clone(),
-        count,
-        max,
-    })
-}
-
-fn reputation(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let search = candidate.search;
-    let Some(wanted_ppm) = search.wanted.demand.constraints.reputation_ppm_min else {
-        return Ok(());
-    };
-    let found_ppm = search.state.reputation_ppm(&candidate.id);
-    if found_ppm >= wanted_ppm {
-        return Ok(());
-    }
-    Err(Failing::Reputation {
-        found_ppm,
-        wanted_ppm,
-    })
-}
-
-fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    let search = candidate.search;
-    if let Some(node) = search.volumes_on.iter().find(|node| **node != candidate.id) {
-        return Err(Failing::VolumeElsewhere { node: *node });
-    }
-    if search.is_volume_held {
-        return Err(Failing::VolumeHeld);
-    }
-    Ok(())
-}
-
-fn sealed(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    match &candidate.search.readers {
-        Some(readers) if !readers.contains(&candidate.id) => Err(Failing::NotSealed),
-        _ => Ok(()),
-    }
-}
-
-fn together(candidate: &Candidate<'_>) -> Result<(), Failing> {
-    match candidate.search.together_on {
-        Some(node) if node != candidate.id => Err(Failing::Apart { node }),
-        _ => Ok(()),
-    }
-}
