@@ -56,5 +56,10 @@ pub use registries::LoginError;
 /// # Errors
 /// Where no root process of this home is running, or it could not stop everything.
 pub fn down(home: &home::Home) -> Result<(), allod_runtime::ClientError> {
-    allod_runtime::Client::new(home.run_dir()).shutdown(true)
+    let root = allod_runtime::Client::new(home.run_dir());
+    root.shutdown(true)?;
+    if !root.has_ended_within(limits::DOWN_TIME_MAX) {
+        tracing::warn!("all workloads have ended, and the root process has not yet");
+    }
+    Ok(())
 }

@@ -128,3 +128,6 @@ pub(crate) const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
 pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a machine that has joined writes down where it would begin anew.
 pub(crate) const ENTRANCE_PERIOD: Duration = Duration::from_secs(600);
+/// How long `down` waits for the root process once all workloads have ended: its network process closes its links and its
+/// ledger first.
+pub(crate) const DOWN_TIME_MAX: Duration = Duration::from_secs(60);

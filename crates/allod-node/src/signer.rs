@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::identity::Identity;
 use crate::ledger::Ledger;
-use crate::limits::{COMMIT_TIMEOUT, TRANSACTION_LIFETIME_MS};
+use crate::limits::COMMIT_TIMEOUT;
 use crate::time::now_ms;
 
 /// Why a transaction of this node did not take effect.
@@ -45,8 +45,8 @@ impl Signer {
 
     /// Signs, submits and waits for the block.
     pub(crate) async fn submit(&self, actions: Vec<Action>) -> Result<Committed, SignerError> {
-        let lifetime = Duration::from_millis(TRANSACTION_LIFETIME_MS);
-        self.submit_within(actions, lifetime).await
+        // What nobody waits for any more must not wait in the ledger either: it would hold the next one's nonce.
+        self.submit_within(actions, COMMIT_TIMEOUT).await
     }
 
     /// The same for what is true for so long only, from now on.
@@ -77,10 +77,9 @@ impl Signer {
         };
         let signature = self.identity.sign(&body.sign_bytes());
         let submitted = self.ledger.submit_own(Transaction { body, signature });
-        let time_max = COMMIT_TIMEOUT.min(lifetime);
-        let committed = match tokio::time::timeout(time_max, submitted).await {
+        let committed = match tokio::time::timeout(lifetime, submitted).await {
             Ok(committed) => committed?,
-            Err(_) => return Err(SignerError::Timeout(time_max)),
+            Err(_) => return Err(SignerError::Timeout(lifetime)),
         };
         match &committed.receipt.outcome {
             Ok(()) => Ok(committed),

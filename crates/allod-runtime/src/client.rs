@@ -4,12 +4,12 @@
 //! be kept alive across a restart of either side. The calls block: from async code, use
 //! `spawn_blocking`. [`Client::watch`] and [`Exec::wait`] block for long and deserve a thread.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::image::{Budget, Freed};
 use crate::limits;
@@ -327,6 +327,23 @@ impl Client {
         let longest = limits::STOP_GRACE_MS_MAX + limits::KILL_WAIT_MS;
         let wait = Duration::from_millis(longest + limits::ANSWER_TIMEOUT_MS);
         expect_done(self.ask_within(&Request::Shutdown { stop_workloads }, &[], wait)?)
+    }
+
+    /// Waits until the root process has ended, and with it all that it supervises; whether it has.
+    #[must_use]
+    pub fn has_ended_within(&self, longest: Duration) -> bool {
+        let deadline = Instant::now() + longest;
+        loop {
+            // Its sockets are closed by its end, at the latest.
+            let Ok(mut stream) = self.connect() else {
+                return true;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+                return false;
+            }
+            let _ = stream.read(&mut [0]);
+        }
     }
 
     /// News of workloads. Call [`Client::list`] after this returns, then wait for the first news:
