@@ -22,6 +22,7 @@ use crate::credit::move_credits;
 use crate::event::Event;
 use crate::id::{AccountId, AppId, NodeId, PlanId, TransactionId};
 use crate::key::PublicKey;
+use crate::lease::witness;
 use crate::limits::{
     ACTIONS_MAX, BLOCK_TRANSACTIONS_MAX, EFFORT_MAX, EFFORT_PER_WORK, LEASE_RETENTION_MS,
     RETIRED_PER_BLOCK_MAX, TRANSACTION_LIFETIME_MS_MAX, WORK_PER_TRANSACTION_MAX,
@@ -213,7 +214,7 @@ pub fn rehearse(state: &State, account: &AccountId, actions: &[Action]) -> Rehea
 }
 
 /// What the law does by itself after a block's transactions, in this order.
-const LAST_STEPS: &[fn(&mut Context<'_>)] = &[place::fill_due, retire];
+const LAST_STEPS: &[fn(&mut Context<'_>)] = &[place::fill_due, witness::widen, retire];
 
 struct Run {
     parent: Header,

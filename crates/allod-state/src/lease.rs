@@ -77,6 +77,8 @@ pub struct Lease {
     pub witnesses: BTreeSet<NodeId>,
     /// Those of them that have given it up.
     pub given_up_by: BTreeSet<NodeId>,
+    /// Block time at which the first of them gave it up, until more are asked whether it is so.
+    pub doubted_ms: Option<u64>,
 }
 
 /// Where a lease is in its life.

@@ -76,6 +76,12 @@ pub const EVIDENCE_SPAN_MS_MAX: u64 = 3_600_000;
 pub const EVIDENCE_AHEAD_MS_MAX: u64 = 2_000;
 /// Witnesses of one lease: of three, two have to agree.
 pub const WITNESSES_MAX: usize = 3;
+/// Further ones, where those that there are do not agree.
+pub const WITNESSES_MORE: usize = 2;
+/// How long those that there are have to agree, in block time.
+pub const DOUBT_MS: u64 = 10_000;
+/// Leases that get further witnesses in one block.
+pub const WIDENED_PER_BLOCK_MAX: usize = 100;
 /// Machines that are looked at to find them.
 pub const WITNESS_SEARCH_MAX: usize = 32;
 /// Leases that one transaction gives up.

@@ -7,6 +7,8 @@
 //!    and is a witness of nothing.
 //! 2. A witness gives up an epoch once and for good. More than half of them give it up together: fewer change nothing,
 //!    so that one which lies, or is itself cut off, moves nothing.
+//!    Where it is not more than half [`DOUBT_MS`](crate::limits::DOUBT_MS) after the first of them, because others are gone themselves, up to
+//!    [`WITNESSES_MORE`] further ones are recorded, once for an epoch. Nobody leaves a set: it takes more than half of all.
 //! 3. A lease that is given up ends as unreachable. It is charged no further than its evidence reaches by then, is no
 //!    failure of its replica's, and its slot looks for another machine at once: with the next epoch, which fences this one.
 //! 4. Its machine gets no new replicas until it says itself that it is back. What else it has is left to its witnesses.
@@ -24,39 +26,77 @@ use crate::account::grant::Verb;
 use crate::apply::Context;
 use crate::codec::Domain;
 use crate::event::Event;
-use crate::id::{LeaseId, NodeId};
+use crate::id::{AccountId, LeaseId, NodeId};
 use crate::lease::{EndCause, Lease, end};
 use crate::limits::{
-    DEATHS_PER_REPORT_MAX, EFFORT_PER_LEASE, EFFORT_PER_ROW, WITNESS_SEARCH_MAX, WITNESSES_MAX,
+    DEATHS_PER_REPORT_MAX, EFFORT_PER_LEASE, EFFORT_PER_ROW, WIDENED_PER_BLOCK_MAX,
+    WITNESS_SEARCH_MAX, WITNESSES_MAX, WITNESSES_MORE,
 };
 use crate::node::{self, Node};
 use crate::reject::Rejection;
+use crate::state::State;
 use crate::transaction::Apply;
 
 static RING: Domain = Domain::new("allod witness v1");
 
 /// The witnesses of a lease that goes to a node.
 pub(crate) fn choose(context: &mut Context<'_>, holder: &NodeId) -> BTreeSet<NodeId> {
-    context.toil(EFFORT_PER_ROW);
-    let own = context.state.operator_of(holder);
-    let start = NodeId(RING.hash(holder));
-    let around = context.state.nodes_from(start).take(WITNESS_SEARCH_MAX);
-    let around = around.filter(|(id, node)| *id != holder && !node.is_unreachable);
-    let (mut others, mut of_its_own) = (BTreeMap::new(), BTreeSet::new());
-    for (id, node) in around {
-        if Some(node.operator) == own {
-            of_its_own.insert(*id);
-        } else if others.len() < WITNESSES_MAX {
-            others.entry(node.operator).or_insert(*id);
-        }
-    }
+    let others = others(context, holder, &BTreeSet::new(), WITNESSES_MAX);
     if !others.is_empty() {
-        return others.into_values().collect();
+        return others;
     }
+    let own = context.state.operator_of(holder);
+    let around = around(context.state, holder);
+    let own = around.filter(|(_, node)| Some(node.operator) == own);
+    let of_its_own: BTreeSet<NodeId> = own.map(|(id, _)| *id).collect();
     if of_its_own.is_empty() {
         return [*holder].into();
     }
     of_its_own.into_iter().take(WITNESSES_MAX).collect()
+}
+
+/// The next machines on the ring for that holder, of other operators than its own and those of `known`, one of each.
+fn others(
+    context: &mut Context<'_>,
+    holder: &NodeId,
+    known: &BTreeSet<NodeId>,
+    count_max: usize,
+) -> BTreeSet<NodeId> {
+    context.toil(EFFORT_PER_ROW);
+    let state = &context.state;
+    let known = known.iter().chain([holder]);
+    let taken: BTreeSet<AccountId> = known.filter_map(|id| state.operator_of(id)).collect();
+    let mut others = BTreeMap::new();
+    for (id, node) in around(state, holder) {
+        if !taken.contains(&node.operator) && others.len() < count_max {
+            others.entry(node.operator).or_insert(*id);
+        }
+    }
+    others.into_values().collect()
+}
+
+/// The machines on the ring after the point of the holder that are there, without the holder.
+fn around<'a>(
+    state: &'a State,
+    holder: &'a NodeId,
+) -> impl Iterator<Item = (&'a NodeId, &'a Node)> {
+    let start = NodeId(RING.hash(holder));
+    let around = state.nodes_from(start).take(WITNESS_SEARCH_MAX);
+    around.filter(move |(id, node)| *id != holder && !node.is_unreachable)
+}
+
+/// Records further witnesses of leases that some of theirs have given up, and not more than half in time.
+pub(crate) fn widen(context: &mut Context<'_>) {
+    for id in context.state.doubted(context.now_ms, WIDENED_PER_BLOCK_MAX) {
+        context.toil(EFFORT_PER_LEASE);
+        let Some(mut lease) = context.state.lease(&id) else {
+            continue;
+        };
+        let more = others(context, &lease.node, &lease.witnesses, WITNESSES_MORE);
+        lease.witnesses.extend(more);
+        lease.doubted_ms = None;
+        context.state.put_lease(id, lease);
+    }
 }
 
 /// Gives up leases whose machine has not been heard of. Only a witness of each can.
@@ -100,6 +140,9 @@ impl Apply for ReportDeaths {
 
 fn give_up(context: &mut Context<'_>, id: LeaseId, lease: Lease, by: NodeId) {
     let mut lease = lease;
+    if lease.given_up_by.is_empty() {
+        lease.doubted_ms = Some(context.now_ms);
+    }
     if !lease.given_up_by.insert(by) {
         return;
     }

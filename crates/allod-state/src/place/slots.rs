@@ -494,6 +494,7 @@ fn open(
         meter: Meter::starting_at(context.now_ms),
         witnesses,
         given_up_by: BTreeSet::new(),
+        doubted_ms: None,
     };
     node::opened(context, &lease);
     context.state.put_lease(id, lease);

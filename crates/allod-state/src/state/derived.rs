@@ -9,6 +9,7 @@ use crate::app::{App, Slot, SlotKey};
 use crate::id::{AccountId, AppId, Label, LeaseId, NodeId};
 use crate::key::PublicKey;
 use crate::lease::Lease;
+use crate::limits::DOUBT_MS;
 use crate::node::{Node, Resources};
 use crate::state::inventory::Inventory;
 use crate::table::Table;
@@ -50,6 +51,8 @@ pub(super) struct Derived {
     pub(super) active_by_node: OrdSet<(NodeId, LeaseId)>,
     /// Active leases by those who watch their holders, which are not the holders themselves.
     pub(super) active_by_witness: OrdSet<(NodeId, LeaseId)>,
+    /// Active leases that somebody has given up, by when further witnesses are asked.
+    pub(super) doubted: OrdSet<(u64, LeaseId)>,
     /// Ended leases by the time of their end.
     pub(super) ended: OrdSet<(u64, LeaseId)>,
     /// The last leases of slots that have none now and wait for the next: their price is reserved all the same.
@@ -225,6 +228,9 @@ impl Derived {
         for witness in lease.watchers() {
             self.active_by_witness.insert((*witness, *id));
         }
+        if let Some(at_ms) = widened_at(lease) {
+            self.doubted.insert((at_ms, *id));
+        }
         self.use_node(&lease.node, |used| used.plus(lease.footprint));
         let place = (lease.app, lease.service, lease.node);
         let count = self.replicas_on.get(&place).copied().unwrap_or(0);
@@ -247,6 +253,9 @@ impl Derived {
         self.active_by_node.remove(&(lease.node, *id));
         for witness in lease.watchers() {
             self.active_by_witness.remove(&(*witness, *id));
+        }
+        if let Some(at_ms) = widened_at(lease) {
+            self.doubted.remove(&(at_ms, *id));
         }
         self.use_node(&lease.node, |used| used.minus(lease.footprint));
         let place = (lease.app, lease.service, lease.node);
@@ -275,6 +284,11 @@ fn awaited(key: &SlotKey, slot: &Slot) -> Option<LeaseId> {
     waits.then(|| LeaseId::of(key, slot.epoch))
 }
 
+/// Block time at which an active lease gets further witnesses.
+fn widened_at(lease: &Lease) -> Option<u64> {
+    Some(lease.doubted_ms?.saturating_add(DOUBT_MS))
+}
+
 /// Whether everything that is derived from a lease stays as it is.
 fn claims_the_same(before: &Lease, after: &Lease) -> bool {
     before.ended_ms() == after.ended_ms()
@@ -286,4 +300,6 @@ fn claims_the_same(before: &Lease, after: &Lease) -> bool {
         && before.price_per_hour == after.price_per_hour
         && before.footprint == after.footprint
         && before.volumes == after.volumes
+        && before.witnesses == after.witnesses
+        && before.doubted_ms == after.doubted_ms
 }

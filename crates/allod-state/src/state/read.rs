@@ -459,7 +459,16 @@ impl State {
     /// Block time of the next thing that happens by itself. A block at that time makes it happen.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
-        self.derived.due.get_min().map(|(due, _)| *due)
+        let due = self.derived.due.get_min().map(|(due, _)| *due);
+        let doubted = self.derived.doubted.get_min().map(|(at_ms, _)| *at_ms);
+        due.into_iter().chain(doubted).min()
+    }
+
+    /// The leases that are to get further witnesses by `now_ms`, the longest doubted first.
+    pub(crate) fn doubted(&self, now_ms: u64, count_max: usize) -> Vec<LeaseId> {
+        let doubted = self.derived.doubted.iter();
+        let doubted = doubted.take_while(|(at_ms, _)| *at_ms <= now_ms);
+        doubted.map(|(_, id)| *id).take(count_max).collect()
     }
 
     /// A lease.

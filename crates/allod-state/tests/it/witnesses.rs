@@ -101,6 +101,55 @@ fn most_witnesses_together_give_a_lease_up_and_it_goes_on_elsewhere_at_once() {
     assert_eq!(pool.world.active("a")[0].0, next);
 }
 
+/// Two of its three witnesses are gone as well. The one that is left is joined by two more, and they are enough.
+#[test]
+fn where_witnesses_are_gone_themselves_further_ones_are_asked() {
+    let mut pool = Pool::of_owners(6);
+    let (id, lease) = pool.app("a");
+    let first = pool.witnesses(&lease)[0];
+    pool.gives_up(first, &[(id, lease.epoch)]).unwrap();
+    let doubted_ms = pool.world.now_ms();
+    assert_eq!(pool.world.state.next_due_ms(), Some(doubted_ms + 10_000));
+    pool.world.wait(9_999);
+    assert_eq!(
+        pool.world.state.lease(&id).unwrap().witnesses,
+        lease.witnesses
+    );
+    pool.world.wait(1);
+    let wider = pool.world.state.lease(&id).unwrap();
+    assert!(wider.witnesses.is_superset(&lease.witnesses));
+    assert_eq!(wider.witnesses.len(), 5);
+    assert_eq!(pool.world.state.next_due_ms(), None, "once for an epoch");
+    let operators: BTreeSet<_> = wider
+        .witnesses
+        .iter()
+        .map(|node| pool.world.state.node(node).unwrap().operator)
+        .collect();
+    assert_eq!(operators.len(), 5);
+    let holder = pool.world.state.node(&lease.node).unwrap().operator;
+    assert!(!operators.contains(&holder));
+    let more: Vec<usize> = pool
+        .witnesses(&wider)
+        .into_iter()
+        .filter(|number| !pool.witnesses(&lease).contains(number))
+        .collect();
+    for witness in &more {
+        let node = pool.node(*witness);
+        let watched: Vec<LeaseId> = pool.world.state.active_leases_watched_by(&node).collect();
+        assert_eq!(watched, [id], "it is told to watch");
+    }
+    pool.gives_up(more[0], &[(id, lease.epoch)]).unwrap();
+    assert_eq!(pool.world.active("a")[0].0, id, "two of five");
+    pool.gives_up(more[1], &[(id, lease.epoch)]).unwrap();
+    let next = pool.world.active("a")[0].clone();
+    assert_ne!(next.1.node, lease.node);
+    assert_eq!(
+        next.1.witnesses.len(),
+        3,
+        "the next epoch begins with its own"
+    );
+}
+
 #[test]
 fn nobody_else_gives_a_lease_up() {
     let mut pool = Pool::of_owners(5);

@@ -30,6 +30,7 @@ fn lease(placed_ms: u64) -> Lease {
         meter: Meter::starting_at(placed_ms),
         witnesses: [].into(),
         given_up_by: [].into(),
+        doubted_ms: None,
     }
 }
 
