@@ -386,7 +386,11 @@ impl<S: Signer> Replica<S> {
             } => {
                 let wall_ms = (!is_decided).then_some(clock.wall_ms);
                 let verdict = self.law.check(block, &bytes, wall_ms, &self.mempool);
-                return Ok(Some(Event::Checked(block, verdict)));
+                return Ok(Some(Event::Checked {
+                    block,
+                    is_decided,
+                    verdict,
+                }));
             }
             Action::Evidence(evidence) => output.evidence.push(evidence),
             Action::Alarm(alarm) => {

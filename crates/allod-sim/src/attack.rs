@@ -1,14 +1,25 @@
-//! Attackers: what they send, and what must never come of it.
+//! Attackers, one file each: what they send, and what must never come of it.
 
+mod climber;
+mod eavesdropper;
 mod envelope;
-mod evidence;
-mod money;
-mod standing;
-mod tenancy;
+mod forger;
+mod freeloader;
+mod impostor;
+mod meter;
+mod overbiller;
+mod overspender;
+mod replayer;
+mod slanderer;
+mod smuggler;
+mod stranger;
+mod trespasser;
+mod undertaker;
 
 use allod_state::{Action, Transaction};
 
 use crate::client::{Draft, Wish};
+use crate::person::MACHINES;
 
 /// What must never happen to an attacker's transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,34 +42,39 @@ pub(crate) struct Attempt {
 
 type Attack = fn(&mut Draft<'_>) -> Option<Attempt>;
 
-/// Every attack.
+/// Every attack of every attacker.
 const ATTACKS: &[Attack] = &[
-    envelope::altered_body,
-    envelope::another_network,
-    envelope::expired,
-    envelope::flipped_signature,
-    envelope::replay,
-    envelope::skipped_nonce,
-    envelope::strangers_key,
-    envelope::too_little_work,
-    evidence::for_a_wrong_epoch,
-    evidence::more_ready_than_time,
-    evidence::of_another_node,
-    evidence::overlapping,
-    money::more_than_everything,
-    money::over_budget,
-    standing::death_of_what_others_watch,
-    standing::made_up_conflict,
-    standing::readers_of_what_one_cannot_read,
-    tenancy::anothers_app,
-    tenancy::anothers_lease,
-    tenancy::widened_grant,
+    climber::widened_grant,
+    eavesdropper::readers_of_what_one_cannot_read,
+    forger::altered_body,
+    forger::flipped_signature,
+    freeloader::too_little_work,
+    impostor::anothers_lease,
+    impostor::of_another_node,
+    overbiller::for_a_wrong_epoch,
+    overbiller::more_ready_than_time,
+    overbiller::overlapping,
+    overspender::more_than_everything,
+    overspender::over_budget,
+    replayer::replay,
+    slanderer::made_up_conflict,
+    smuggler::another_network,
+    smuggler::expired,
+    smuggler::skipped_nonce,
+    stranger::strangers_key,
+    trespasser::anothers_app,
+    undertaker::death_of_what_others_watch,
 ];
 
 /// One act of some attacker, if it finds an occasion.
 pub(crate) fn attempt(draft: &mut Draft<'_>) -> Option<Attempt> {
     let attack = draft.random.pick(ATTACKS).copied()?;
     attack(draft)
+}
+
+/// One of the machines that run workloads.
+fn some_machine(draft: &mut Draft<'_>) -> usize {
+    MACHINES.start + draft.random.index(MACHINES.len())
 }
 
 /// The wish of a rightful key for something that must not succeed.

@@ -137,7 +137,7 @@ trait Check {
     }
 
     /// The run is over, and everyone is up.
-    fn ended(&mut self, _: &[Machine]) -> Found {
+    fn ended(&mut self, _: &[&Machine]) -> Found {
         Ok(())
     }
 }
@@ -259,7 +259,7 @@ impl Inspector {
         self.ask(|check| check.restarted(machine, replica));
     }
 
-    pub(crate) fn ended(&mut self, machines: &[Machine]) {
+    pub(crate) fn ended(&mut self, machines: &[&Machine]) {
         self.ask(|check| check.ended(machines));
     }
 }

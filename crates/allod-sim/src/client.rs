@@ -50,6 +50,7 @@ const HABITS: &[(u64, Habit)] = &[
     (3, node::register),
     (4, node::offer),
     (1, node::cordon),
+    (1, node::enlist),
 ];
 
 /// One wish of some client, if it has one now.

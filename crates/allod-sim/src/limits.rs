@@ -10,8 +10,10 @@ pub(crate) const WISH_EVERY_MS: u64 = 400;
 pub(crate) const AGENT_EVERY_MS: u64 = 1_500;
 /// Mean time between two acts of an attacker.
 pub(crate) const ATTACK_EVERY_MS: u64 = 1_500;
-/// Mean time between two faults.
-pub(crate) const FAULT_EVERY_MS: u64 = 6_000;
+/// The least and the most time between two faults: more than twenty in every storm.
+pub(crate) const FAULT_EVERY_MS: (u64, u64) = (1_000, 2_600);
+/// When a fault is tried again that could not happen.
+pub(crate) const FAULT_AGAIN_MS: u64 = 100;
 /// How often clients offer again what has no answer yet.
 pub(crate) const RETRY_EVERY_MS: u64 = 1_000;
 /// The longest that a machine stays down.
@@ -30,3 +32,5 @@ pub(crate) const UNANSWERED_PER_KEY_MAX: usize = 3;
 pub(crate) const REMEMBERED_MAX: usize = 64;
 /// Steps of one run at most: a run that needs more goes in circles.
 pub(crate) const STEPS_MAX: u64 = 2_000_000;
+/// Mean time between two acts of a false validator.
+pub(crate) const LIE_EVERY_MS: u64 = 700;

@@ -14,7 +14,7 @@ use crate::random::Random;
 
 /// A machine that is up while it has a replica.
 pub(crate) struct Machine {
-    number: usize,
+    pub(crate) number: usize,
     disk: MemoryDisk,
     random: Random,
     /// Whose key it signs with; another one's only where a bug is planted.

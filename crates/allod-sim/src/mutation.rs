@@ -70,6 +70,8 @@ mutations! {
     OneDiffers caught by "agreement",
     /// A row is missing where the state is restored.
     RowForgotten caught by "restore",
+    /// One validator more is false than may be.
+    TooManyFalse caught by "agreement",
     /// What an attacker must not get succeeds.
     AttackSucceeds caught by "attacks",
 }
@@ -79,7 +81,7 @@ impl Mutation {
     #[must_use]
     pub const fn validators(self) -> usize {
         match self {
-            Self::OneKeyTwice | Self::NeverHeals | Self::OneDiffers => 4,
+            Self::OneKeyTwice | Self::NeverHeals | Self::OneDiffers | Self::TooManyFalse => 4,
             _ => 1,
         }
     }

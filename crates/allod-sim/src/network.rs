@@ -5,21 +5,24 @@
 
 mod doors;
 mod faults;
+mod lies;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use allod_ledger::bft::{Message, Peer};
 use allod_ledger::replica::{Input, Output, ReplicaError, To};
-use allod_state::Credits;
 use allod_state::genesis::{Founder, Genesis};
 use allod_state::transaction::PROTOCOL_VERSION;
+use allod_state::validator::ReportConflict;
+use allod_state::{Credits, PublicKey};
 
 use crate::check::{Inspector, Told};
 use crate::desk::Desk;
+use crate::liar::{self, Liar, Plot};
 use crate::limits::{
-    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULT_EVERY_MS, RETRY_EVERY_MS, START_MS,
-    STEPS_MAX, STORM_MS, WISH_EVERY_MS,
+    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, RETRY_EVERY_MS, START_MS, STEPS_MAX, STORM_MS,
+    WISH_EVERY_MS,
 };
 use crate::machine::{Machine, is_injected};
 use crate::mutation::Mutation;
@@ -44,6 +47,7 @@ enum Event {
     Retry,
     Fault,
     FaultEnds(usize),
+    Lie(usize),
 }
 
 /// Everything that a run consists of.
@@ -57,6 +61,13 @@ pub(crate) struct Network {
     machines: Vec<Machine>,
     ticked_ms: Vec<Option<u64>>,
     wire: Wire,
+    /// The false validators.
+    liars: BTreeMap<usize, Liar>,
+    plot: Plot,
+    /// Proof against false validators, by their keys.
+    conflicts: BTreeMap<PublicKey, ReportConflict>,
+    /// Machines whose clocks are minutes off.
+    far_off: BTreeSet<usize>,
     desk: Desk,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     order: u64,
@@ -70,7 +81,7 @@ pub(crate) struct Network {
 fn genesis(plan: &Plan) -> Genesis {
     let mut random = Random::new(plan.seed, "genesis");
     let people = People::new();
-    let mut founders = std::collections::BTreeMap::new();
+    let mut founders = BTreeMap::new();
     for number in FOUNDERS {
         // The first has a line and no credits, as the owner of a network of one.
         let (balance, line) = if number == 0 {
@@ -124,6 +135,10 @@ impl Network {
             ticked_ms: vec![None; machines.len()],
             machines,
             wire: Wire::new(plan.seed),
+            liars: liar::cast(plan),
+            plot: Plot::default(),
+            conflicts: BTreeMap::new(),
+            far_off: BTreeSet::new(),
             desk: Desk::default(),
             queue: BinaryHeap::new(),
             order: 0,
@@ -149,12 +164,18 @@ impl Network {
         ] {
             self.after(1, event);
         }
+        let liars: Vec<usize> = self.liars.keys().copied().collect();
+        for at in liars {
+            self.after(1, Event::Lie(at));
+        }
         while self.is_well() && self.now_ms < STORM_MS {
             self.advance();
         }
         self.calm();
         if self.is_well() {
-            let machines = std::mem::take(&mut self.machines);
+            let honest = self.honest();
+            let machines = honest.iter().filter_map(|at| self.machines.get(*at));
+            let machines: Vec<&Machine> = machines.collect();
             self.inspector.ended(&machines);
         }
     }
@@ -172,6 +193,7 @@ impl Network {
             self.wire.heal();
         }
         self.machines.iter_mut().for_each(Machine::heal);
+        self.far_off.clear();
         for at in 0..self.machines.len() {
             self.start(at);
         }
@@ -213,12 +235,15 @@ impl Network {
         stuck
     }
 
+    /// Where the honest ones are.
     fn heights(&self) -> Vec<u64> {
         let height = |machine: &Machine| {
             let replica = machine.replica.as_ref();
             replica.map_or(0, |replica| replica.state().tip().height)
         };
-        self.machines.iter().map(height).collect()
+        let honest = self.honest();
+        let machines = honest.iter().filter_map(|at| self.machines.get(*at));
+        machines.map(height).collect()
     }
 
     fn after(&mut self, ms: u64, event: Event) {
@@ -273,6 +298,7 @@ impl Network {
             Event::Arrive { from, to, bytes } => self.arrive(from, to, &bytes),
             Event::Start(at) => self.start(at),
             Event::FaultEnds(at) => self.end_fault(at),
+            Event::Lie(at) => self.lie(at),
             Event::Retry => {
                 self.retry();
                 self.after(RETRY_EVERY_MS, Event::Retry);
@@ -290,11 +316,7 @@ impl Network {
                 self.attack();
                 self.again(ATTACK_EVERY_MS, Event::Attack);
             }
-            Event::Fault => {
-                self.fault();
-                let ms = 1 + self.faults.below(2 * FAULT_EVERY_MS);
-                self.after(ms, Event::Fault);
-            }
+            Event::Fault => self.fault(),
         }
     }
 
@@ -318,7 +340,8 @@ impl Network {
         match machine.start(&self.genesis, now_ms) {
             Ok(()) => {
                 self.trace.note(now_ms, "start", at, &[]);
-                if let Some(replica) = &machine.replica {
+                let is_false = self.liars.contains_key(&at);
+                if let Some(replica) = machine.replica.as_ref().filter(|_| !is_false) {
                     self.inspector.restarted(at, replica);
                 }
                 self.step(at, Input::Tick);
@@ -368,7 +391,9 @@ impl Network {
 
     fn take(&mut self, at: usize, output: Output) {
         for (to, message) in &output.messages {
-            self.inspector.left(message);
+            if !self.is_false(at) {
+                self.inspector.left(message);
+            }
             match to {
                 To::One(Peer(peer)) => self.send(at, usize::from(peer[0]), message),
                 To::All => self.send_to_all(at, message),
@@ -379,17 +404,21 @@ impl Network {
             let mut detail = block.as_bytes().to_vec();
             detail.extend_from_slice(&height.to_le_bytes());
             self.trace.note(self.now_ms, "commit", at, &detail);
-            self.counts.commits += 1;
-            self.commit(at, commit);
+            if !self.is_false(at) {
+                self.counts.commits += 1;
+                self.commit(at, commit);
+            }
         }
-        for (id, rejection) in &output.dropped {
+        // Nobody believes the word of a false one.
+        if self.is_false(at) {
+            return;
+        }
+        for (id, _) in &output.dropped {
             self.trace.note(self.now_ms, "drop", at, id.as_bytes());
-            let _ = rejection;
             self.desk.refused(id);
         }
         for evidence in &output.evidence {
-            self.inspector
-                .complain("signatures", format!("seen by a replica: {evidence:?}"));
+            self.accuse(evidence);
         }
         for alarm in &output.alarms {
             self.inspector.complain("alarm", alarm.to_string());
@@ -412,6 +441,7 @@ impl Network {
             self.inspector.answered(at, receipt.transaction);
             self.counts.note(transaction, receipt);
         }
+        self.judge(&commit.receipts);
         self.desk.committed(&transactions);
         let told = Told::new(at, commit, transactions);
         self.inspector.told(told);
@@ -426,10 +456,17 @@ impl Network {
     }
 
     fn send(&mut self, from: usize, to: usize, message: &Message) {
+        if self.is_false(from) {
+            return self.say_falsely(from, to, message);
+        }
+        self.send_bytes(from, to, 0, &message.encode());
+    }
+
+    fn send_bytes(&mut self, from: usize, to: usize, late_ms: u64, bytes: &[u8]) {
         for delay_ms in self.wire.delays(from, to) {
-            let bytes = message.encode();
+            let bytes = bytes.to_vec();
             self.counts.messages += 1;
-            self.after(delay_ms, Event::Arrive { from, to, bytes });
+            self.after(late_ms + delay_ms, Event::Arrive { from, to, bytes });
         }
     }
 }

@@ -17,6 +17,9 @@ pub(crate) const SPARE: std::ops::Range<usize> = 11..27;
 /// Keys that nobody ever gave a right.
 pub(crate) const STRANGERS: std::ops::Range<usize> = 27..29;
 
+/// The validators that a run may have.
+pub(crate) const VALIDATORS: std::ops::Range<usize> = 0..64;
+
 /// Someone with a key.
 pub(crate) struct Person {
     signer: LocalSigner,

@@ -37,6 +37,10 @@ pub struct Counts {
     pub crashes: u64,
     /// Acts of attackers.
     pub attacks: u64,
+    /// What false validators said or kept back, by their kind.
+    pub lies: BTreeMap<&'static str, u64>,
+    /// How often a replica told that a validator was barred.
+    pub barred: u64,
     /// Transactions of honest clients.
     pub submitted: u64,
     /// Blocks told by any replica.
@@ -81,10 +85,14 @@ impl Counts {
         self.faults += other.faults;
         self.crashes += other.crashes;
         self.attacks += other.attacks;
+        self.barred += other.barred;
         self.submitted += other.submitted;
         self.commits += other.commits;
         self.succeeded += other.succeeded;
         self.failed += other.failed;
+        for (kind, count) in &other.lies {
+            *self.lies.entry(kind).or_default() += count;
+        }
         for (name, count) in &other.actions {
             *self.actions.entry(name).or_default() += count;
         }

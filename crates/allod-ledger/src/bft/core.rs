@@ -140,7 +140,12 @@ impl<S: Signer> Core<S> {
             } => {
                 self.on_built(height, round, block, bytes);
             }
-            Event::Checked(block, verdict) => self.on_checked(block, verdict),
+            Event::Checked {
+                block,
+                is_decided: false,
+                verdict,
+            } => self.on_checked(block, verdict),
+            Event::Checked { block, verdict, .. } => self.on_decided_checked(block, verdict),
             Event::Committed {
                 validators,
                 has_transactions,
@@ -363,13 +368,6 @@ impl<S: Signer> Core<S> {
     }
 
     fn on_checked(&mut self, block: BlockId, verdict: Verdict) {
-        if let Some((id, round, proposer, bytes)) = self.checking_decided.take() {
-            if id == block {
-                self.on_decided_checked(id, round, proposer, bytes, verdict);
-            } else {
-                self.checking_decided = Some((id, round, proposer, bytes));
-            }
-        }
         let Some(mut waiting) = self.unchecked.remove(&block) else {
             return;
         };

@@ -165,7 +165,15 @@ pub enum Event {
         bytes: Bytes,
     },
     /// The answer to [`Action::Check`].
-    Checked(BlockId, Verdict),
+    Checked {
+        /// The block asked about.
+        block: BlockId,
+        /// What was asked with it: a block that comes too early for the clock is invalid before its decision, and
+        /// valid after.
+        is_decided: bool,
+        /// What was found.
+        verdict: Verdict,
+    },
     /// The answer to [`Action::Commit`].
     Committed {
         /// Who votes on the next height.

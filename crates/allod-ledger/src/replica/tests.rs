@@ -228,6 +228,27 @@ fn four_replicas_commit_the_same_blocks() {
     assert_eq!(committed, 20);
 }
 
+/// What the others decide is accepted, though it comes too early for one's own clock to vote for it.
+#[test]
+fn a_validator_whose_clock_is_far_off_stops_nobody_and_follows() {
+    for (seed, skew_ms) in (0..8).zip([-600_000, 600_000].into_iter().cycle()) {
+        let mut world = World::new(4, seed);
+        world.skew_ms.insert(3, skew_ms);
+        world.lost_percent = 25;
+        for _ in 0..60 {
+            world.offer();
+            world.run_for_ms(200);
+        }
+        world.lost_percent = 0;
+        world.run_for_ms(20_000);
+        let heights = world.heights();
+        assert!(heights[0] > 2, "{skew_ms} ms: {heights:?}");
+        assert!(heights[3] + 2 >= heights[0], "{skew_ms} ms: {heights:?}");
+        assert!(!world.replica(3).is_halted(), "{skew_ms} ms");
+        world.assert_signed_once();
+    }
+}
+
 fn crash_many(seeds: std::ops::Range<u64>) -> u64 {
     let mut crashes = 0;
     for seed in seeds {

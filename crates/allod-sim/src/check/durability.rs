@@ -97,8 +97,9 @@ impl Check for Durability {
         Ok(())
     }
 
-    fn ended(&mut self, machines: &[Machine]) -> Found {
-        for (at, machine) in machines.iter().enumerate() {
+    fn ended(&mut self, machines: &[&Machine]) -> Found {
+        for machine in machines {
+            let at = machine.number;
             let replica = machine.replica.as_ref();
             let replica = replica.ok_or_else(|| format!("machine {at} is down at the end"))?;
             self.look(at, replica, usize::MAX)?;

@@ -57,8 +57,9 @@ impl Check for Restore {
         stored(machine, replica)
     }
 
-    fn ended(&mut self, machines: &[Machine]) -> Found {
-        for (at, machine) in machines.iter().enumerate() {
+    fn ended(&mut self, machines: &[&Machine]) -> Found {
+        for machine in machines {
+            let at = machine.number;
             if let Some(replica) = &machine.replica {
                 stored(at, replica)?;
             }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use allod_ledger::LocalSigner;
+use allod_ledger::bft::Signer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
@@ -14,7 +16,7 @@ use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{Action, Credits, LeaseId, NodeId};
 
 use crate::client::{Draft, Wish};
-use crate::person::MACHINES;
+use crate::person::{FOUNDERS, MACHINES, VALIDATORS, validator};
 
 const GIB: u64 = 1 << 30;
 
@@ -40,6 +42,37 @@ pub(super) fn register(draft: &mut Draft<'_>) -> Option<Wish> {
         signer,
         account: operator,
         actions: vec![register.into(), offer.into()],
+    })
+}
+
+/// Lists a validator's machine, so that the law can bar it; it offers nothing.
+pub(super) fn enlist(draft: &mut Draft<'_>) -> Option<Wish> {
+    let keys: Vec<_> = draft
+        .state
+        .validators()
+        .iter()
+        .map(|(key, _)| *key)
+        .collect();
+    let key = *draft.random.pick(&keys)?;
+    if draft.state.node(&NodeId::of_first_key(&key)).is_some() {
+        return None;
+    }
+    let signer = VALIDATORS.map(validator);
+    let signer = signer
+        .into_iter()
+        .find(|one: &LocalSigner| one.public_key() == key)?;
+    let account = draft.people.get(FOUNDERS.start).account;
+    let consent = RegisterNode::consent_bytes(&account, &[3; 32]);
+    let register = RegisterNode {
+        key,
+        consent: signer.sign(&consent),
+        sealing_key: [3; 32],
+        name: "validator".parse().ok()?,
+    };
+    Some(Wish {
+        signer: draft.signer_for(&account)?,
+        account,
+        actions: vec![register.into()],
     })
 }
 

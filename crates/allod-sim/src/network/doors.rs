@@ -14,13 +14,13 @@ use super::Network;
 
 impl Network {
     /// A machine that is up, and the state that it shows.
-    fn some_machine(&mut self) -> Option<(usize, State)> {
+    pub(super) fn some_machine(&mut self) -> Option<(usize, State)> {
         let at = self.clients.index(self.machines.len());
         let replica = self.machines.get(at)?.replica.as_ref()?;
         Some((at, replica.state().clone()))
     }
 
-    fn draft<'a>(&'a mut self, state: &'a State, is_attacker: bool) -> Draft<'a> {
+    pub(super) fn draft<'a>(&'a mut self, state: &'a State, is_attacker: bool) -> Draft<'a> {
         let random = if is_attacker {
             &mut self.attackers
         } else {
@@ -45,6 +45,9 @@ impl Network {
     }
 
     pub(super) fn look(&mut self) {
+        if !self.conflicts.is_empty() && self.clients.percent(30) {
+            return self.denounce();
+        }
         let Some((at, state)) = self.some_machine() else {
             return;
         };
@@ -53,7 +56,7 @@ impl Network {
         self.submit(at, signed);
     }
 
-    fn submit(&mut self, at: usize, signed: Option<Verified>) {
+    pub(super) fn submit(&mut self, at: usize, signed: Option<Verified>) {
         let Some(verified) = signed else {
             return;
         };
@@ -74,7 +77,7 @@ impl Network {
             Some(true) if self.plan.mutation == Some(Mutation::AnsweredEarly) => {
                 self.inspector.answered(at, id);
             }
-            Some(false) if !self.has_no_room(at) => self.desk.refused(&id),
+            Some(false) if !self.has_no_room(at) && !self.is_false(at) => self.desk.refused(&id),
             _ => {}
         }
     }
@@ -143,6 +146,9 @@ impl Network {
         let Ok(message) = Message::decode(bytes) else {
             return;
         };
+        if self.is_false(to) {
+            self.hear(to, &message);
+        }
         if let Message::Transactions(transactions) = message {
             for bytes in transactions {
                 let read = Transaction::from_bytes(&bytes).ok();
@@ -159,6 +165,6 @@ impl Network {
     }
 }
 
-fn sign(draft: &Draft<'_>, wish: &Wish) -> Option<Verified> {
+pub(super) fn sign(draft: &Draft<'_>, wish: &Wish) -> Option<Verified> {
     draft.sign(wish)?.verify().ok()
 }

@@ -15,14 +15,11 @@ use crate::bft::shell::Held;
 use crate::bft::{Action, Alarm, DecidedBlock, Signer, Verdict};
 
 impl<S: Signer> Core<S> {
-    pub(super) fn on_decided_checked(
-        &mut self,
-        block: BlockId,
-        round: u32,
-        proposer: Address,
-        bytes: Bytes,
-        verdict: Verdict,
-    ) {
+    pub(super) fn on_decided_checked(&mut self, block: BlockId, verdict: Verdict) {
+        let asked = self.checking_decided.take_if(|(id, ..)| *id == block);
+        let Some((block, round, proposer, bytes)) = asked else {
+            return;
+        };
         match verdict {
             Verdict::Foreign => self.catch_up.reject(),
             Verdict::Invalid => {

@@ -367,9 +367,16 @@ impl Network {
                 self.limits_asked.insert((height, round), bytes_max);
                 Some(self.build_block(at, height, round, is_empty))
             }
-            Action::Check { block, bytes, .. } => {
-                Some(Event::Checked(block, self.check(at, block, &bytes)))
-            }
+            Action::Check {
+                block,
+                bytes,
+                is_decided,
+                ..
+            } => Some(Event::Checked {
+                block,
+                is_decided,
+                verdict: self.check(at, block, &bytes),
+            }),
             Action::Evidence(evidence) => {
                 assert!(self.twin, "no one is false here: {evidence:?}");
                 assert_is_proof(&evidence.report(NodeId([0; 32])));

@@ -139,6 +139,8 @@ pub(crate) struct World {
     pub(crate) lost_percent: u64,
     nonces: [u64; 4],
     pub(crate) loses_log: bool,
+    /// How far a machine's wall clock is off.
+    pub(crate) skew_ms: BTreeMap<usize, i64>,
     left: BTreeMap<SignedKey, BTreeSet<Option<BlockId>>>,
     /// Everything any replica ever told it had committed.
     pub(crate) acknowledged: BTreeMap<u64, (BlockId, Root, Vec<TransactionId>)>,
@@ -161,6 +163,7 @@ impl World {
             lost_percent: 0,
             nonces: [0; 4],
             loses_log: false,
+            skew_ms: BTreeMap::new(),
             left: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -193,10 +196,11 @@ impl World {
         self.nodes[at].replica.as_ref().unwrap()
     }
 
-    fn clock(&self) -> Clock {
+    fn clock(&self, at: usize) -> Clock {
+        let skew_ms = self.skew_ms.get(&at).copied().unwrap_or(0);
         Clock {
             steady_ms: self.now_ms,
-            wall_ms: START_MS + self.now_ms,
+            wall_ms: (START_MS + self.now_ms).saturating_add_signed(skew_ms),
         }
     }
 
@@ -205,7 +209,7 @@ impl World {
         while self.nodes[at].replica.is_none() {
             let settings = settings(self.genesis.clone());
             let disk = Arc::new(self.nodes[at].disk.clone());
-            match Replica::open(disk, validator(at), settings, self.clock()) {
+            match Replica::open(disk, validator(at), settings, self.clock(at)) {
                 Ok(replica) => self.nodes[at].replica = Some(replica),
                 Err(error) => self.crash_with(at, &error.to_string()),
             }
@@ -237,7 +241,7 @@ impl World {
 
     pub(crate) fn step(&mut self, at: usize, input: Input) {
         self.steps += 1;
-        let clock = self.clock();
+        let clock = self.clock(at);
         let Some(replica) = self.nodes[at].replica.as_mut() else {
             return;
         };
@@ -259,15 +263,12 @@ impl World {
 
     pub(crate) fn offer_to_all(&mut self, verified: &Verified) {
         for at in 0..self.nodes.len() {
+            let clock = self.clock(at);
             let Some(replica) = self.nodes[at].replica.as_mut() else {
                 continue;
             };
             let mut output = Output::default();
             let input = Input::Offer(vec![verified.clone()]);
-            let clock = Clock {
-                steady_ms: self.now_ms,
-                wall_ms: START_MS + self.now_ms,
-            };
             // A replica that restarted has forgotten what waited, so nonces may be missing there.
             let result = replica.step(clock, input, &mut output);
             output.offers.clear();

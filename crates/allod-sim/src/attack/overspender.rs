@@ -1,4 +1,4 @@
-//! Spending what one does not have, or may not.
+//! Spends what it does not have, or may not.
 
 use allod_state::Credits;
 use allod_state::credit::Transfer;

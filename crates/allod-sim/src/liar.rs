@@ -1,0 +1,119 @@
+//! False validators: each holds a seat and a key like any other, and says on the wire what no honest one would.
+//!
+//! Behind each stands a whole replica, so that it knows what is going on. What that replica says passes through its
+//! liar, who alters it, keeps it back or adds to it, with the real key and in the real messages. Fewer than a third of
+//! the power is false in a run; everything else must keep every promise, and go on.
+
+mod amnesiac;
+mod deceiver;
+mod equivocator;
+mod fabricator;
+mod flooder;
+mod forger;
+mod laggard;
+mod plot;
+mod scene;
+mod withholder;
+
+use std::collections::BTreeMap;
+
+use allod_ledger::LocalSigner;
+use allod_ledger::bft::{Message, Signer};
+use allod_state::PublicKey;
+
+use crate::mutation::Mutation;
+use crate::person::validator;
+use crate::random::Random;
+use crate::run::Plan;
+
+pub(crate) use plot::Plot;
+pub(crate) use scene::{Letter, Scene};
+
+/// How many of a hundred runs with enough validators have false ones among them.
+const FALSE_PERCENT: u64 = 70;
+
+/// How a false validator behaves.
+pub(crate) trait Habit {
+    /// What goes to a peer in place of what the replica says.
+    fn says(&mut self, _: &mut Scene<'_>, to: usize, message: &Message) -> Vec<Letter> {
+        vec![Letter::now(to, message)]
+    }
+
+    /// What it sends on hearing something.
+    fn hears(&mut self, _: &mut Scene<'_>, _: &Message) -> Vec<Letter> {
+        Vec::new()
+    }
+
+    /// What it sends when nothing happens.
+    fn acts(&mut self, _: &mut Scene<'_>) -> Vec<Letter> {
+        Vec::new()
+    }
+}
+
+type Make = fn() -> Box<dyn Habit>;
+
+/// Every kind of false validator.
+const LIARS: &[(&str, Make)] = &[
+    ("amnesiac", || Box::<amnesiac::Amnesiac>::default()),
+    ("deceiver", || Box::<deceiver::Deceiver>::default()),
+    ("equivocator", || Box::<equivocator::Equivocator>::default()),
+    ("fabricator", || Box::<fabricator::Fabricator>::default()),
+    ("flooder", || Box::<flooder::Flooder>::default()),
+    ("forger", || Box::<forger::Forger>::default()),
+    ("laggard", || Box::<laggard::Laggard>::default()),
+    ("withholder", || Box::<withholder::Withholder>::default()),
+];
+
+/// A false validator.
+pub(crate) struct Liar {
+    pub(crate) kind: &'static str,
+    pub(crate) habit: Box<dyn Habit>,
+    pub(crate) random: Random,
+    pub(crate) signer: LocalSigner,
+}
+
+impl Liar {
+    /// The liar of this kind; none where there is no such kind.
+    pub(crate) fn of(kind: &str, seed: u64, number: usize) -> Option<Self> {
+        let (kind, make) = LIARS.iter().find(|(name, _)| *name == kind)?;
+        Some(Self {
+            kind,
+            habit: make(),
+            random: Random::new(seed, &format!("liar {number}")),
+            signer: validator(number),
+        })
+    }
+
+    pub(crate) fn key(&self) -> PublicKey {
+        self.signer.public_key()
+    }
+}
+
+/// How many of so many validators may be false.
+pub(crate) const fn most(validators: usize) -> usize {
+    validators.saturating_sub(1) / 3
+}
+
+/// Who is false in a run, and how.
+pub(crate) fn cast(plan: &Plan) -> BTreeMap<usize, Liar> {
+    if plan.mutation == Some(Mutation::TooManyFalse) {
+        let two = (0..=most(plan.validators)).filter_map(|number| {
+            let liar = Liar::of("equivocator", plan.seed, number)?;
+            Some((number, liar))
+        });
+        return two.collect();
+    }
+    let mut random = Random::new(plan.seed, "false");
+    let most = most(plan.validators);
+    let mut cast = BTreeMap::new();
+    if plan.mutation.is_some() || most == 0 || !random.percent(FALSE_PERCENT) {
+        return cast;
+    }
+    let count = random.between(1, most as u64);
+    while cast.len() as u64 != count {
+        let number = random.index(plan.validators);
+        let (kind, _) = LIARS[random.index(LIARS.len())];
+        cast.extend(Liar::of(kind, plan.seed, number).map(|liar| (number, liar)));
+    }
+    cast
+}
