@@ -36,7 +36,9 @@ test: needs_root images ## run every test (as root; about 35 minutes from nothin
 	# All targets at once, so that the programs are those the tests were built with.
 	step cargo build --workspace --all-targets --locked
 	step cargo nextest run --workspace --locked --profile ci
-	step "$(target)/debug/allod-sim" --seed 1 --seeds 200 --validators 1
+	for validators in 1 4 7; do
+		step "$(target)/debug/allod-sim" --seed 1 --seeds 100 --validators "$$validators" --twice
+	done
 	step tests/durability/run.py "$(target)/debug/examples/endure"
 	export ALLOD="$(target)/debug/allod"
 	for story in tests/e2e/*.sh; do

@@ -17,7 +17,7 @@ heading='| date | commit | validators | first seed | seeds | minutes |'
 cd "$here/.."
 commit=$(git rev-parse --short HEAD)
 git diff --quiet HEAD -- crates Cargo.lock || commit=$commit+changes
-for validators in 1 4; do
+for validators in 1 4 7; do
     began=$SECONDS
     "$sim" --seed "$first" --seeds "$seeds" --validators "$validators"
     row="| $(date -u +%F) | $commit | $validators | $first | $seeds | $(((SECONDS - began + 59) / 60)) |"

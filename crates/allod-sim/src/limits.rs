@@ -3,7 +3,7 @@
 /// When the simulated world begins, in milliseconds since 1970.
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 /// How long faults, clients and attackers are at work.
-pub(crate) const STORM_MS: u64 = 60_000;
+pub(crate) const STORM_MS: u64 = 45_000;
 /// Mean time between two wishes of clients.
 pub(crate) const WISH_EVERY_MS: u64 = 400;
 /// Mean time between two looks of a node's agent at its leases.
@@ -11,7 +11,9 @@ pub(crate) const AGENT_EVERY_MS: u64 = 1_500;
 /// Mean time between two acts of an attacker.
 pub(crate) const ATTACK_EVERY_MS: u64 = 1_500;
 /// The least and the most time between two faults: more than twenty in every storm.
-pub(crate) const FAULT_EVERY_MS: (u64, u64) = (1_000, 2_600);
+pub(crate) const FAULT_EVERY_MS: (u64, u64) = (900, 2_000);
+/// A run with fewer faults shows too little.
+pub(crate) const FAULTS_MIN: u64 = 20;
 /// When a fault is tried again that could not happen.
 pub(crate) const FAULT_AGAIN_MS: u64 = 100;
 /// How often clients offer again what has no answer yet.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use allod_sim::{Counts, Outcome, Plan, run};
+use allod_sim::{Counts, Outcome, Plan, run, run_twice};
 use clap::Parser;
 
 /// Runs whole networks from seeds, with faults and attackers, and checks the promises after each block.
@@ -19,6 +19,9 @@ struct Arguments {
     /// How many validators.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
     validators: u64,
+    /// Run every seed twice, and compare the traces.
+    #[arg(long)]
+    twice: bool,
 }
 
 /// What all seeds together gave so far.
@@ -43,7 +46,8 @@ fn main() -> ExitCode {
     for violation in &outcome.violations {
         println!("  {}: {}", violation.check, violation.what);
     }
-    println!("run it again: allod-sim --seed {seed} --validators {validators}");
+    let twice = if arguments.twice { " --twice" } else { "" };
+    println!("run it again: allod-sim --seed {seed} --validators {validators}{twice}");
     ExitCode::FAILURE
 }
 
@@ -65,7 +69,12 @@ fn run_all(arguments: &Arguments, validators: usize) -> Sum {
                         validators,
                         mutation: None,
                     };
-                    add(&sum, seed, run(&plan));
+                    let outcome = if arguments.twice {
+                        run_twice(&plan)
+                    } else {
+                        run(&plan)
+                    };
+                    add(&sum, seed, outcome);
                 }
             });
         }

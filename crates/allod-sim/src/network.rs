@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use allod_ledger::bft::{Message, Peer};
 use allod_ledger::replica::{Input, Output, ReplicaError, To};
 use allod_state::genesis::{Founder, Genesis};
-use allod_state::transaction::PROTOCOL_VERSION;
+use allod_state::transaction::{PROTOCOL_VERSION, Verified};
 use allod_state::validator::ReportConflict;
 use allod_state::{Credits, PublicKey};
 
@@ -21,8 +21,8 @@ use crate::check::{Inspector, Told};
 use crate::desk::Desk;
 use crate::liar::{self, Liar, Plot};
 use crate::limits::{
-    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, RETRY_EVERY_MS, START_MS, STEPS_MAX, STORM_MS,
-    WISH_EVERY_MS,
+    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULTS_MIN, RETRY_EVERY_MS, START_MS, STEPS_MAX,
+    STORM_MS, WISH_EVERY_MS,
 };
 use crate::machine::{Machine, is_injected};
 use crate::mutation::Mutation;
@@ -69,6 +69,8 @@ pub(crate) struct Network {
     /// Machines whose clocks are minutes off.
     far_off: BTreeSet<usize>,
     desk: Desk,
+    /// What came in as transactions, and what it was found to be.
+    verified: BTreeMap<Vec<u8>, Option<Verified>>,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     order: u64,
     now_ms: u64,
@@ -140,6 +142,7 @@ impl Network {
             conflicts: BTreeMap::new(),
             far_off: BTreeSet::new(),
             desk: Desk::default(),
+            verified: BTreeMap::new(),
             queue: BinaryHeap::new(),
             order: 0,
             now_ms: 1,
@@ -170,6 +173,10 @@ impl Network {
         }
         while self.is_well() && self.now_ms < STORM_MS {
             self.advance();
+        }
+        if self.is_well() && self.counts.faults < FAULTS_MIN {
+            let what = format!("{} faults, of at least {FAULTS_MIN}", self.counts.faults);
+            self.inspector.complain("faults", what);
         }
         self.calm();
         if self.is_well() {

@@ -141,6 +141,18 @@ impl Network {
         }
     }
 
+    /// What a door does with bytes that are said to be a transaction. The same bytes come to every machine, and again
+    /// and again; what they are is found once.
+    fn verify(&mut self, bytes: Vec<u8>) -> Option<Verified> {
+        if let Some(known) = self.verified.get(&bytes) {
+            return known.clone();
+        }
+        let read = Transaction::from_bytes(&bytes).ok();
+        let verified = read.and_then(|transaction| transaction.verify().ok());
+        self.verified.insert(bytes, verified.clone());
+        verified
+    }
+
     /// Bytes from a peer, whoever really sent them.
     pub(super) fn arrive(&mut self, from: usize, to: usize, bytes: &[u8]) {
         let Ok(message) = Message::decode(bytes) else {
@@ -151,9 +163,7 @@ impl Network {
         }
         if let Message::Transactions(transactions) = message {
             for bytes in transactions {
-                let read = Transaction::from_bytes(&bytes).ok();
-                let verified = read.and_then(|transaction| transaction.verify().ok());
-                if let Some(verified) = verified {
+                if let Some(verified) = self.verify(bytes) {
                     self.step(to, Input::Offer(vec![verified]));
                 }
             }
