@@ -106,13 +106,20 @@ pub(crate) fn cast(plan: &Plan) -> BTreeMap<usize, Liar> {
     let mut random = Random::new(plan.seed, "false");
     let most = most(plan.validators);
     let mut cast = BTreeMap::new();
-    if plan.mutation.is_some() || most == 0 || !random.percent(FALSE_PERCENT) {
+    let is_wanted = plan.liars.is_some() || random.percent(FALSE_PERCENT);
+    if plan.mutation.is_some() || most == 0 || !is_wanted {
         return cast;
     }
-    let count = random.between(1, most as u64);
+    let count = match plan.liars {
+        Some(_) => most as u64,
+        None => random.between(1, most as u64),
+    };
     while cast.len() as u64 != count {
         let number = random.index(plan.validators);
-        let (kind, _) = LIARS[random.index(LIARS.len())];
+        let drawn = random.pick(LIARS).map(|(kind, _)| *kind);
+        let Some(kind) = plan.liars.or(drawn) else {
+            return cast;
+        };
         cast.extend(Liar::of(kind, plan.seed, number).map(|liar| (number, liar)));
     }
     cast

@@ -64,11 +64,7 @@ fn run_all(arguments: &Arguments, validators: usize) -> Sum {
                         return;
                     }
                     let seed = arguments.seed.wrapping_add(at);
-                    let plan = Plan {
-                        seed,
-                        validators,
-                        mutation: None,
-                    };
+                    let plan = Plan::new(seed, validators);
                     let outcome = if arguments.twice {
                         run_twice(&plan)
                     } else {

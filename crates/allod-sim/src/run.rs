@@ -22,6 +22,21 @@ pub struct Plan {
     pub validators: usize,
     /// A bug to plant; none in an honest run.
     pub mutation: Option<Mutation>,
+    /// What the false validators are, where the seed is not to decide it; then as many as may be are false.
+    pub liars: Option<&'static str>,
+}
+
+impl Plan {
+    /// An honest run of a seed.
+    #[must_use]
+    pub const fn new(seed: u64, validators: usize) -> Self {
+        Self {
+            seed,
+            validators,
+            mutation: None,
+            liars: None,
+        }
+    }
 }
 
 /// How much happened in a run.

@@ -4,5 +4,6 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod liars;
 mod planted;
 mod seeds;

@@ -7,9 +7,8 @@ fn caught(mutation: Mutation, seeds: u64) {
     let mut others = Vec::new();
     for seed in 1..=seeds {
         let plan = Plan {
-            seed,
-            validators: mutation.validators(),
             mutation: Some(mutation),
+            ..Plan::new(seed, mutation.validators())
         };
         let outcome = if mutation == Mutation::OutsideChance {
             run_twice(&plan)

@@ -2,19 +2,11 @@
 
 use allod_sim::{Counts, Plan, run, run_twice};
 
-fn plan(seed: u64, validators: usize) -> Plan {
-    Plan {
-        seed,
-        validators,
-        mutation: None,
-    }
-}
-
 /// Runs the seeds; fails with how to run the first bad one again.
 fn keep_every_promise(seeds: std::ops::RangeInclusive<u64>, validators: usize) -> Counts {
     let mut counts = Counts::default();
     for seed in seeds {
-        let outcome = run(&plan(seed, validators));
+        let outcome = run(&Plan::new(seed, validators));
         assert!(
             outcome.violations.is_empty(),
             "allod-sim --seed {seed} --validators {validators}: {:?}",
@@ -70,12 +62,12 @@ fn every_kind_of_false_validator_lies_somewhere() {
 fn the_same_seed_gives_the_same_trace() {
     for validators in [1, 4, 7] {
         for seed in 1..=3 {
-            let outcome = run_twice(&plan(seed, validators));
+            let outcome = run_twice(&Plan::new(seed, validators));
             assert_eq!(outcome.violations, [], "seed {seed}, {validators}");
             assert!(outcome.events > 100, "{}", outcome.events);
         }
     }
-    let trace = |seed| run(&plan(seed, 1)).trace;
+    let trace = |seed| run(&Plan::new(seed, 1)).trace;
     assert_ne!(trace(1), trace(2), "another seed is another run");
 }
 
