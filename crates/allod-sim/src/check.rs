@@ -9,6 +9,7 @@ mod attacks;
 mod bills;
 mod conservation;
 mod durability;
+mod ends;
 mod epochs;
 mod headers;
 mod leases;
@@ -136,6 +137,9 @@ trait Check {
         Ok(())
     }
 
+    /// A machine has lost its disk, and knows nothing of what it told.
+    fn replaced(&mut self, _machine: usize) {}
+
     /// The run is over, and everyone is up.
     fn ended(&mut self, _: &[&Machine]) -> Found {
         Ok(())
@@ -150,6 +154,7 @@ fn all(genesis: &Genesis) -> Vec<Box<dyn Check>> {
         Box::new(bills::Bills::default()),
         Box::new(conservation::Conservation::new(genesis)),
         Box::new(durability::Durability::default()),
+        Box::new(ends::Ends),
         Box::new(epochs::Epochs::default()),
         Box::new(headers::Headers::default()),
         Box::new(leases::Leases),
@@ -233,6 +238,12 @@ impl Inspector {
         self.checks
             .iter_mut()
             .for_each(|check| check.attacked(id, never));
+    }
+
+    pub(crate) fn replaced(&mut self, machine: usize) {
+        for check in &mut self.checks {
+            check.replaced(machine);
+        }
     }
 
     pub(crate) fn left(&mut self, message: &Message) {

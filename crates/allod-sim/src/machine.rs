@@ -21,6 +21,8 @@ pub(crate) struct Machine {
     pub(crate) key_of: usize,
     /// Whether its log and sign-state vanish in every crash; only where a bug is planted.
     pub(crate) forgets: bool,
+    /// Whether it goes on after an error as if there were none; only where a bug is planted.
+    pub(crate) shrugs: bool,
     /// How far its wall clock is off.
     pub(crate) skew_ms: i64,
     is_new_key: bool,
@@ -35,6 +37,7 @@ impl Machine {
             random: Random::new(seed, &format!("disk {number}")),
             key_of: number,
             forgets: false,
+            shrugs: false,
             skew_ms: 0,
             is_new_key: true,
             replica: None,
@@ -93,6 +96,11 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Its disk is replaced by another one; it has to be down.
+    pub(crate) fn put_disk(&mut self, disk: MemoryDisk) {
+        self.disk = disk;
     }
 
     pub(crate) fn disk(&self) -> &MemoryDisk {

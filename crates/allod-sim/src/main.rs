@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use allod_sim::{Counts, Outcome, Plan, run, run_twice};
+use allod_sim::{Counts, Outcome, Plan, SCENARIOS, Scenario, run, run_twice};
 use clap::Parser;
 
 /// Runs whole networks from seeds, with faults and attackers, and checks the promises after each block.
@@ -22,6 +22,15 @@ struct Arguments {
     /// Run every seed twice, and compare the traces.
     #[arg(long)]
     twice: bool,
+    /// Play this scenario instead of seeds; `all` plays every one.
+    #[arg(long)]
+    scenario: Option<String>,
+    /// Plant the scenario's mistake, so that it has to fail.
+    #[arg(long, requires = "scenario")]
+    planted: bool,
+    /// List the scenarios.
+    #[arg(long)]
+    list: bool,
 }
 
 /// What all seeds together gave so far.
@@ -33,6 +42,13 @@ struct Sum {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.list {
+        list();
+        return ExitCode::SUCCESS;
+    }
+    if let Some(name) = &arguments.scenario {
+        return play(name, arguments.planted);
+    }
     let validators = usize::try_from(arguments.validators).expect("at most 64");
     let sum = run_all(&arguments, validators);
     let Some((seed, outcome)) = sum.failed else {
@@ -49,6 +65,37 @@ fn main() -> ExitCode {
     let twice = if arguments.twice { " --twice" } else { "" };
     println!("run it again: allod-sim --seed {seed} --validators {validators}{twice}");
     ExitCode::FAILURE
+}
+
+fn list() {
+    for scenario in SCENARIOS {
+        println!("{}", scenario.name);
+        println!("    then: {}", scenario.happened);
+        println!("    here: {}", scenario.holds);
+        let planted = scenario.planted.unwrap_or("no mistake is planted");
+        println!("    planted: {planted}");
+    }
+}
+
+/// Plays one scenario, or all of them.
+fn play(name: &str, is_planted: bool) -> ExitCode {
+    let is_named = |scenario: &&Scenario| name == "all" || scenario.name == name;
+    let named: Vec<&Scenario> = SCENARIOS.iter().filter(is_named).collect();
+    if named.is_empty() {
+        eprintln!("there is no scenario {name}. Next: allod-sim --list");
+        return ExitCode::from(2);
+    }
+    let mut code = ExitCode::SUCCESS;
+    for scenario in named {
+        match scenario.play(is_planted) {
+            Ok(()) => println!("{}: holds", scenario.name),
+            Err(what) => {
+                println!("{}: {what}", scenario.name);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
 }
 
 /// Runs the seeds on all cores until they are done or one fails; the lowest failing seed is kept.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use allod_state::Rejection;
+use allod_state::event::Event;
 
 use crate::check::Told;
 use crate::tamper;
@@ -70,6 +71,8 @@ mutations! {
     OneDiffers caught by "agreement",
     /// A row is missing where the state is restored.
     RowForgotten caught by "restore",
+    /// A lease that ends is not told as ended.
+    EndsUntold caught by "ends",
     /// One validator more is false than may be.
     TooManyFalse caught by "agreement",
     /// What an attacker must not get succeeds.
@@ -104,6 +107,12 @@ impl Mutation {
                 .iter_mut()
                 .filter(|one| one.outcome.as_ref().is_err_and(is_of_attackers))
                 .for_each(|one| one.outcome = Ok(())),
+            Self::EndsUntold => {
+                let is_told = |event: &Event| !matches!(event, Event::LeaseEnded { .. });
+                told.events.retain(is_told);
+                let receipts = told.receipts.iter_mut();
+                receipts.for_each(|one| one.events.retain(is_told));
+            }
             Self::SupplyMisstated => {
                 let micro = told.header.supply.micro() + 1;
                 told.header.supply = allod_state::Credits::from_micro(micro);

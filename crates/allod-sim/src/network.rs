@@ -5,7 +5,8 @@
 
 mod doors;
 mod faults;
-mod lies;
+pub(crate) mod lies;
+pub(crate) mod stage;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -48,6 +49,8 @@ enum Event {
     Fault,
     FaultEnds(usize),
     Lie(usize),
+    /// Nothing but time passes.
+    Nothing,
 }
 
 /// Everything that a run consists of.
@@ -64,6 +67,8 @@ pub(crate) struct Network {
     /// The false validators.
     liars: BTreeMap<usize, Liar>,
     plot: Plot,
+    /// The keys of those who are false, or were.
+    known_false: BTreeSet<PublicKey>,
     /// Proof against false validators, by their keys.
     conflicts: BTreeMap<PublicKey, ReportConflict>,
     /// Machines whose clocks are minutes off.
@@ -127,6 +132,8 @@ impl Network {
         {
             last.key_of = 0;
         }
+        let liars = liar::cast(plan);
+        let known_false = liars.values().map(Liar::key).collect();
         Self {
             inspector: Inspector::new(&genesis, plan.mutation),
             trace: Trace::default(),
@@ -137,7 +144,8 @@ impl Network {
             ticked_ms: vec![None; machines.len()],
             machines,
             wire: Wire::new(plan.seed),
-            liars: liar::cast(plan),
+            liars,
+            known_false,
             plot: Plot::default(),
             conflicts: BTreeMap::new(),
             far_off: BTreeSet::new(),
@@ -306,6 +314,7 @@ impl Network {
             Event::Start(at) => self.start(at),
             Event::FaultEnds(at) => self.end_fault(at),
             Event::Lie(at) => self.lie(at),
+            Event::Nothing => {}
             Event::Retry => {
                 self.retry();
                 self.after(RETRY_EVERY_MS, Event::Retry);
@@ -390,7 +399,10 @@ impl Network {
         let result = replica.step(clock, input, &mut output);
         let answers = output.offers.iter().map(Result::is_ok).collect();
         self.take(at, output);
-        if let Err(error) = result {
+        let shrugs = self.machines.get(at).is_some_and(|one| one.shrugs);
+        if let Err(error) = result
+            && !shrugs
+        {
             self.fell(at, &error);
         }
         answers

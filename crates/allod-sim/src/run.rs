@@ -155,19 +155,23 @@ pub fn run(plan: &Plan) -> Outcome {
 
 impl Outcome {
     fn panicked(panic: &(dyn Any + Send)) -> Self {
-        let words = panic.downcast_ref::<String>().cloned();
-        let literal = || panic.downcast_ref::<&str>().map(ToString::to_string);
-        let what = words.or_else(literal).unwrap_or_default();
         Self {
             trace: [0; 32],
             events: 0,
             counts: Counts::default(),
             violations: vec![Violation {
                 check: "panic",
-                what,
+                what: words_of(panic),
             }],
         }
     }
+}
+
+/// What a panic says.
+pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().cloned();
+    let literal = || panic.downcast_ref::<&str>().map(ToString::to_string);
+    words.or_else(literal).unwrap_or_default()
 }
 
 /// Runs one seed twice: the same seed must give the same trace.

@@ -85,6 +85,11 @@ impl Check for Durability {
         Ok(())
     }
 
+    fn replaced(&mut self, machine: usize) {
+        self.told.remove(&machine);
+        self.answered.remove(&machine);
+    }
+
     fn restarted(&mut self, machine: usize, replica: &Replica<LocalSigner>) -> Found {
         self.look(machine, replica, LOOKED_AT)?;
         // What was decided before a crash and not told comes back from the log.

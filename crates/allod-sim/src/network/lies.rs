@@ -92,15 +92,11 @@ impl Network {
     /// A replica shows that a validator is false: no honest one ever is.
     pub(super) fn accuse(&mut self, evidence: &Equivocation) {
         let report = evidence.report(NodeId([0; 32]));
-        if !self.is_false_key(&report.validator) {
+        if !self.known_false.contains(&report.validator) {
             self.inspector
                 .complain("signatures", format!("seen by a replica: {evidence:?}"));
         }
         self.conflicts.insert(report.validator, report);
-    }
-
-    fn is_false_key(&self, key: &PublicKey) -> bool {
-        self.liars.values().any(|liar| liar.key() == *key)
     }
 
     /// Shows the law the proof against someone who still decides, where the law knows both machines.
@@ -149,8 +145,8 @@ impl Network {
         });
         for node in barred {
             self.counts.barred += 1;
-            let mut honest = self.honest().into_iter();
-            if honest.any(|number| node_of(number).1 == node) {
+            let mut known = self.known_false.iter();
+            if known.all(|key| NodeId::of_first_key(key) != node) {
                 let what = format!("{node} is barred and never was false");
                 self.inspector.complain("signatures", what);
             }

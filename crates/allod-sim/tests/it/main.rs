@@ -6,4 +6,5 @@
 
 mod liars;
 mod planted;
+mod scenarios;
 mod seeds;

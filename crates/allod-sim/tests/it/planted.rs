@@ -65,6 +65,7 @@ planted! {
     a_misstated_supply_is_caught: SupplyMisstated in 1,
     a_replica_that_differs_is_caught: OneDiffers in 5,
     a_forgotten_row_is_caught: RowForgotten in 1,
+    an_end_that_is_not_told_is_caught: EndsUntold in 5,
     one_false_validator_too_many_is_caught: TooManyFalse in 5,
     an_attack_that_succeeds_is_caught: AttackSucceeds in 10,
 }
