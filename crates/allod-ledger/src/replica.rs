@@ -13,7 +13,7 @@ mod open;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use allod_state::block::Header;
+use allod_state::block::{Block, Header};
 use allod_state::certificate::Certificate;
 use allod_state::event::Event as LawEvent;
 use allod_state::genesis::Genesis;
@@ -364,7 +364,14 @@ impl<S: Signer> Replica<S> {
                     .messages
                     .push((To::One(peer), Message::SyncResponse(blocks)));
             }
-            Action::Commit { certificate, bytes } => {
+            Action::Commit {
+                certificate,
+                bytes,
+                is_caught_up,
+            } => {
+                if is_caught_up {
+                    self.raise_quarantine(&bytes);
+                }
                 return self.commit(clock, certificate, &bytes, output).map(Some);
             }
             Action::Build {
@@ -464,6 +471,16 @@ impl<S: Signer> Replica<S> {
             wake_in_ms,
             is_recent,
         })
+    }
+
+    /// A block that this node had to be shown was there before it asked: only a younger one ends a quarantine, whatever
+    /// the clock said when it began.
+    fn raise_quarantine(&mut self, shown: &[u8]) {
+        if let Some(since_ms) = &mut self.sign_state.quarantined_since_ms
+            && let Ok(block) = Block::from_bytes(shown)
+        {
+            *since_ms = block.header.time_ms.max(*since_ms);
+        }
     }
 
     /// Whether nothing that this key signed before it was quarantined can still matter.

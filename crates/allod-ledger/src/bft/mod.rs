@@ -18,7 +18,9 @@
 //! * *Disk before wire*: the records of a step ([`Record`]) and a [`Action::Sync`] stand before every action that lets
 //!   a signature leave or makes a decision known.
 //! * *A node that may have lost its log does not vote* until a block has been decided that is younger than its start;
-//!   whatever it signed before the loss lies below that block's height.
+//!   whatever it signed before the loss lies below that block's height. By its own clock alone it could not tell, as that
+//!   may be behind: a block that it had to be shown is never taken for a younger one, and a younger one is younger than
+//!   all of those, too.
 //!
 //! # Why this is safe
 //! Two blocks at one height would need two quorums. Two quorums share more than a third of the power, so at least one
@@ -206,6 +208,8 @@ pub enum Action {
         certificate: Certificate,
         /// The block's canonical bytes.
         bytes: Bytes,
+        /// Whether a peer showed that it was decided already: such a block may be as old as any.
+        is_caught_up: bool,
     },
     /// Build a block; answer with [`Event::Built`], now or later.
     Build {

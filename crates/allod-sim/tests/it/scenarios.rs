@@ -44,6 +44,7 @@ scenarios! {
     fly_expired_key: "fly-expired-key",
     gossipsub_overflow: "gossipsub-overflow",
     juno_nondeterminism: "juno-nondeterminism",
+    lost_disk_wrong_clock: "lost-disk-wrong-clock",
     nats_power_cut: "nats-power-cut",
     one_of_four: "one-of-four",
     persistence_sign_state: "persistence-sign-state",

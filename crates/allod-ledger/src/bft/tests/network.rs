@@ -357,7 +357,9 @@ impl Network {
                 self.fly(at, usize::from(peer.0[0]), answer);
                 None
             }
-            Action::Commit { certificate, bytes } => Some(self.commit(at, certificate, bytes)),
+            Action::Commit {
+                certificate, bytes, ..
+            } => Some(self.commit(at, certificate, bytes)),
             Action::Build {
                 height,
                 round,
