@@ -1,7 +1,7 @@
 //! CVE-2025-24371 (CometBFT): a peer reported a high height, then a lower one, and whoever was catching up asked for
 //! blocks that nobody has, for ever.
 //!
-//! Here one of four is behind by forty blocks, and one peer does just that, ten times a second.
+//! Here one of four is behind by forty blocks, and one peer does just that, ten times a second, and answers nothing.
 
 use allod_ledger::bft::Message;
 
@@ -23,6 +23,11 @@ fn play(is_planted: bool) -> Found {
     stage.pay_times(0, 40)?;
     if is_planted {
         stage.wire().cut = [3].into();
+    }
+    // The liar itself answers nothing.
+    if !is_planted {
+        stage.wire().cut = [0].into();
+        stage.wire().is_one_way = true;
     }
     stage.start(3);
     let target = stage.height(0);
