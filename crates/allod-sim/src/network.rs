@@ -467,11 +467,12 @@ impl Network {
     }
 
     fn send_to_all(&mut self, from: usize, message: &Message) {
-        for to in 0..self.machines.len() {
-            if to != from {
-                self.send(from, to, message);
-            }
+        let others = (0..self.machines.len()).filter(|to| *to != from);
+        if self.is_false(from) {
+            return others.for_each(|to| self.say_falsely(from, to, message));
         }
+        let bytes = message.encode();
+        others.for_each(|to| self.send_bytes(from, to, 0, &bytes));
     }
 
     fn send(&mut self, from: usize, to: usize, message: &Message) {

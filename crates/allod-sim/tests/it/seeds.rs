@@ -28,34 +28,11 @@ macro_rules! runs {
     )+};
 }
 
-// In parts, so that they run beside one another. `make test` runs a hundred of each, twice.
+// `make test` runs a hundred of each, twice.
 runs! {
-    one_validator_keeps_every_promise_1_to_20: 1..=20, 1,
-    one_validator_keeps_every_promise_21_to_40: 21..=40, 1,
-    four_validators_keep_every_promise_1_to_12: 1..=12, 4,
-    four_validators_keep_every_promise_13_to_24: 13..=24, 4,
-    seven_validators_keep_every_promise_1_to_6: 1..=6, 7,
-    seven_validators_keep_every_promise_7_to_12: 7..=12, 7,
-}
-
-/// The false validators must be of every kind, and lie, or the runs above say little.
-#[test]
-fn every_kind_of_false_validator_lies_somewhere() {
-    let counts = keep_every_promise(25..=60, 4);
-    let kinds: Vec<&str> = counts.lies.keys().copied().collect();
-    let expected = [
-        "amnesiac",
-        "deceiver",
-        "equivocator",
-        "fabricator",
-        "flooder",
-        "forger",
-        "laggard",
-        "withholder",
-    ];
-    assert_eq!(kinds, expected);
-    assert!(counts.lies.values().all(|lies| *lies > 20), "{counts:?}");
-    assert!(counts.barred > 0, "{counts:?}");
+    one_validator_keeps_every_promise: 1..=20, 1,
+    four_validators_keep_every_promise: 1..=8, 4,
+    seven_validators_keep_every_promise: 1..=8, 7,
 }
 
 #[test]
