@@ -334,13 +334,36 @@ pub(crate) const TUNNEL_TARGET_BYTES_MAX: usize = 1_024;
 pub(crate) const PEER_INBOX_FRAMES_MAX: usize = 256;
 /// Bytes a second that a member's relay takes from one member.
 pub(crate) const RELAY_BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
-/// How often the home relay is looked at.
-pub(crate) const RELAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
-/// How long a home relay may be down before another one is taken.
-pub(crate) const RELAY_DOWN_MAX: Duration = Duration::from_secs(1);
-/// How often the connection to the home relay is made anew at most.
-pub(crate) const RELAY_RENEWAL_MIN: Duration = Duration::from_secs(5);
+/// By how many relays a machine wants to be found: one may die.
+pub(crate) const HOMES_MAX: usize = 2;
+/// Relays that a machine calls at once to find its homes.
+pub(crate) const HOMES_TRIED_MAX: usize = 4;
+/// How often the homes are chosen.
+pub(crate) const HOMES_PERIOD: Duration = Duration::from_secs(1);
+/// After how long a connection to a relay that nobody uses is closed.
+pub(crate) const RELAY_IDLE_MAX: Duration = Duration::from_secs(60);
+/// How often a relay is asked for a sign of life.
+pub(crate) const RELAY_PING_PERIOD: Duration = Duration::from_millis(500);
+/// Such questions that may wait for an answer; the oldest are forgotten.
+pub(crate) const RELAY_QUESTIONS_MAX: usize = 8;
+/// After this silence, and twice the time for there and back, packets go by another relay.
+pub(crate) const RELAY_SILENCE_MAX: Duration = Duration::from_secs(1);
+/// After this silence the relay is called anew.
+pub(crate) const RELAY_SILENCE_END: Duration = Duration::from_secs(5);
+/// How long a relay may take to let this machine in.
+pub(crate) const RELAY_CALL_TIME_MAX: Duration = Duration::from_secs(5);
+/// The shortest pause between two calls to a relay, and the longest.
+pub(crate) const RELAY_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// See `RELAY_PAUSE_MIN`.
+pub(crate) const RELAY_PAUSE_MAX: Duration = Duration::from_secs(3);
+/// Packets that wait for one relay.
+pub(crate) const RELAY_QUEUE_MAX: usize = 256;
+/// Packets that are handed to a relay together.
+pub(crate) const RELAY_BATCH_MAX: usize = 20;
+/// Packets from all relays that wait to be taken.
+pub(crate) const RELAYED_INBOX_MAX: usize = 1_024;
+/// A peer that was heard by a relay within this time is answered by that one alone, and otherwise by all of its relays:
+/// its own connection to the first may be gone.
+pub(crate) const RELAYED_FRESH: Duration = Duration::from_secs(2);
 /// How long a call has been under way before it is made anew when its peer is heard.
 pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
-/// After how long a relay that was down is tried again.
-pub(crate) const RELAY_PROBATION: Duration = Duration::from_secs(60);

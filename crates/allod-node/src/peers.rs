@@ -20,7 +20,7 @@ use allod_net::peer::{
     MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Protocol, Question, Roster,
 };
 use allod_state::genesis::Genesis;
-use allod_state::limits::REACH_ADDRESSES_MAX;
+use allod_state::limits::{REACH_ADDRESSES_MAX, REACH_RELAYS_MAX};
 use allod_state::node::{PublishReach, Reach, Relay};
 use allod_state::{PublicKey, State};
 use tokio::sync::{mpsc, watch};
@@ -327,16 +327,19 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>) {
 
 /// Where this machine may be found, as far as it knows.
 fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>) -> Reach {
-    let home = peers.home_relay();
+    let homes = peers.homes();
     let is_home = |reach: &Reach| {
         let relay = reach.relay.as_ref();
-        relay.is_some_and(|relay| Some(relay.address) == home)
+        relay.is_some_and(|relay| homes.contains(&relay.address))
     };
     let relayed_by = state.reaches().filter(|(_, reach)| is_home(reach));
     let addresses = peers.addresses().into_iter();
     Reach {
         addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
-        relayed_by: relayed_by.map(|(node, _)| *node).take(1).collect(),
+        relayed_by: relayed_by
+            .map(|(node, _)| *node)
+            .take(REACH_RELAYS_MAX)
+            .collect(),
         relay: relay.map(|relay| Relay {
             address: relay.entry.0,
             pin: relay.entry.1.pin,

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::incoming::Closing;
 use super::protocol::Purpose;
-use super::{PeerKey, Shared, chain, lock, pulse, tunnel, way};
+use super::{PeerKey, Shared, chain, lock, pulse, tunnel};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -126,12 +126,6 @@ impl Line {
         if let Some(connection) = lock(&self.connection).take() {
             connection.close(0u8.into(), b"nothing more is asked on this way");
         }
-    }
-
-    /// Whether it goes through a relay now.
-    pub(crate) fn is_relayed(&self) -> bool {
-        let way = self.open().as_ref().and_then(way);
-        way.is_some_and(|way| !way.is_direct)
     }
 
     /// Closes the connection where nothing is under way on it. Whoever has a place is counted, and whoever has none yet

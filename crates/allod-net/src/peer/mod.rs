@@ -15,9 +15,9 @@
 
 mod answer;
 mod ask;
+mod discovery;
 mod frame;
 mod hello;
-mod home;
 mod incoming;
 mod line;
 mod outgoing;
@@ -26,20 +26,21 @@ mod pin;
 mod protocol;
 mod pulse;
 mod relay;
+mod relayed;
 mod roster;
 mod tunnel;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, WeakConnectionHandle, presets};
-use iroh::{Endpoint, RelayMap, RelayMode, SecretKey, TransportAddr};
-use iroh_relay::tls::CaTlsConfig;
+use iroh::{Endpoint, SecretKey, TransportAddr};
+use iroh_relay::tls::{CaTlsConfig, default_provider};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
 
@@ -168,6 +169,7 @@ struct Owner(Arc<Shared>);
 impl Drop for Owner {
     fn drop(&mut self) {
         self.0.tasks.stop();
+        self.0.relays.tasks.stop();
     }
 }
 
@@ -191,8 +193,8 @@ pub(crate) struct Shared {
     pub(crate) tunnelling: tunnel::Tunnelling,
     pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
     pub(crate) handshakes: Arc<Semaphore>,
-    /// Whether the connection to the home relay may be one to nowhere.
-    pub(crate) doubts_relay: AtomicBool,
+    /// The way to peers that are not reached directly.
+    pub(crate) relays: Arc<relayed::Relays>,
     pub(crate) counts: Mutex<PeerCounts>,
     pub(crate) tasks: Tasks,
 }
@@ -207,7 +209,7 @@ impl Peers {
     /// Where the address cannot be used.
     pub async fn open(config: PeersConfig) -> Result<(Self, Inboxes), PeersError> {
         let pins = pin::Pins::default();
-        let endpoint = bind(&config, &pins).await?;
+        let (endpoint, relays) = bind(&config, &pins).await?;
         let channels =
             Protocol::ALL.map(|protocol| (protocol, mpsc::channel(PEER_INBOX_FRAMES_MAX)));
         let (mut inboxes, mut senders) = (Inboxes::new(), BTreeMap::new());
@@ -222,7 +224,7 @@ impl Peers {
                 life: Life::new(),
             },
             handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
-            doubts_relay: AtomicBool::new(false),
+            relays,
             roster: watch::Sender::new(Arc::default()),
             pins,
             links: Mutex::default(),
@@ -237,7 +239,8 @@ impl Peers {
             limits: config.limits,
         });
         shared.tasks.start(incoming::accept(Arc::clone(&shared)));
-        shared.tasks.start(home::watch(Arc::clone(&shared)));
+        let relays = Arc::clone(&shared.relays);
+        shared.relays.tasks.start(relays.tend());
         info!(peer = %PeerKey(config_key(&shared.endpoint)), "peers open");
         Ok((
             Self {
@@ -265,10 +268,10 @@ impl Peers {
         self.shared.0.endpoint.addr().ip_addrs().copied().collect()
     }
 
-    /// The relay through which this machine is reached, once it is.
+    /// The relays through which this machine is reached: its homes. One that has died is named until another takes its place.
     #[must_use]
-    pub fn home_relay(&self) -> Option<SocketAddr> {
-        home::connected(&self.shared.0)
+    pub fn homes(&self) -> BTreeSet<SocketAddr> {
+        self.shared.0.relays.homes()
     }
 
     /// The roster as it was taken last, and as it changes.
@@ -283,7 +286,8 @@ impl Peers {
         shared.pins.set(&roster);
         let before = shared.roster.send_replace(Arc::new(roster));
         let now = Arc::clone(&shared.roster.borrow());
-        home::apply(shared, &before, &now).await;
+        shared.relays.admit(Arc::clone(&now));
+        discovery::apply(&shared.endpoint, &before, &now).await;
         let mut cut: Vec<WeakConnectionHandle> = Vec::new();
         lock(&shared.heard).retain(|(peer, purpose), connection| {
             let is_open = purpose.is_open_to(now.standing(peer));
@@ -382,8 +386,9 @@ impl Peers {
     /// How frames travel to each peer that was spoken to.
     #[must_use]
     pub fn paths(&self) -> Vec<PeerPath> {
+        let relays = &self.shared.0.relays;
         let links = lock(&self.shared.0.links);
-        links.values().map(|link| link.path()).collect()
+        links.values().map(|link| link.path(relays)).collect()
     }
 
     /// What was counted.
@@ -396,6 +401,7 @@ impl Peers {
     pub async fn close(self) {
         self.shared.0.tasks.stop();
         self.shared.0.endpoint.close().await;
+        self.shared.0.relays.tasks.stop();
     }
 }
 
@@ -412,21 +418,19 @@ fn config_key(endpoint: &Endpoint) -> [u8; 32] {
 }
 
 /// The endpoint, with every service of others' left out.
-async fn bind(config: &PeersConfig, pins: &pin::Pins) -> Result<Endpoint, PeersError> {
+async fn bind(
+    config: &PeersConfig,
+    pins: &pin::Pins,
+) -> Result<(Endpoint, Arc<relayed::Relays>), PeersError> {
     let error = |reason: String| PeersError::Listen {
         listen: config
             .listen
             .map_or_else(|| "any address".into(), |listen| listen.to_string()),
         reason,
     };
-    // Without this, iroh falls back to public resolvers when the machine's own fail.
-    let resolver = DnsResolver::builder()
-        .with_system_defaults()
-        .with_fallback_mode(FallbackMode::Never)
-        .build();
     let limits = &config.limits;
     let idle = IdleTimeout::try_from(limits.idle_max).map_err(|never| error(never.to_string()))?;
-    let transport = QuicTransportConfig::builder()
+    let transport_config = QuicTransportConfig::builder()
         .max_concurrent_uni_streams(1u8.into())
         // Connections for questions get theirs once it is known who asks.
         .max_concurrent_bidi_streams(0u8.into())
@@ -437,15 +441,20 @@ async fn bind(config: &PeersConfig, pins: &pin::Pins) -> Result<Endpoint, PeersE
         .keep_alive_interval(limits.keep_alive)
         .max_idle_timeout(Some(idle))
         .build();
-    let pins = pins.clone();
-    let verifier = move |provider| Ok(Arc::new(pin::Pinned::new(pins.clone(), provider)) as _);
+    let secret = SecretKey::from_bytes(&config.secret);
+    let trust = trust(pins);
+    let tls = trust.clone().client_config(default_provider());
+    let tls = tls.map_err(|never| error(never.to_string()))?;
+    let (relays, transport) = relayed::Relays::new(secret.clone(), tls, resolver());
     let mut builder = Endpoint::builder(presets::Minimal)
-        .secret_key(SecretKey::from_bytes(&config.secret))
+        .secret_key(secret)
         .alpns(Purpose::alpns())
-        .dns_resolver(resolver)
-        .relay_mode(RelayMode::Custom(RelayMap::empty()))
-        .ca_tls_config(CaTlsConfig::custom_server_cert_verifier(Arc::new(verifier)))
-        .transport_config(transport);
+        .dns_resolver(resolver())
+        .ca_tls_config(trust)
+        .add_custom_transport(transport)
+        .path_selector(Arc::new(relayed::DirectFirst))
+        .transport_config(transport_config);
+    builder = discovery::only(builder);
     if let Some(listen) = config.listen {
         builder = builder.clear_ip_transports();
         builder = builder
@@ -458,7 +467,24 @@ async fn bind(config: &PeersConfig, pins: &pin::Pins) -> Result<Endpoint, PeersE
     if config.is_relayed_only {
         builder = builder.clear_ip_transports();
     }
-    builder.bind().await.map_err(|reason| error(chain(&reason)))
+    let endpoint = builder.bind().await;
+    let endpoint = endpoint.map_err(|reason| error(chain(&reason)))?;
+    Ok((endpoint, relays))
+}
+
+/// Whom relays are believed by.
+fn trust(pins: &pin::Pins) -> CaTlsConfig {
+    let pins = pins.clone();
+    let verifier = move |provider| Ok(Arc::new(pin::Pinned::new(pins.clone(), provider)) as _);
+    CaTlsConfig::custom_server_cert_verifier(Arc::new(verifier))
+}
+
+/// The machine's own resolver alone: without this, iroh falls back to public ones when that fails.
+fn resolver() -> DnsResolver {
+    DnsResolver::builder()
+        .with_system_defaults()
+        .with_fallback_mode(FallbackMode::Never)
+        .build()
 }
 
 /// An error with everything that led to it.
@@ -472,14 +498,17 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     told
 }
 
-/// The way a connection takes now.
-pub(crate) fn way(connection: &Connection) -> Option<Way> {
+/// The way a connection to a peer takes now.
+pub(crate) fn way(connection: &Connection, relays: &relayed::Relays) -> Option<Way> {
     let paths = connection.paths();
     let path = paths.iter().find(|path| path.is_selected())?;
     let by = match path.remote_addr() {
         TransportAddr::Ip(address) => address.to_string(),
-        TransportAddr::Relay(url) => url.to_string(),
-        other => format!("{other:?}"),
+        _ => {
+            let peer = PeerKey(*connection.remote_id().as_bytes());
+            let relay = relays.way_to(&peer).and_then(roster::relay_url);
+            relay.map_or_else(|| "no relay".into(), |url| url.to_string())
+        }
     };
     Some(Way {
         by,

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use super::{PeerKey, PeerPath, Protocol, Shared, chain, frame, home, lock, pulse, way};
-use crate::limits::{CALL_AGE_MIN, PeerLimits};
+use super::relayed::Relays;
+use super::{PeerKey, PeerPath, Protocol, Shared, chain, frame, lock, pulse, way};
+use crate::limits::CALL_AGE_MIN;
 
 /// A peer, a protocol, and the way there.
 #[derive(Debug)]
@@ -110,25 +111,21 @@ impl Link {
         lock(&self.state).attempt = attempt;
     }
 
-    pub(crate) fn path(&self) -> PeerPath {
+    pub(crate) fn path(&self, relays: &Relays) -> PeerPath {
         let state = lock(&self.state);
         PeerPath {
             peer: self.peer,
             protocol: self.protocol,
-            way: state.connection.as_ref().and_then(way),
+            way: state.connection.as_ref().and_then(|it| way(it, relays)),
             last_error: state.last_error.clone(),
         }
-    }
-
-    /// Whether frames go through a relay now.
-    pub(crate) fn is_relayed(&self) -> bool {
-        self.path().way.is_some_and(|way| !way.is_direct)
     }
 }
 
 /// Speaks to one peer until the link is ended.
 pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
-    let mut pause = Pause::new(&shared.limits);
+    let pauses = || Pause::new(shared.limits.pause_min, shared.limits.pause_max);
+    let mut pause = pauses();
     let all = async {
         loop {
             link.queue.wait().await;
@@ -145,7 +142,7 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
             debug!(peer = ?link.peer, protocol = %link.protocol, %why, "link ended");
             link.ended_because(why);
             if began.elapsed() >= shared.limits.pause_max {
-                pause = Pause::new(&shared.limits);
+                pause = pauses();
             }
             tokio::select! {
                 () = pause.wait() => {}
@@ -182,14 +179,10 @@ async fn say(
     connection: Connection,
     mut stream: SendStream,
 ) -> String {
-    let was_lost = {
+    {
         let mut state = lock(&link.state);
         state.connection = Some(connection.clone());
         state.attempt = Attempt::None;
-        state.last_error.is_some()
-    };
-    if was_lost {
-        home::is_back(shared, &link.peer);
     }
     let writing = async {
         loop {
@@ -269,20 +262,17 @@ impl Queue {
 }
 
 /// Pauses between attempts: each twice as long as the one before, up to a bound, and a random half less.
-struct Pause {
+pub(crate) struct Pause {
     next: Duration,
     max: Duration,
 }
 
 impl Pause {
-    const fn new(limits: &PeerLimits) -> Self {
-        Self {
-            next: limits.pause_min,
-            max: limits.pause_max,
-        }
+    pub(crate) const fn new(min: Duration, max: Duration) -> Self {
+        Self { next: min, max }
     }
 
-    async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         let half = self.next / 2;
         let part = getrandom::u32().unwrap_or(u32::MAX) >> 16;
         sleep(half + half * part / u32::from(u16::MAX)).await;
@@ -293,6 +283,7 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PeerLimits;
 
     #[tokio::test]
     async fn the_oldest_frames_make_room_by_count_and_by_size() {
@@ -319,7 +310,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_to_a_bound_and_never_vanish() {
         let limits = PeerLimits::default();
-        let mut pause = Pause::new(&limits);
+        let mut pause = Pause::new(limits.pause_min, limits.pause_max);
         for _ in 0..20 {
             let began = Instant::now();
             pause.wait().await;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 
-use iroh::{EndpointAddr, EndpointId, RelayUrl};
+use iroh::{EndpointAddr, EndpointId, RelayUrl, TransportAddr};
+
+use super::relayed;
 
 /// A peer, by its Ed25519 public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,12 +64,10 @@ impl Roster {
         for at in &member.addresses {
             address = address.with_ip_addr(*at);
         }
-        for relay in member
-            .relays
-            .iter()
-            .filter(|relay| self.relays.contains_key(relay))
-        {
-            address = address.with_relay_url(relay_url(*relay)?);
+        let mut relays = member.relays.iter();
+        if relays.any(|relay| self.relays.contains_key(relay)) {
+            let by_relay = TransportAddr::Custom(relayed::address_of(peer));
+            address = address.with_addrs([by_relay]);
         }
         Some(address)
     }

@@ -473,8 +473,8 @@ async fn a_relay_carries_questions_of_members_and_guests_until_they_leave() {
     });
     assert_eq!(answer.unwrap(), "by relay");
     listed.send_replace(of_relay.into());
-    until(|| guest.peers.home_relay().is_none()).await;
-    assert!(member.peers.home_relay().is_some());
+    until(|| guest.peers.homes().is_empty()).await;
+    assert!(!member.peers.homes().is_empty());
 }
 
 /// An endpoint that keeps to nothing.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use allod_net::peer::{AskError, Member, PeersConfig, Protocol, Sent};
+use allod_net::peer::{AskError, Member, PeerKey, PeersConfig, Protocol, Sent};
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -270,28 +270,114 @@ async fn a_relay_keeps_its_certificate_over_a_restart() {
     assert_ne!(other.entry.1.pin, pin);
 }
 
+/// What a relay says itself is heeded well within this, and before what was heard by it is old (two seconds).
+const TOLD: Duration = Duration::from_millis(1_500);
+
 #[tokio::test]
-async fn a_machine_whose_home_relay_dies_is_soon_at_home_with_another_one() {
+async fn a_relay_that_dies_costs_packets_and_no_connection() {
     let (first, _one) = relay(31, &[33, 34]).await;
     let (second, _two) = relay(32, &[33, 34]).await;
-    let [machine, _other] = relayed([33, 34], &[&first, &second]).await;
-    until_home(&machine).await;
-    let home = machine.peers.home_relay().unwrap();
-    let (dead, alive) = if first.entry.0 == home {
+    let [one, mut two] = relayed([33, 34], &[&first, &second]).await;
+    until(|| two.peers.homes().len() == 2).await;
+    one.send(&two, Protocol::Agreement, b"before");
+    two.next(Protocol::Agreement).await;
+    let by = one.peers.paths()[0].way.clone().unwrap().by;
+    let (dead, alive) = if by.contains(&first.entry.0.to_string()) {
         (first, second)
     } else {
         (second, first)
     };
     dead.stop().await;
-    let moved = async {
-        while machine.peers.home_relay() != Some(alive.entry.0) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    one.send(&two, Protocol::Agreement, b"after");
+    let after = timeout(TOLD, two.next(Protocol::Agreement)).await;
+    assert_eq!(after.expect("it stays with a dead relay").1, "after");
+    let path = one.peers.paths()[0].clone();
+    assert_eq!(path.last_error, None, "the connection was lost");
+    let by = path.way.unwrap().by;
+    assert!(by.contains(&alive.entry.0.to_string()), "{by}");
+    assert_eq!(two.peers.homes().len(), 2, "it may come back");
+}
+
+/// The relay lives, and so does the sender's connection to it.
+#[tokio::test]
+async fn a_peer_that_has_lost_a_relay_is_reached_by_its_other_one() {
+    let members = [58, 59];
+    let (first, of_first) = relay(60, &members).await;
+    let (second, of_second) = relay(61, &members).await;
+    let [mut one, mut two] = relayed(members, &[&first, &second]).await;
+    until(|| two.peers.homes().len() == 2).await;
+    one.send(&two, Protocol::Agreement, b"before");
+    two.next(Protocol::Agreement).await;
+    two.send(&one, Protocol::Agreement, b"here");
+    one.next(Protocol::Agreement).await;
+    let by_of = |machine: &crate::machines::Machine| {
+        let way = machine.peers.paths()[0].way.clone();
+        way.map(|way| way.by).unwrap_or_default()
     };
-    // iroh alone takes half a minute.
-    timeout(Duration::from_secs(15), moved)
-        .await
-        .expect("it stays with a dead relay");
+    let by = by_of(&one);
+    let is_first = by.contains(&first.entry.0.to_string());
+    let strict = if is_first { of_first } else { of_second };
+    let mut without_two = strict.borrow().as_ref().clone();
+    without_two.members.remove(&two.key());
+    strict.send_replace(without_two.into());
+    until(|| by_of(&two) != by).await;
+    one.send(&two, Protocol::Agreement, b"after");
+    let after = timeout(LONG / 10, two.next(Protocol::Agreement)).await;
+    assert_eq!(after.expect("it is looked for in vain").1, "after");
+    assert_eq!(one.peers.paths()[0].last_error, None);
+}
+
+#[tokio::test]
+async fn a_dead_home_is_replaced_by_a_relay_that_lives() {
+    let members = [53, 54];
+    let (first, _one) = relay(55, &members).await;
+    let (second, _two) = relay(56, &members).await;
+    let (third, _three) = relay(57, &members).await;
+    let [one, mut two] = relayed(members, &[&first, &second, &third]).await;
+    until(|| two.peers.homes().len() == 2).await;
+    let home = two.peers.homes().first().copied().unwrap();
+    let mut relays = vec![first, second, third];
+    let at = relays.iter().position(|relay| relay.entry.0 == home);
+    relays.remove(at.unwrap()).stop().await;
+    let lives = |homes: std::collections::BTreeSet<_>| homes.len() == 2 && !homes.contains(&home);
+    until(|| lives(two.peers.homes())).await;
+    one.send(&two, Protocol::Agreement, b"there");
+    two.next(Protocol::Agreement).await;
+}
+
+/// As when a member's machine is gone and the ledger still names its relay: iroh's own relays would stand still for a minute.
+#[tokio::test]
+async fn a_relay_that_is_not_there_holds_up_nobody() {
+    let (relay, _roster) = relay(50, &[51, 52]).await;
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nowhere = gone.local_addr().unwrap();
+    drop(gone);
+    let [one, mut two] = relayed([51, 52], &[&relay]).await;
+    until_home(&two).await;
+    let mut all = one.peers.roster().borrow().as_ref().clone();
+    all.relays.insert(nowhere, relay.entry.1.clone());
+    for seed in 100..140 {
+        let absent = iroh::SecretKey::from_bytes(&[seed; 32]);
+        let member = Member {
+            addresses: Vec::new(),
+            relays: vec![nowhere],
+        };
+        all.members
+            .insert(PeerKey(*absent.public().as_bytes()), member);
+    }
+    one.peers.admit(all.clone()).await;
+    for absent in all.members.keys() {
+        for protocol in Protocol::ALL {
+            one.peers.send(*absent, protocol, Bytes::from_static(b"?"));
+        }
+    }
+    two.next(Protocol::Agreement).await;
+    for count in 0..20 {
+        one.send(&two, Protocol::Agreement, b"still");
+        let soon = timeout(LONG / 10, two.next(Protocol::Agreement)).await;
+        assert!(soon.is_ok(), "it is held up after {count} frames");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
