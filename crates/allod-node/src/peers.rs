@@ -9,7 +9,7 @@ mod roster;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -160,7 +160,7 @@ pub(crate) async fn keep(
     };
     tokio::select! {
         () = following => {}
-        () = say_where(&inner, &peers, relay.as_ref()) => {}
+        () = say_where(&inner, &peers, relay.as_ref(), settings.listen.ip()) => {}
         () = answer_all(&inner, settings.genesis, questions) => {}
         () = porter::admit(&inner, &seen, tunnels) => {}
         () = witness::keep(&inner, &peers, beats) => {}
@@ -302,7 +302,7 @@ async fn answer_all(
 }
 
 /// Tells the ledger where this machine is, whenever that changes. It waits for a block each time, however long.
-async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>) {
+async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAddr) {
     let mut pulse = tokio::time::interval(ROSTER_PERIOD);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // It learns where it is in the first seconds; what changes again and again afterwards is no news for a ledger.
@@ -310,7 +310,7 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>) {
     loop {
         pulse.tick().await;
         let (state, node) = (inner.ledger.state(), inner.node);
-        let reach = reach(&state, peers, relay);
+        let reach = reach(&state, peers, relay, listen);
         let is_known = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
         let is_news = state.reach(&node).as_ref() != Some(&reach);
         if !(is_known && is_news && state.node(&node).is_some()) {
@@ -326,14 +326,20 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>) {
 }
 
 /// Where this machine may be found, as far as it knows.
-fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>) -> Reach {
+fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAddr) -> Reach {
     let homes = peers.homes();
     let is_home = |reach: &Reach| {
         let relay = reach.relay.as_ref();
         relay.is_some_and(|relay| homes.contains(&relay.address))
     };
     let relayed_by = state.reaches().filter(|(_, reach)| is_home(reach));
-    let addresses = peers.addresses().into_iter();
+    let inner = allod_runtime::network::inner_addresses().unwrap_or_else(|error| {
+        tracing::debug!(%error, "which addresses lead nowhere is not known");
+        BTreeSet::new()
+    });
+    // What its owner names is taken at their word.
+    let leads_here = |at: &SocketAddr| at.ip() == listen || !inner.contains(&at.ip());
+    let addresses = peers.addresses().into_iter().filter(leads_here);
     Reach {
         addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
         relayed_by: relayed_by
