@@ -11,31 +11,6 @@ all=(a b c d e)
 # shellcheck source=tests/e2e/machines.bash
 . "$(dirname "$0")/machines.bash"
 
-# weather RULE...: what becomes of packets from one machine to another.
-weather() {
-    ip netns exec "$net" nft delete table bridge weather 2>/dev/null || true
-    [ $# = 0 ] || {
-        echo 'table bridge weather {'
-        echo 'chain between {'
-        echo 'type filter hook forward priority 0'
-        printf '%s\n' "$@"
-        echo '}'
-        echo '}'
-    } | ip netns exec "$net" nft -f -
-}
-# pay_often COUNT: one payment after the other, and how long each took.
-pay_often() {
-    local began payee
-    payee=$(account_of b)
-    : >"$work/paid"
-    for _ in $(seq "$1"); do
-        began=$(date +%s%N)
-        at a --timeout 30s credits send "$payee" 1 --yes >/dev/null
-        echo $((($(date +%s%N) - began) / 1000000)) >>"$work/paid"
-    done
-    sort -n "$work/paid" >"$work/sorted"
-    evidence "$1 payments: p50 $(sed -n "$((($1 + 1) / 2))p" "$work/sorted") ms, longest $(tail -n 1 "$work/sorted") ms"
-}
 loses_a_third() {
     local before
     before=$(now_of web)

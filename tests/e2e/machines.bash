@@ -39,15 +39,15 @@ table ip home {
 }
 RULES
 }
-# lay_trap MACHINE: counts what leaves it for any address that is not private (RFC 1918, RFC 4193) or on its link. There is
-# a way out, though it leads nowhere: without one nothing would even try.
+# lay_trap MACHINE: counts what leaves it for any address that is not private (RFC 1918, RFC 4193) or on its link. Multicast
+# is let through that no router passes on: who wants to hear what (224.0.0.22), and the neighbours' group. There is a way out, though it leads nowhere: without one nothing would even try.
 lay_trap() {
     ip -n "$net$1" route append default dev eth0 metric 10
     ip netns exec "$net$1" nft -f - <<'RULES'
 table inet trap {
     counter strangers { }
     chain judged {
-        ip daddr { 127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.22 } return
+        ip daddr { 127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16, 224.0.0.22, 239.255.97.108 } return
         ip6 daddr { ::1, fe80::/10, fc00::/7, ff02::/16 } return
         counter name strangers
     }
@@ -125,6 +125,7 @@ end_all() {
         [ ! -e "$work/$machine.pid" ] || pull "$machine" 2>/dev/null || true
     done
     end_images
+    come_together
     cut_cables
     if [ $failures != 0 ]; then
         for machine in "${all[@]}"; do
@@ -149,12 +150,12 @@ invite() {
     evidence "$(wc -c <"$work/$1.invite") characters"
 }
 is_listed() { at a node list -o json | grep -q "\"$1\""; }
-# join MACHINE: from the command until the first machine lists it.
+# join MACHINE ARGUMENTS...: from the command until the first machine lists it.
 join() {
     local began
     invite "$1"
     began=$(date +%s%N)
-    input=$work/$1.invite begin "$1" join -
+    input=$work/$1.invite begin "$1" join - "${@:2}"
     within 30 is_listed "$(node_of "$1")"
     evidence "$1 is listed $((($(date +%s%N) - began) / 1000000)) ms after its command"
     [ ! -e "$work/$1/node/joining" ]
@@ -250,10 +251,57 @@ runs() {
 }
 is_back() { [ "$(at a node list -o json | field "[n['is_unreachable'] for n in it if n['node'] == '$(cat "$work/$1.node")'][0]")" = False ]; }
 pays() { at a --timeout 10s credits send "$(account_of b)" 1 --yes >/dev/null 2>&1; }
-# five_machines: the steps until the app runs.
+# weather RULE...: what becomes of packets from one machine to another.
+weather() {
+    ip netns exec "$net" nft delete table bridge weather 2>/dev/null || true
+    [ $# = 0 ] || {
+        echo 'table bridge weather {'
+        echo 'chain between {'
+        echo 'type filter hook forward priority 0'
+        printf '%s\n' "$@"
+        echo '}'
+        echo '}'
+    } | ip netns exec "$net" nft -f -
+}
+# pay_often COUNT: one payment after the other, and how long each took.
+pay_often() {
+    local began payee
+    payee=$(account_of b)
+    : >"$work/paid"
+    for _ in $(seq "$1"); do
+        began=$(date +%s%N)
+        at a --timeout 30s credits send "$payee" 1 --yes >/dev/null
+        echo $((($(date +%s%N) - began) / 1000000)) >>"$work/paid"
+    done
+    sort -n "$work/paid" >"$work/sorted"
+    evidence "$1 payments: p50 $(sed -n "$((($1 + 1) / 2))p" "$work/sorted") ms, \
+p99 $(sed -n "$((($1 * 99 + 99) / 100))p" "$work/sorted") ms, longest $(tail -n 1 "$work/sorted") ms"
+}
+# Every frame that leaves a machine for another one takes so many milliseconds, and so does every answer.
+lie_apart() {
+    local machine ports=()
+    come_together
+    for machine in "${all[@]}"; do
+        ports+=("$(cable "$machine")")
+        [ ! -e "/run/netns/${net}r$machine" ] || machine=r$machine
+        in_net "$machine" python3 "$here/distance.py" plain eth0
+    done
+    nsenter --net="/run/netns/$net" python3 "$here/distance.py" "$1" "${ports[@]}" >"$work/distance" 2>&1 &
+    echo $! >"$work/distance.pid"
+    within 10 grep -qx apart "$work/distance"
+}
+come_together() {
+    [ -e "$work/distance.pid" ] || return 0
+    kill "$(cat "$work/distance.pid")" 2>/dev/null || true
+    within 10 is_gone "$(cat "$work/distance.pid")"
+    rm "$work/distance.pid"
+}
+
+# five_machines MILLISECONDS: the steps until the app runs; all the time they lie so far apart.
 five_machines() {
     local machine
     step 'five machines on one cable' lay_five_cables
+    [ $# = 0 ] || step "$1 ms from each to the next" lie_apart "$1"
     step 'the first founds its network' found
     for machine in b c d e; do step "$machine joins by invite" join "$machine"; done
     step 'all offer what they have' all_offer
