@@ -240,7 +240,7 @@ code() {
     in_net a curl -s -m "${1:-10}" -o /dev/null -w '%{http_code}' -H 'Host: web.localhost' \
         "http://$(cat "$work/door")/" || true
 }
-answers() { [ "$(code 1)" = 200 ]; }
+answers() { [ "$(code "${patience:-1}")" = 200 ]; }
 runs() {
     local machine
     for machine in "${all[@]}"; do node_of "$machine" >"$work/$machine.node"; done

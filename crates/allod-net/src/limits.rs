@@ -367,3 +367,13 @@ pub(crate) const RELAYED_INBOX_MAX: usize = 1_024;
 pub(crate) const RELAYED_FRESH: Duration = Duration::from_secs(2);
 /// How long a call has been under way before it is made anew when its peer is heard.
 pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
+/// How often a machine says to its neighbours where it is.
+pub(crate) const NEIGHBOUR_PERIOD: Duration = Duration::from_secs(3);
+/// Networks on which it does.
+pub(crate) const NEIGHBOUR_LINKS_MAX: usize = 8;
+/// Words of neighbours that are looked at in one such time.
+pub(crate) const NEIGHBOUR_WORDS_MAX: u32 = 1_000;
+/// Addresses that are noted of one neighbour.
+pub(crate) const NEIGHBOUR_ADDRESSES_MAX: usize = 4;
+/// For how long they are, once it is not heard there any more.
+pub(crate) const NEIGHBOUR_MEMORY: Duration = Duration::from_secs(3_600);

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// Where to relay for other members, at an address that they reach.
     pub(crate) relay: Option<SocketAddr>,
+    /// Whether members on the own local networks are looked for.
+    pub(crate) looks_on_lan: bool,
     /// The document that the network began with.
     pub(crate) genesis: Arc<Vec<u8>>,
 }
@@ -160,8 +162,8 @@ pub(crate) async fn keep(
     };
     tokio::select! {
         () = following => {}
-        () = say_where(&inner, &peers, relay.as_ref(), settings.listen.ip()) => {}
-        () = answer_all(&inner, settings.genesis, questions) => {}
+        () = say_where(&inner, &peers, relay.as_ref(), &settings) => {}
+        () = answer_all(&inner, Arc::clone(&settings.genesis), questions) => {}
         () = porter::admit(&inner, &seen, tunnels) => {}
         () = witness::keep(&inner, &peers, beats) => {}
         () = readers::keep(&inner) => {}
@@ -302,7 +304,7 @@ async fn answer_all(
 }
 
 /// Tells the ledger where this machine is, whenever that changes. It waits for a block each time, however long.
-async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAddr) {
+async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, settings: &Settings) {
     let mut pulse = tokio::time::interval(ROSTER_PERIOD);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // It learns where it is in the first seconds; what changes again and again afterwards is no news for a ledger.
@@ -310,7 +312,15 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, li
     loop {
         pulse.tick().await;
         let (state, node) = (inner.ledger.state(), inner.node);
-        let reach = reach(&state, peers, relay, listen);
+        let reach = reach(&state, peers, relay, settings.listen.ip());
+        if settings.looks_on_lan {
+            let own = reach.addresses.iter().map(SocketAddr::ip);
+            let own = own.filter_map(|own| match own {
+                IpAddr::V4(own) => Some(own),
+                IpAddr::V6(_) => None,
+            });
+            peers.look_on(own.collect());
+        }
         let is_known = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
         let is_news = state.reach(&node).as_ref() != Some(&reach);
         if !(is_known && is_news && state.node(&node).is_some()) {

@@ -74,6 +74,7 @@ pub(crate) fn settings(home: &Home, founded: &Founded) -> Settings {
         images_bytes_max: IMAGES_BYTES_MAX,
         peers: SocketAddr::from(([127, 0, 0, 1], 0)),
         relay: None,
+        looks_on_lan: false,
         is_new: founded.is_new,
     }
 }

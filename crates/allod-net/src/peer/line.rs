@@ -82,7 +82,7 @@ impl Line {
             return Ok(connection);
         }
         let peer = self.peer;
-        let address = shared.roster.borrow().address(&peer);
+        let address = shared.address(&peer);
         let address = address.ok_or(LineError::NotAMember)?;
         let unreachable = LineError::Unreachable;
         let options = match self.purpose {

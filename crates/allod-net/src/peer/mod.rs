@@ -20,6 +20,7 @@ mod frame;
 mod hello;
 mod incoming;
 mod line;
+mod neighbours;
 mod outgoing;
 mod pace;
 mod pin;
@@ -32,14 +33,14 @@ mod tunnel;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use iroh::dns::{DnsResolver, FallbackMode};
 use iroh::endpoint::{Connection, IdleTimeout, QuicTransportConfig, WeakConnectionHandle, presets};
-use iroh::{Endpoint, SecretKey, TransportAddr};
+use iroh::{Endpoint, EndpointAddr, SecretKey, TransportAddr};
 use iroh_relay::tls::{CaTlsConfig, default_provider};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
@@ -195,6 +196,7 @@ pub(crate) struct Shared {
     pub(crate) handshakes: Arc<Semaphore>,
     /// The way to peers that are not reached directly.
     pub(crate) relays: Arc<relayed::Relays>,
+    pub(crate) neighbours: neighbours::Neighbours,
     pub(crate) counts: Mutex<PeerCounts>,
     pub(crate) tasks: Tasks,
 }
@@ -225,6 +227,7 @@ impl Peers {
             },
             handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max)),
             relays,
+            neighbours: neighbours::Neighbours::new(),
             roster: watch::Sender::new(Arc::default()),
             pins,
             links: Mutex::default(),
@@ -239,6 +242,7 @@ impl Peers {
             limits: config.limits,
         });
         shared.tasks.start(incoming::accept(Arc::clone(&shared)));
+        shared.tasks.start(neighbours::meet(Arc::clone(&shared)));
         let relays = Arc::clone(&shared.relays);
         shared.relays.tasks.start(relays.tend());
         info!(peer = %PeerKey(config_key(&shared.endpoint)), "peers open");
@@ -272,6 +276,12 @@ impl Peers {
     #[must_use]
     pub fn homes(&self) -> BTreeSet<SocketAddr> {
         self.shared.0.relays.homes()
+    }
+
+    /// Looks for other members on the local networks where this machine has these addresses, and tells them its key and
+    /// its port; on none before this. Addresses that are not private are left out.
+    pub fn look_on(&self, own: BTreeSet<Ipv4Addr>) {
+        self.shared.0.neighbours.look_on(own);
     }
 
     /// The roster as it was taken last, and as it changes.
@@ -312,6 +322,8 @@ impl Peers {
         });
         lock(&shared.lives).retain(|peer, _| now.members.contains_key(peer));
         shared.answering.retain(&now);
+        let is_member = |peer: &PeerKey| now.members.contains_key(peer);
+        shared.neighbours.retain(is_member);
         for connection in cut.iter().filter_map(WeakConnectionHandle::upgrade) {
             incoming::Closing::NotAMember.close(&connection);
         }
@@ -406,6 +418,15 @@ impl Peers {
 }
 
 impl Shared {
+    /// Everything that is known of a member's whereabouts.
+    pub(crate) fn address(&self, peer: &PeerKey) -> Option<EndpointAddr> {
+        let mut address = self.roster.borrow().address(peer)?;
+        for at in self.neighbours.places_of(peer) {
+            address = address.with_ip_addr(at);
+        }
+        Some(address)
+    }
+
     pub(crate) fn count(&self, which: impl FnOnce(&mut PeerCounts) -> &mut u64, by: u64) {
         let mut counts = lock(&self.counts);
         let counter = which(&mut counts);

@@ -157,7 +157,7 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
 }
 
 async fn open(shared: &Shared, link: &Link) -> Result<(Connection, SendStream), String> {
-    let address = shared.roster.borrow().address(&link.peer);
+    let address = shared.address(&link.peer);
     let address = address.ok_or("the peer is not on the roster, or its key is none")?;
     let all = async {
         let connecting = shared.endpoint.connect(address, link.protocol.terms().alpn);

@@ -57,7 +57,7 @@ impl Roster {
         self.guests.contains(peer).then_some(Standing::Guest)
     }
 
-    /// Everything that is known of a member's whereabouts. Relays that are not on the roster are left out.
+    /// Everything that the roster says of a member's whereabouts. Relays that are not on the roster are left out.
     pub(crate) fn address(&self, peer: &PeerKey) -> Option<EndpointAddr> {
         let member = self.members.get(peer)?;
         let mut address = EndpointAddr::new(EndpointId::from_bytes(&peer.0).ok()?);

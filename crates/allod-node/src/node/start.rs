@@ -79,6 +79,8 @@ pub struct Settings {
     pub peers: SocketAddr,
     /// Where to relay for other members, at an address that they reach.
     pub relay: Option<SocketAddr>,
+    /// Whether members on the own local networks are looked for.
+    pub looks_on_lan: bool,
     /// Whether this is the first start with a key that was just made.
     pub is_new: bool,
 }
@@ -188,6 +190,7 @@ impl Node {
         let company = peers::Settings {
             listen: settings.peers,
             relay: settings.relay,
+            looks_on_lan: settings.looks_on_lan,
             genesis: Arc::new(genesis_bytes),
         };
         let node = set_going(inner, tables, company, said, opened);

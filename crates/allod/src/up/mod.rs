@@ -43,6 +43,10 @@ pub(crate) struct Args {
     /// reach it from outside.
     #[arg(long, value_name = "ADDRESS", value_parser = public_address)]
     pub(crate) relay: Option<SocketAddr>,
+    /// Do not look for members on this machine's local networks. Otherwise it says its key and port there every few seconds,
+    /// to a group of addresses (239.255.97.108) that no router passes on.
+    #[arg(long)]
+    pub(crate) no_lan_discovery: bool,
     /// How much of the disk images may take; beyond it those that no app has go, the longest unused first.
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "20g")]
     pub(crate) images_max: u64,
@@ -103,6 +107,9 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
     words.push(format!("--images-max={}", args.images_max).into());
     words.push(format!("--peers={}", args.peers).into());
     words.extend(args.relay.map(|relay| format!("--relay={relay}").into()));
+    if args.no_lan_discovery {
+        words.push("--no-lan-discovery".into());
+    }
     if args.fault_plan {
         words.push("--fault-plan".into());
     }

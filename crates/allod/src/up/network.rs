@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Where to relay for other members.
     #[arg(long)]
     relay: Option<SocketAddr>,
+    /// Whether not to look for members on the own local networks.
+    #[arg(long)]
+    no_lan_discovery: bool,
     /// Whether to look at the plan of a test.
     #[arg(long)]
     fault_plan: bool,
@@ -81,6 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         images_bytes_max: args.images_max,
         peers: args.peers,
         relay: args.relay,
+        looks_on_lan: !args.no_lan_discovery,
         is_new: args.new,
     };
     async_runtime.block_on(serve(

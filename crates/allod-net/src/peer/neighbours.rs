@@ -1,0 +1,257 @@
+//! Neighbours: members on one local network find each other though no relay is reached and what the ledger says of their
+//! addresses is old, as after a night without power and with other addresses in the morning.
+//!
+//! Rules:
+//! - Each says its key and its port every few seconds, to a group of addresses that no router passes on (RFC 2365, and a
+//!   time to live of one), on the networks that its owner of [`super::Peers`] names. Nothing else: no name, and no network.
+//! - What is heard is a hint where a member may be, and costs whoever believes it a vain call: a peer is proven by its key.
+//! - Only members' keys are noted, from private addresses, a few addresses each; whoever lies about somebody fills that
+//!   one's places for an hour. More than so many a second are not even looked at.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::{Arc, Mutex};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, info};
+
+use super::{PeerKey, Shared, lock};
+use crate::limits::{
+    NEIGHBOUR_ADDRESSES_MAX, NEIGHBOUR_LINKS_MAX, NEIGHBOUR_MEMORY, NEIGHBOUR_PERIOD,
+    NEIGHBOUR_WORDS_MAX,
+};
+
+/// The group, of the range that stays within an organisation, and the port.
+const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 97, 108), 7497);
+/// What it is, and in which version.
+const MAGIC: &[u8; 8] = b"allod/1?";
+const WORD_BYTES: usize = 42;
+
+/// What is heard of others, and where.
+#[derive(Debug)]
+pub(crate) struct Neighbours {
+    /// This machine's addresses on the networks where it looks.
+    own: watch::Sender<BTreeSet<Ipv4Addr>>,
+    heard: Mutex<BTreeMap<PeerKey, Places>>,
+}
+
+/// Where one member was heard, the latest last.
+#[derive(Debug, Default)]
+struct Places(VecDeque<(SocketAddr, Instant)>);
+
+impl Neighbours {
+    pub(crate) fn new() -> Self {
+        Self {
+            own: watch::Sender::new(BTreeSet::new()),
+            heard: Mutex::default(),
+        }
+    }
+
+    /// Looks on these networks from now on.
+    pub(crate) fn look_on(&self, own: BTreeSet<Ipv4Addr>) {
+        let is_local = |at: &Ipv4Addr| at.is_private() || at.is_link_local();
+        let own = own.into_iter().filter(is_local).take(NEIGHBOUR_LINKS_MAX);
+        let own: BTreeSet<Ipv4Addr> = own.collect();
+        self.own.send_if_modified(|before| {
+            let is_news = *before != own;
+            *before = own;
+            is_news
+        });
+    }
+
+    /// Where a member was heard.
+    pub(crate) fn places_of(&self, peer: &PeerKey) -> Vec<SocketAddr> {
+        let heard = lock(&self.heard);
+        let places = heard.get(peer).into_iter().flat_map(|places| &places.0);
+        places.map(|(at, _)| *at).collect()
+    }
+
+    /// Forgets those who are no members any more.
+    pub(crate) fn retain(&self, is_member: impl Fn(&PeerKey) -> bool) {
+        lock(&self.heard).retain(|peer, _| is_member(peer));
+    }
+}
+
+impl Places {
+    /// Notes an address, and says whether it is another one.
+    fn note(&mut self, at: SocketAddr, now: Instant) -> bool {
+        if let Some((_, heard)) = self.0.iter_mut().find(|(known, _)| *known == at) {
+            *heard = now;
+            return false;
+        }
+        self.0
+            .retain(|(_, heard)| now.duration_since(*heard) < NEIGHBOUR_MEMORY);
+        let has_room = self.0.len() < NEIGHBOUR_ADDRESSES_MAX;
+        if has_room {
+            self.0.push_back((at, now));
+        }
+        has_room
+    }
+}
+
+/// Says where this machine is, and hears where others are, until the endpoint closes.
+pub(crate) async fn meet(shared: Arc<Shared>) {
+    let mut own = shared.neighbours.own.subscribe();
+    loop {
+        let here = own.borrow_and_update().clone();
+        let changed = own.changed();
+        if here.is_empty() {
+            if changed.await.is_err() {
+                return;
+            }
+            continue;
+        }
+        tokio::select! {
+            changed = changed => if changed.is_err() { return },
+            never = meet_on(&shared, &here) => {
+                let Err(error) = never;
+                info!(%error, "neighbours are not looked for");
+                if own.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn meet_on(
+    shared: &Arc<Shared>,
+    here: &BTreeSet<Ipv4Addr>,
+) -> io::Result<std::convert::Infallible> {
+    let ear = ear(here)?;
+    let mut mouths = Vec::new();
+    for own in here {
+        // An address that a router shows to others is none of this machine's.
+        if let Ok(mouth) = std::net::UdpSocket::bind((*own, 0)) {
+            mouth.set_nonblocking(true)?;
+            mouth.set_multicast_ttl_v4(1)?;
+            mouths.push(UdpSocket::from_std(mouth)?);
+        }
+    }
+    let port = shared
+        .endpoint
+        .bound_sockets()
+        .first()
+        .map(SocketAddr::port);
+    let word = word(shared.endpoint.id().as_bytes(), port.unwrap_or_default());
+    let mut pulse = interval(NEIGHBOUR_PERIOD);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut buffer, mut heard_count) = ([0; WORD_BYTES + 1], 0);
+    loop {
+        tokio::select! {
+            _ = pulse.tick() => {
+                heard_count = 0;
+                for mouth in &mouths {
+                    // A link that is down now may be up the next time.
+                    let _ = mouth.send_to(&word, GROUP).await;
+                }
+            }
+            heard = ear.recv_from(&mut buffer), if heard_count < NEIGHBOUR_WORDS_MAX => {
+                let (length, from) = heard?;
+                heard_count += 1;
+                if let Some((peer, at)) = buffer.get(..length).and_then(|word| read(word, from)) {
+                    hear(shared, peer, at);
+                }
+            }
+        }
+    }
+}
+
+/// A socket that hears what is said to the group, and nothing else.
+fn ear(here: &BTreeSet<Ipv4Addr>) -> io::Result<UdpSocket> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    // Several may run on one machine.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &GROUP)?;
+    for own in here {
+        if let Err(error) = sockopt::set_ip_add_membership(&socket, GROUP.ip(), own) {
+            debug!(%error, %own, "neighbours are not heard there");
+        }
+    }
+    UdpSocket::from_std(socket.into())
+}
+
+fn word(key: &[u8; 32], port: u16) -> [u8; WORD_BYTES] {
+    let mut word = [0; WORD_BYTES];
+    let (magic, rest) = word.split_at_mut(MAGIC.len());
+    let (of_key, of_port) = rest.split_at_mut(key.len());
+    magic.copy_from_slice(MAGIC);
+    of_key.copy_from_slice(key);
+    of_port.copy_from_slice(&port.to_be_bytes());
+    word
+}
+
+/// Who is where, as a word says that came from an address; none where it says nothing of the kind.
+fn read(word: &[u8], from: SocketAddr) -> Option<(PeerKey, SocketAddr)> {
+    let said = word.strip_prefix(MAGIC)?;
+    let (key, port) = said.split_first_chunk::<32>()?;
+    let port = u16::from_be_bytes(port.try_into().ok()?);
+    let SocketAddr::V4(from) = from else {
+        return None;
+    };
+    let is_near = from.ip().is_private() || from.ip().is_link_local();
+    (is_near && port != 0).then(|| (PeerKey(*key), (*from.ip(), port).into()))
+}
+
+fn hear(shared: &Shared, peer: PeerKey, at: SocketAddr) {
+    let is_other = peer.0 != *shared.endpoint.id().as_bytes();
+    if !is_other || !shared.roster.borrow().members.contains_key(&peer) {
+        return;
+    }
+    let mut heard = lock(&shared.neighbours.heard);
+    if heard.entry(peer).or_default().note(at, Instant::now()) {
+        drop(heard);
+        debug!(?peer, %at, "a neighbour was heard");
+        let links: Vec<_> = lock(&shared.links).values().cloned().collect();
+        for link in links.iter().filter(|link| link.peer == peer) {
+            link.hurry();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn at(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 168, 1, last], 9))
+    }
+
+    #[test]
+    fn a_word_says_who_is_where_and_garbage_nothing() {
+        let word = word(&KEY, 4_433);
+        let read_from = |word: &[u8], from: &str| read(word, from.parse().unwrap());
+        let here = "192.168.1.5:4433".parse().unwrap();
+        let said = read_from(&word, "192.168.1.5:60000");
+        assert_eq!(said, Some((PeerKey(KEY), here)));
+        assert_eq!(read_from(&word, "203.0.113.9:60000"), None, "from afar");
+        assert_eq!(read_from(&word, "[fe80::1]:60000"), None);
+        let nowhere = super::word(&KEY, 0);
+        assert_eq!(read_from(&nowhere, "192.168.1.5:60000"), None, "no port");
+        for length in 0..word.len() {
+            assert_eq!(read_from(&word[..length], "192.168.1.5:60000"), None);
+        }
+        let longer = [&word[..], &[0]].concat();
+        assert_eq!(read_from(&longer, "192.168.1.5:60000"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_liar_fills_some_places_and_no_more() {
+        let mut places = Places::default();
+        let now = Instant::now();
+        assert!(places.note(at(1), now));
+        assert!(!places.note(at(1), now), "it is known");
+        let others = (2..=255).filter(|last| places.note(at(*last), now)).count();
+        assert_eq!(others, NEIGHBOUR_ADDRESSES_MAX - 1);
+        let late = now + NEIGHBOUR_MEMORY;
+        assert!(places.note(at(9), late), "lies are forgotten");
+        assert_eq!(places.0.len(), 1);
+    }
+}
