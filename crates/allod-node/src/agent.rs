@@ -47,7 +47,7 @@ use crate::fault::{Point, reach};
 use crate::inner::Inner;
 use crate::limits::{AGENT_EVENTS_MAX, METER_PERIOD, SWEEP_PERIOD};
 use crate::manifest::{Condition, Manifest, Probe, Service};
-use crate::time::now_ms;
+use crate::time::steady_ms;
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -227,7 +227,7 @@ impl Agent {
                 entry.local.is_ready = false;
                 entry.stop_probes();
                 if let Some(tally) = &mut entry.tally {
-                    tally.set_ready(false, now_ms());
+                    tally.set_ready(false, steady_ms());
                 }
             }
         }
@@ -302,7 +302,7 @@ impl Agent {
             }
             Done::Removed(usage) => {
                 if let (Some(tally), Some(usage)) = (&mut entry.tally, usage) {
-                    tally.sample(usage, now_ms());
+                    tally.sample(usage, steady_ms());
                 }
                 entry.local.stage = Stage::Unprepared;
                 entry.address = None;
@@ -319,7 +319,7 @@ impl Agent {
     }
 
     fn measured(&mut self, usages: Vec<(WorkloadId, Usage)>) {
-        let now = now_ms();
+        let now = steady_ms();
         for (id, usage) in usages {
             if let Some(tally) = self
                 .entries
@@ -379,7 +379,7 @@ impl Agent {
 
     /// Has a tally and probes for every lease that needs them.
     fn watch_over(&mut self, leases: &Leases) {
-        let now = now_ms();
+        let now = steady_ms();
         for (id, (_, lease, manifest)) in leases {
             let entry = self.entries.entry(*id).or_default();
             entry.local.slot = Some(lease.slot());
@@ -512,7 +512,7 @@ impl Entry {
     fn set_ready(&mut self, is_ready: bool) {
         self.local.is_ready = is_ready;
         if let Some(tally) = &mut self.tally {
-            tally.set_ready(is_ready, now_ms());
+            tally.set_ready(is_ready, steady_ms());
         }
     }
 

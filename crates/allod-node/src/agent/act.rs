@@ -15,12 +15,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::agent::plan::{Stage, Step};
+use crate::agent::tally::Moment;
 use crate::agent::{Agent, Event, Leases, REPORT_PATIENCE, Sight, find, resolver_scope, spec};
 use crate::collect;
 use crate::fault::{Point, reach};
 use crate::limits::{COLLECT_PERIOD, COLLECT_PERIOD_SHORT, DRAIN_GRACE, RETRY_PAUSE};
 use crate::manifest::Service;
-use crate::time::now_ms;
 
 /// How a step ended.
 #[derive(Debug)]
@@ -305,7 +305,7 @@ impl Agent {
         if self.evidence_in_flight {
             return;
         }
-        let (state, now) = (self.inner.ledger.state(), now_ms());
+        let (state, now) = (self.inner.ledger.state(), Moment::now());
         let mut items = Vec::new();
         for (id, entry) in &self.entries {
             let id = LeaseId(id.lease);
@@ -316,8 +316,8 @@ impl Agent {
             if lease.is_displaced() {
                 continue;
             }
-            let until_ms = lease.ended_ms().unwrap_or(now);
-            items.extend(tally.items(id, &lease, until_ms));
+            let until = lease.ended_ms().map_or(now, |ended| now.back_at(ended));
+            items.extend(tally.items(id, &lease, until));
         }
         items.truncate(EVIDENCE_ITEMS_MAX);
         if items.is_empty() {

@@ -2,7 +2,8 @@
 //!
 //! Evidence is the difference between what this machine has counted in total and what the law has on its meter. So a
 //! submission that failed is made good by the next one, one that was taken is not repeated, and a restart of the agent
-//! loses no counter that the kernel keeps. Ready time is counted only while it was watched.
+//! loses no counter that the kernel keeps. Ready time is counted only while it was watched, by a clock that never jumps:
+//! what the wall clock says is only where an item ends.
 
 use allod_runtime::Usage as Measured;
 use allod_state::LeaseId;
@@ -10,23 +11,52 @@ use allod_state::evidence::{Item, Meter, Usage};
 use allod_state::lease::Lease;
 use allod_state::limits::EVIDENCE_SPAN_MS_MAX;
 
+use crate::time::{now_ms, steady_ms};
+
 const MIB: u64 = 1024 * 1024;
+
+/// One moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) wall_ms: u64,
+    pub(crate) steady_ms: u64,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self {
+            wall_ms: now_ms(),
+            steady_ms: steady_ms(),
+        }
+    }
+
+    /// An earlier moment, by the wall clock.
+    pub(crate) fn back_at(self, wall_ms: u64) -> Self {
+        let since_ms = self.wall_ms.saturating_sub(wall_ms);
+        Self {
+            wall_ms,
+            steady_ms: self.steady_ms.saturating_sub(since_ms),
+        }
+    }
+}
 
 /// What one lease's workload used since this agent began to watch it, on top of what the law had then.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     base: Meter,
     ready_ms: u64,
+    /// On the steady clock.
     ready_since_ms: Option<u64>,
     memory_mib_ms: u64,
     storage_mib_ms: u64,
     storage_bytes: u64,
+    /// On the steady clock.
     sampled_ms: u64,
     last: Measured,
 }
 
 impl Tally {
-    pub(crate) fn new(base: Meter, now_ms: u64) -> Self {
+    pub(crate) fn new(base: Meter, steady_ms: u64) -> Self {
         Self {
             base,
             ready_ms: 0,
@@ -34,17 +64,19 @@ impl Tally {
             memory_mib_ms: 0,
             storage_mib_ms: 0,
             storage_bytes: 0,
-            sampled_ms: now_ms,
+            sampled_ms: steady_ms,
             last: Measured::default(),
         }
     }
 
     /// Notes whether the replica is ready from now on.
-    pub(crate) fn set_ready(&mut self, is_ready: bool, now_ms: u64) {
+    pub(crate) fn set_ready(&mut self, is_ready: bool, steady_ms: u64) {
         match (self.ready_since_ms, is_ready) {
-            (None, true) => self.ready_since_ms = Some(now_ms),
+            (None, true) => self.ready_since_ms = Some(steady_ms),
             (Some(since), false) => {
-                self.ready_ms = self.ready_ms.saturating_add(now_ms.saturating_sub(since));
+                self.ready_ms = self
+                    .ready_ms
+                    .saturating_add(steady_ms.saturating_sub(since));
                 self.ready_since_ms = None;
             }
             _ => {}
@@ -52,8 +84,8 @@ impl Tally {
     }
 
     /// Takes a measurement in. What was in use then is taken to have been in use since the one before.
-    pub(crate) fn sample(&mut self, measured: Measured, now_ms: u64) {
-        let span_ms = now_ms.saturating_sub(self.sampled_ms);
+    pub(crate) fn sample(&mut self, measured: Measured, steady_ms: u64) {
+        let span_ms = steady_ms.saturating_sub(self.sampled_ms);
         if let Some(storage) = measured.storage {
             self.storage_bytes = storage.upper_bytes.saturating_add(storage.volume_bytes);
         }
@@ -64,45 +96,46 @@ impl Tally {
         self.storage_mib_ms = self
             .storage_mib_ms
             .saturating_add(integral(self.storage_bytes));
-        self.sampled_ms = now_ms;
+        self.sampled_ms = steady_ms;
         self.last = measured;
     }
 
-    /// The items that bring the law's meter up to `until_ms`: one, or several where the span is longer than an item
+    /// The items that bring the law's meter up to `until`: one, or several where the span is longer than an item
     /// may be. All that was counted goes into the last.
-    pub(crate) fn items(&self, id: LeaseId, lease: &Lease, until_ms: u64) -> Vec<Item> {
+    pub(crate) fn items(&self, id: LeaseId, lease: &Lease, until: Moment) -> Vec<Item> {
+        let until_ms = until.wall_ms;
         let mut items = Vec::new();
         let mut from_ms = lease.meter.until_ms;
         while from_ms < until_ms {
-            let until = until_ms.min(from_ms.saturating_add(EVIDENCE_SPAN_MS_MAX));
+            let end_ms = until_ms.min(from_ms.saturating_add(EVIDENCE_SPAN_MS_MAX));
             let epoch = lease.epoch;
             let mut item = Item {
                 lease: id,
                 epoch,
                 from_ms,
-                until_ms: until,
+                until_ms: end_ms,
                 ready_ms: 0,
                 usage: Usage::default(),
             };
-            if until == until_ms {
+            if end_ms == until_ms {
                 let total = self
                     .base
                     .ready_ms
-                    .saturating_add(self.ready_until(until_ms));
-                let span = until.saturating_sub(from_ms);
+                    .saturating_add(self.ready_until(until.steady_ms));
+                let span = end_ms.saturating_sub(from_ms);
                 item.ready_ms = total.saturating_sub(lease.meter.ready_ms).min(span);
                 item.usage = minus(self.total(), lease.meter.usage);
             }
             items.push(item);
-            from_ms = until;
+            from_ms = end_ms;
         }
         items
     }
 
-    fn ready_until(&self, until_ms: u64) -> u64 {
+    fn ready_until(&self, steady_ms: u64) -> u64 {
         let running = self
             .ready_since_ms
-            .map_or(0, |since| until_ms.saturating_sub(since));
+            .map_or(0, |since| steady_ms.saturating_sub(since));
         self.ready_ms.saturating_add(running)
     }
 

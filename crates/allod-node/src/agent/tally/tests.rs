@@ -42,6 +42,14 @@ fn measured(cpu_ms: u64, memory_mib: u64) -> Measured {
     }
 }
 
+/// The wall clock says what the steady one does.
+fn right(at_ms: u64) -> Moment {
+    Moment {
+        wall_ms: at_ms,
+        steady_ms: at_ms,
+    }
+}
+
 fn take(lease: &mut Lease, items: &[Item]) {
     for item in items {
         assert_eq!(item.from_ms, lease.meter.until_ms);
@@ -55,11 +63,11 @@ fn only_watched_ready_time_counts() {
     let (id, mut lease) = (LeaseId([0; 32]), lease(1_000));
     let mut tally = Tally::new(lease.meter.clone(), 1_000);
     tally.set_ready(true, 11_000);
-    let items = tally.items(id, &lease, 31_000);
+    let items = tally.items(id, &lease, right(31_000));
     take(&mut lease, &items);
     assert_eq!(lease.meter.ready_ms, 20_000);
     tally.set_ready(false, 41_000);
-    let items = tally.items(id, &lease, 61_000);
+    let items = tally.items(id, &lease, right(61_000));
     take(&mut lease, &items);
     assert_eq!(lease.meter.ready_ms, 30_000);
     assert_eq!(lease.meter.charged, Credits::from_micro(30_000));
@@ -71,14 +79,14 @@ fn a_lost_submission_is_made_good_and_none_is_repeated() {
     let mut tally = Tally::new(lease.meter.clone(), 0);
     tally.set_ready(true, 0);
     tally.sample(measured(500, 10), 30_000);
-    let _lost = tally.items(id, &lease, 30_000);
+    let _lost = tally.items(id, &lease, right(30_000));
     tally.sample(measured(900, 10), 60_000);
-    let items = tally.items(id, &lease, 60_000);
+    let items = tally.items(id, &lease, right(60_000));
     take(&mut lease, &items);
     assert_eq!(lease.meter.ready_ms, 60_000);
     assert_eq!(lease.meter.usage.cpu_ms, 900);
     assert_eq!(lease.meter.usage.memory_mib_seconds, 600);
-    assert_eq!(tally.items(id, &lease, 60_000), []);
+    assert_eq!(tally.items(id, &lease, right(60_000)), []);
 }
 
 #[test]
@@ -87,12 +95,12 @@ fn a_new_agent_goes_on_where_the_law_is() {
     let mut first = Tally::new(lease.meter.clone(), 0);
     first.set_ready(true, 0);
     first.sample(measured(500, 10), 30_000);
-    let items = first.items(id, &lease, 30_000);
+    let items = first.items(id, &lease, right(30_000));
     take(&mut lease, &items);
     let mut second = Tally::new(lease.meter.clone(), 90_000);
     second.set_ready(true, 90_000);
     second.sample(measured(800, 10), 120_000);
-    let items = second.items(id, &lease, 120_000);
+    let items = second.items(id, &lease, right(120_000));
     take(&mut lease, &items);
     assert_eq!(
         lease.meter.ready_ms, 60_000,
@@ -108,7 +116,40 @@ fn a_new_agent_goes_on_where_the_law_is() {
 fn a_long_sleep_is_several_items() {
     let (id, mut lease) = (LeaseId([0; 32]), lease(0));
     let tally = Tally::new(lease.meter.clone(), 0);
-    let items = tally.items(id, &lease, 3 * EVIDENCE_SPAN_MS_MAX + 1);
+    let items = tally.items(id, &lease, right(3 * EVIDENCE_SPAN_MS_MAX + 1));
     assert_eq!(items.len(), 4);
     take(&mut lease, &items);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_ready_time() {
+    let (id, mut lease) = (LeaseId([0; 32]), lease(0));
+    let mut tally = Tally::new(lease.meter.clone(), 0);
+    tally.set_ready(true, 0);
+    // Ten minutes ahead: it is not ready any more after ten seconds, and the clock is put right before the next item.
+    tally.set_ready(false, 10_000);
+    let items = tally.items(id, &lease, right(60_000));
+    take(&mut lease, &items);
+    assert_eq!(lease.meter.ready_ms, 10_000);
+    // Ready again while the clock is behind.
+    tally.set_ready(true, 70_000);
+    let wrong = Moment {
+        wall_ms: 0,
+        steady_ms: 80_000,
+    };
+    assert_eq!(tally.items(id, &lease, wrong), []);
+    let items = tally.items(id, &lease, right(100_000));
+    take(&mut lease, &items);
+    assert_eq!(lease.meter.ready_ms, 40_000);
+}
+
+#[test]
+fn what_was_ready_after_the_lease_had_ended_does_not_count() {
+    let (id, mut lease) = (LeaseId([0; 32]), lease(0));
+    let mut tally = Tally::new(lease.meter.clone(), 0);
+    tally.set_ready(true, 20_000);
+    let items = tally.items(id, &lease, right(50_000).back_at(30_000));
+    take(&mut lease, &items);
+    assert_eq!(lease.meter.until_ms, 30_000);
+    assert_eq!(lease.meter.ready_ms, 10_000);
 }
