@@ -69,7 +69,7 @@ fn time(what: &str, town: &mut Town, transactions: Vec<Transaction>, after_ms: u
     town.state = executed.state;
 }
 
-fn with_commas(number: &str) -> String {
+pub(crate) fn with_commas(number: &str) -> String {
     let comes = |at: usize| at > 0 && (number.len() - at).is_multiple_of(3);
     let digits = number.chars().enumerate();
     digits
