@@ -15,6 +15,7 @@ FUZZ_SECONDS ?= 600
 KILLS ?= 200
 POWER_CUTS ?= 40
 RESTARTS ?= 100
+ANY_KILLS ?= 100
 FAULTS := kill=$(KILLS),power_cut=$(POWER_CUTS),birth=$(POWER_CUTS),failed_sync=20,full_disk=10,no_inodes=10,damage=400
 ARGS ?=
 
@@ -47,7 +48,7 @@ test: needs_root images ## run every test (as root; about 35 minutes from nothin
 	echo "make test: everything passed"
 
 .PHONY: soak
-soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledger, RESTARTS of an agent: docs/trust.md
+soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledger, RESTARTS of an agent, ANY_KILLS: docs/trust.md
 	@cargo build --release --locked -p allod-sim
 	cargo build --release --locked -p allod-ledger --example endure
 	cargo build --locked -p allod-ledger --example endure
@@ -57,7 +58,9 @@ soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledg
 	tests/durability/run.py "$$endure" --only $(FAULTS) --record docs/trust.md
 	tests/durability/run.py "$$endure" --agree "$(target)/debug/examples/endure" --record docs/trust.md
 	cargo build --locked -p allod
-	ALLOD="$(target)/debug/allod" RESTARTS=$(RESTARTS) tests/e2e/restarts.sh --record docs/trust.md
+	export ALLOD="$(target)/debug/allod"
+	RESTARTS=$(RESTARTS) tests/e2e/restarts.sh --record docs/trust.md
+	KILLS=$(ANY_KILLS) tests/e2e/any_process.sh --record docs/trust.md
 	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
 
 .PHONY: bench

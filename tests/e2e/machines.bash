@@ -72,6 +72,51 @@ cut_cables() {
     ip netns delete "$net" 2>/dev/null || true
 }
 
+# give_clock MACHINE: everything of allod on it reads a clock that can be set, from then on.
+give_clock() {
+    local of=$work/$1.clock
+    # The network process has no rights in the story's folder, and an environment of its own: it is told by /etc.
+    mkdir "$of"
+    mktemp -d /tmp/allod-clock-XXXXXX >"$of/at"
+    chmod 755 "$(cat "$of/at")"
+    cc -shared -fPIC -O2 -DSHIFT="\"$(cat "$of/at")/shift\"" -o "$(cat "$of/at")/clock.so" "$here/clock.c"
+    mkdir "$of/etc"
+    echo "$(cat "$of/at")/clock.so" >"$of/etc/ld.so.preload"
+    # One mount namespace for all of its life, as a machine has: kept where its mount cannot spread.
+    mount --bind "$of" "$of"
+    mount --make-private "$of"
+    touch "$of/mounts"
+    unshare --mount="$of/mounts" mount -t overlay overlay -o "lowerdir=$of/etc:/etc" /etc
+    set_clock "$1" 0
+}
+# set_clock MACHINE SECONDS: so far ahead, or behind if below zero, at once.
+set_clock() {
+    # In place: it is mapped by whoever reads the clock.
+    python3 -c 'import os, struct, sys
+os.pwrite(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o644), struct.pack("q", int(sys.argv[2])), 0)' \
+        "$(cat "$work/$1.clock/at")/shift" "$2"
+}
+# with_clock MACHINE: what a command of allod on it is begun by.
+with_clock() {
+    clock=()
+    [ ! -e "$work/$1.clock" ] || clock=(nsenter --mount="$work/$1.clock/mounts")
+}
+# give_disk MACHINE MIB: its home is a disk of its own.
+give_disk() {
+    truncate -s "$2M" "$work/$1.disk"
+    mkfs.ext4 -q -F -m 0 "$work/$1.disk"
+    mkdir "$work/$1"
+    mount -o loop "$work/$1.disk" "$work/$1"
+}
+# What a machine was given outside of the story's folder, or on top of it.
+give_back() {
+    local machine
+    for machine in "${all[@]}"; do
+        ! mountpoint -q "$work/$machine" || umount "$work/$machine" || true
+        [ ! -e "$work/$machine.clock/at" ] || rm -r "$(cat "$work/$machine.clock/at")"
+        ! mountpoint -q "$work/$machine.clock" || umount "$work/$machine.clock/mounts" "$work/$machine.clock" || true
+    done
+}
 # in_net MACHINE COMMAND...: a command of the host's in that machine's network.
 in_net() {
     local machine=$1
@@ -82,15 +127,17 @@ in_net() {
 at() {
     local machine=$1
     shift
-    in_net "$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" </dev/null
+    with_clock "$machine"
+    in_net "$machine" "${clock[@]}" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" </dev/null
 }
 # begin MACHINE ARGUMENTS...: a node there in the background, until it is ready.
 begin() {
     local machine=$1
     shift
     rm -f "$work/$machine.out"
+    with_clock "$machine"
     # Not by `in_net`: the number of a function's process would be that of a shell, outside.
-    nsenter --net="/run/netns/$net$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" --api 127.0.0.1:0 \
+    nsenter --net="/run/netns/$net$machine" "${clock[@]}" env ALLOD_HOME="$work/$machine" "$ALLOD" "$@" --api 127.0.0.1:0 \
         --ingress 127.0.0.1:0 <"${input:-/dev/null}" >"$work/$machine.out" 2>>"$work/$machine.err" &
     echo $! >"$work/$machine.pid"
     within 60 is_ready_or_gone "$machine"
@@ -118,6 +165,8 @@ pull() {
 }
 end_all() {
     local rc=$? machine
+    # Whatever fails here, the rest is still taken away.
+    set +e
     for machine in "${all[@]}"; do
         [ ! -e "$work/$machine.pid" ] || is_gone "$(cat "$work/$machine.pid")" ||
             timeout 60 nsenter --net="/run/netns/$net$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" down --yes \
@@ -127,6 +176,7 @@ end_all() {
     end_images
     come_together
     cut_cables
+    give_back
     if [ $failures != 0 ]; then
         for machine in "${all[@]}"; do
             echo "-- the end of $machine's log:"
