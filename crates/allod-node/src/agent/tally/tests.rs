@@ -141,6 +141,15 @@ fn a_wall_clock_that_jumps_makes_no_ready_time() {
     let items = tally.items(id, &lease, right(100_000));
     take(&mut lease, &items);
     assert_eq!(lease.meter.ready_ms, 40_000);
+    // Ahead for good: more time has passed by the wall clock than it was ready.
+    let ahead = Moment {
+        wall_ms: 700_000,
+        steady_ms: 110_000,
+    };
+    let items = tally.items(id, &lease, ahead);
+    take(&mut lease, &items);
+    assert_eq!(lease.meter.until_ms, 700_000);
+    assert_eq!(lease.meter.ready_ms, 50_000);
 }
 
 #[test]
