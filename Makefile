@@ -16,6 +16,7 @@ KILLS ?= 200
 POWER_CUTS ?= 40
 RESTARTS ?= 100
 ANY_KILLS ?= 100
+GONE ?= 600
 FAULTS := kill=$(KILLS),power_cut=$(POWER_CUTS),birth=$(POWER_CUTS),failed_sync=20,full_disk=10,no_inodes=10,damage=400
 ARGS ?=
 
@@ -61,6 +62,7 @@ soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledg
 	export ALLOD="$(target)/debug/allod"
 	RESTARTS=$(RESTARTS) tests/e2e/restarts.sh --record docs/trust.md
 	KILLS=$(ANY_KILLS) tests/e2e/any_process.sh --record docs/trust.md
+	GONE=$(GONE) tests/e2e/bad_validator.sh
 	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
 
 .PHONY: bench
