@@ -6,12 +6,14 @@
 #
 #   ALLOD=target/debug/allod tests/e2e/any_process.sh             E2E_KEEP=1 keeps its folder
 #   KILLS=100 SEED=7 tests/e2e/any_process.sh --record PAGE       adds a row to the table on that page
+#   KINDS="guard shim" … kills those alone
 set -euo pipefail
 # shellcheck source=tests/e2e/story.bash
 . "$(dirname "$0")/story.bash"
 
 KILLS=${KILLS:-5}
 SEED=${SEED:-$RANDOM}
+KINDS=${KINDS:-root network guard shim first inner}
 page=
 [ "${1:-}" != --record ] || page=$(realpath "$2")
 
@@ -148,9 +150,10 @@ is_well() {
 } >"$work/ill" 2>&1
 # choose NUMBER NUMBER: the kind first, then one of them, since there are more shims than guards.
 choose() {
-    local kinds=(root network guard shim first inner)
+    local kinds
+    read -ra kinds <<<"$KINDS"
     processes >"$work/now"
-    grep -E "^[a-e] ${kinds[$1 % 6]} " "$work/now" | sort >"$work/chosen.from"
+    grep -E "^[a-e] ${kinds[$1 % ${#kinds[@]}]} " "$work/now" | sort >"$work/chosen.from"
     sed -n "$(($2 % $(wc -l <"$work/chosen.from") + 1))p" "$work/chosen.from"
 }
 killed() {
@@ -188,13 +191,19 @@ killed() {
     within 300 is_well "$line" "$of_a" "$of_b" "$height" || { cat "$work/ill" "$work/now"; at a status; at a node list; return 1; }
     took=$((($(date +%s%N) - began) / 1000000))
     evidence "$kind of $machine (${words:0:60}): well after $took ms"
-    # What is killed is begun anew under another epoch, and what may have been given up for its machine's silence as well;
-    # everything else is the same process.
-    if [ "$leases" = "$(now_of web), $(now_of writer)" ] || { [[ $kind =~ root|network ]] && [ $took -lt 5000 ]; }; then
+    # What is killed is begun anew under another epoch, and so is what witnesses gave up because its machine was silent for
+    # too long; everything else is the same process.
+    if [ "$leases" = "$(now_of web), $(now_of writer)" ]; then
         firsts "$work/now" | diff "$work/firsts" -
     else
         evidence "epochs of app and writer: from $(sed 's/node_[a-z0-9]* //g' <<<"$leases") to $(now_of web | cut -d ' ' -f 2), $(now_of writer | cut -d ' ' -f 2)"
+        at a events -n 50 | grep -a lease.ended | tail -n 2 >"$work/ended"
+        evidence "$(tail -n 1 "$work/ended")"
+        [[ $kind =~ first|inner ]] || grep -q 'its machine is not reached any more' "$work/ended"
     fi
+    # The workloads of a machine that is not begun anew are never lost.
+    at a events -n 50 >"$work/events"
+    ! grep -a 'gone when the node looked' "$work/events" || return 1
     echo "$kind $took" >>"$work/took"
     lines_are_right
 }

@@ -186,7 +186,7 @@ $(grep -c . "$work/asked") requests to another machine, $(grep -vc ' 200$' "$wor
 }
 they_come_back() {
     local began machine
-    ! pays
+    ! pays || { echo 'two of four have decided'; return 1; }
     began=$(date +%s%N)
     input= begin b up
     within 60 pays
