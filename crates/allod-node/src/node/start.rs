@@ -142,9 +142,8 @@ impl Node {
         let genesis: Genesis =
             codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
         let network = genesis.network();
-        if invite.is_none() && !dir.join(LEDGER_FOLDER).exists() {
-            let snapshot = peers::learn_anew(&dir, &identity, &genesis).await;
-            found_from(snapshot, &dir, &genesis);
+        if invite.is_none() {
+            learn_if_lost(&dir, &identity, &genesis).await;
         }
         let (chain, said) = open_chain(&dir, genesis, &identity, settings.is_new)?;
         let ledger = Ledger::new(chain);
@@ -247,6 +246,14 @@ async fn join_network(dir: &Path, invite: &Invite) -> Result<(), StartError> {
     std::fs::remove_file(&path).map_err(file(path))?;
     tracing::info!(network = %invite.network, "this machine has joined");
     Ok(())
+}
+
+/// Learns the ledger anew where it is gone.
+async fn learn_if_lost(dir: &Path, identity: &Identity, genesis: &Genesis) {
+    if !dir.join(LEDGER_FOLDER).exists() {
+        let snapshot = peers::learn_anew(dir, identity, genesis).await;
+        found_from(snapshot, dir, genesis);
+    }
 }
 
 /// Founds the ledger from a snapshot, where there is one. Without it everything is learned from blocks.
