@@ -240,6 +240,7 @@ impl<S: Signer> Core<S> {
         }
         let muted = self.shell.muted_at == Some(self.height);
         self.engine.params.enabled = !self.is_quarantined && !muted;
+        self.shell.round = self.engine.round();
         let shell = &mut self.shell;
         let result: Result<(), EngineError<Context>> = process!(
             input: input,

@@ -66,6 +66,10 @@ pub(crate) struct Shell<S> {
     pub(crate) outward: Vec<Action>,
     pub(crate) written: BTreeSet<[u8; 32]>,
     pub(crate) values_written: BTreeSet<BlockId>,
+    /// The round that the engine is in.
+    pub(crate) round: Round,
+    /// Whether what the engine is told comes from the log.
+    pub(crate) is_replaying: bool,
     /// Whether something appended is not yet synced.
     pub(crate) is_dirty: bool,
     /// Whether an outward action must wait for the disk.
@@ -92,6 +96,8 @@ impl<S: Signer> Shell<S> {
             outward: Vec::new(),
             written: BTreeSet::new(),
             values_written: BTreeSet::new(),
+            round: Round::Nil,
+            is_replaying: false,
             is_dirty: false,
             needs_sync: false,
         }
@@ -207,6 +213,18 @@ impl<S: Signer> Shell<S> {
         }
     }
 
+    /// Writes a vote or polka once for each round in which it came: the engine forgets those of earlier rounds, so that
+    /// it makes a difference whether one comes again, and replaying the log must lead to the same votes.
+    fn append_in_round(&mut self, record: Record) {
+        let is_in_log =
+            self.is_replaying && self.written.contains(&codec::hash(RECORD_DOMAIN, &record));
+        let key = codec::hash(RECORD_DOMAIN, &(self.round.as_i64(), &record));
+        if self.written.insert(key) && !is_in_log {
+            self.appends.push(record);
+            self.is_dirty = true;
+        }
+    }
+
     /// Writes a block's bytes once.
     pub(crate) fn append_value(&mut self, height: u64, block: BlockId, bytes: &Bytes) {
         if self.values_written.insert(block) {
@@ -221,7 +239,9 @@ impl<S: Signer> Shell<S> {
 
     fn append_input(&mut self, height: Height, input: &Input<Context>) {
         match input {
-            Input::Vote(vote) => self.append(Record::Vote(SignedVote::from_engine(vote))),
+            Input::Vote(vote) => {
+                self.append_in_round(Record::Vote(SignedVote::from_engine(vote)));
+            }
             Input::Proposal(proposal) => {
                 let value = &proposal.message.value;
                 self.append_value(height.0, value.id, &value.bytes);
@@ -238,7 +258,9 @@ impl<S: Signer> Shell<S> {
                     is_valid: value.validity.is_valid(),
                 });
             }
-            Input::PolkaCertificate(polka) => self.append(Record::Polka(Polka::from_engine(polka))),
+            Input::PolkaCertificate(polka) => {
+                self.append_in_round(Record::Polka(Polka::from_engine(polka)));
+            }
             Input::TimeoutElapsed(timeout) => {
                 if let Some(record) = Record::timeout(height.0, timeout) {
                     self.append(record);

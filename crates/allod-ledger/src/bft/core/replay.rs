@@ -38,6 +38,7 @@ impl<S: Signer> Core<S> {
             return;
         }
         self.phase = Phase::Active;
+        self.shell.is_replaying = true;
         self.engine.index_wal_entries(inputs.iter());
         let (height, members) = (Height(self.height), self.members.clone());
         let policy = VoteExtensionPolicy::Disabled;
@@ -46,6 +47,7 @@ impl<S: Signer> Core<S> {
             self.feed(input);
         }
         self.engine.reset_entries_index();
+        self.shell.is_replaying = false;
     }
 
     /// What the engine is told about a record of the log.
