@@ -168,8 +168,9 @@ end_all() {
     # Whatever fails here, the rest is still taken away.
     set +e
     for machine in "${all[@]}"; do
+        with_clock "$machine"
         [ ! -e "$work/$machine.pid" ] || is_gone "$(cat "$work/$machine.pid")" ||
-            timeout 60 nsenter --net="/run/netns/$net$machine" env ALLOD_HOME="$work/$machine" "$ALLOD" down --yes \
+            timeout 60 nsenter --net="/run/netns/$net$machine" "${clock[@]}" env ALLOD_HOME="$work/$machine" "$ALLOD" down --yes \
                 </dev/null >/dev/null 2>&1 || true
         [ ! -e "$work/$machine.pid" ] || pull "$machine" 2>/dev/null || true
     done
