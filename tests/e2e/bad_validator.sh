@@ -247,7 +247,7 @@ it_is_not_elected_again() {
 }
 
 leaves_nothing() {
-    local app
+    local app all=(a b c d e)
     for app in web onb onc one; do at a delete $app --volumes --yes >/dev/null; done
     all_down
 }
@@ -268,10 +268,9 @@ for seconds in $OFF_S -$OFF_S; do
 done
 step "three of four validators are gone for $GONE s: what runs goes on" three_are_gone
 step 'they come back, and nothing was given up' they_come_back
-# On top of what `all` says of them: it is ended by the trap as well.
+# Whatever happens, it is taken away in the end as well.
 all+=(f)
 step 'the key of a validator is run twice: it is barred' run_twice
 step 'the three others go on' three_go_on
-all=(a b c d e)
 step 'it is not elected again' it_is_not_elected_again
 step 'allod down leaves nothing' leaves_nothing
