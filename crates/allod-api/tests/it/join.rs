@@ -71,6 +71,23 @@ impl Newcomer {
     }
 }
 
+/// Ends a node, and waits until this process holds none of its files: the next one opens them anew.
+async fn end(node: Node, home: &Home) {
+    node.stop().await;
+    let dir = home.node_dir();
+    let is_held = || {
+        let held = std::fs::read_dir("/proc/self/fd").unwrap();
+        let mut held = held.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        held.any(|path| path.starts_with(&dir))
+    };
+    let released = async {
+        while is_held() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, released).await.unwrap();
+}
+
 /// Waits until a node knows another.
 async fn knows(node: &Node, other: NodeId) {
     let mut heights = node.heights();
@@ -109,7 +126,7 @@ async fn an_invited_machine_is_listed_and_follows_also_after_a_restart() {
         node.state().account(&founder),
         world.node.state().account(&founder)
     );
-    node.stop().await;
+    end(node, &newcomer.home()).await;
 
     // It knows its way without the invite, and reads what was decided meanwhile.
     let client = world.client();
@@ -132,7 +149,7 @@ async fn an_invited_machine_is_listed_and_follows_also_after_a_restart() {
     if own.tip().height == theirs.tip().height {
         assert_eq!(own.root(), theirs.root());
     }
-    node.stop().await;
+    end(node, &newcomer.home()).await;
 
     // Its ledger is lost, and it learns it anew: from a snapshot again, and as the member that it is.
     std::fs::remove_dir_all(newcomer.home().node_dir().join("ledger")).unwrap();
@@ -151,7 +168,7 @@ async fn an_invite_lets_nobody_else_in() {
     let error = why(Newcomer::new().start(Some(&invite)).await);
     assert!(matches!(error, JoinError::Spent), "{error:?}");
     assert_eq!(world.node.state().nodes().count(), 2);
-    first.stop().await;
+    end(first, &newcomer.home()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
