@@ -163,6 +163,7 @@ pub(crate) async fn keep(
     tokio::select! {
         () = following => {}
         () = say_where(&inner, &peers, relay.as_ref(), &settings) => {}
+        () = look_around(&peers, &settings) => {}
         () = answer_all(&inner, Arc::clone(&settings.genesis), questions) => {}
         () = porter::admit(&inner, &seen, tunnels) => {}
         () = witness::keep(&inner, &peers, beats) => {}
@@ -313,14 +314,6 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, se
         pulse.tick().await;
         let (state, node) = (inner.ledger.state(), inner.node);
         let reach = reach(&state, peers, relay, settings.listen.ip());
-        if settings.looks_on_lan {
-            let own = reach.addresses.iter().map(SocketAddr::ip);
-            let own = own.filter_map(|own| match own {
-                IpAddr::V4(own) => Some(own),
-                IpAddr::V6(_) => None,
-            });
-            peers.look_on(own.collect());
-        }
         let is_known = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
         let is_news = state.reach(&node).as_ref() != Some(&reach);
         if !(is_known && is_news && state.node(&node).is_some()) {
@@ -335,6 +328,36 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, se
     }
 }
 
+/// Looks for members on the networks where this machine has an address now. It does not wait for the ledger, which may need
+/// those members.
+async fn look_around(peers: &Peers, settings: &Settings) {
+    let mut pulse = tokio::time::interval(ROSTER_PERIOD);
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        pulse.tick().await;
+        if settings.looks_on_lan {
+            let own = addresses(peers, settings.listen.ip()).into_iter();
+            let own = own.filter_map(|own| match own.ip() {
+                IpAddr::V4(own) => Some(own),
+                IpAddr::V6(_) => None,
+            });
+            peers.look_on(own.collect());
+        }
+    }
+}
+
+/// This machine's addresses, without those that lead nowhere for others.
+fn addresses(peers: &Peers, listen: IpAddr) -> Vec<SocketAddr> {
+    let inner = allod_runtime::network::inner_addresses().unwrap_or_else(|error| {
+        tracing::debug!(%error, "which addresses lead nowhere is not known");
+        BTreeSet::new()
+    });
+    // What its owner names is taken at their word.
+    let leads_here = |at: &SocketAddr| at.ip() == listen || !inner.contains(&at.ip());
+    let addresses = peers.addresses().into_iter();
+    addresses.filter(leads_here).collect()
+}
+
 /// Where this machine may be found, as far as it knows.
 fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAddr) -> Reach {
     let homes = peers.homes();
@@ -343,13 +366,7 @@ fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAd
         relay.is_some_and(|relay| homes.contains(&relay.address))
     };
     let relayed_by = state.reaches().filter(|(_, reach)| is_home(reach));
-    let inner = allod_runtime::network::inner_addresses().unwrap_or_else(|error| {
-        tracing::debug!(%error, "which addresses lead nowhere is not known");
-        BTreeSet::new()
-    });
-    // What its owner names is taken at their word.
-    let leads_here = |at: &SocketAddr| at.ip() == listen || !inner.contains(&at.ip());
-    let addresses = peers.addresses().into_iter().filter(leads_here);
+    let addresses = addresses(peers, listen).into_iter();
     Reach {
         addresses: addresses.take(REACH_ADDRESSES_MAX).collect(),
         relayed_by: relayed_by
