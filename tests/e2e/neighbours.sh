@@ -37,22 +37,22 @@ answers_at_b() {
     door=$(at b network status -o json | field 'it["ingress"]')
     [ "$(in_net b curl -s -m 2 -o /dev/null -w '%{http_code}' -H 'Host: web.localhost' "http://$door/")" = 200 ]
 }
-# comes_back MACHINE NUMBER ARGUMENTS...: without power for a moment, and with another address.
-comes_back() {
-    local machine=$1 number=$2
-    shift 2
-    pull "$machine"
-    ip -n "$net$machine" addr flush dev eth0
-    ip -n "$net$machine" addr add "$block.$number/24" dev eth0
-    input= begin "$machine" up "$@"
+# moves MACHINE NUMBER: another address.
+moves() {
+    ip -n "$net$1" addr flush dev eth0
+    ip -n "$net$1" addr add "$block.$2/24" dev eth0
 }
-# come_back NUMBER ARGUMENTS...: both, while the founder is gone.
+# come_back NUMBER ARGUMENTS...: both were without power, and have other addresses; the founder is gone.
 come_back() {
     local first=$1
     shift
     unplug a
-    comes_back b "$first" "$@"
-    comes_back c $((first + 1)) "$@"
+    pull b
+    pull c
+    moves b "$first"
+    moves c $((first + 1))
+    input= begin b up "$@"
+    input= begin c up "$@"
     began=$(date +%s%N)
 }
 find_each_other() {
