@@ -229,6 +229,7 @@ impl Chain {
             view: view_sender,
             steady,
             waiting: Default::default(),
+            retelling: Default::default(),
             aborts_on_failure: config.aborts_on_failure,
         };
         let thread = std::thread::Builder::new().name("ledger".to_owned());

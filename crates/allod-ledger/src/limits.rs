@@ -120,3 +120,5 @@ pub const SIGNATURES_REMEMBERED_MAX: usize = 4_096;
 pub const PROPOSED_BYTES_MAX: usize = allod_state::limits::BLOCK_BYTES_MAX - 8 * 1024;
 /// The least: the largest transaction fits however often failed rounds have halved it.
 pub const PROPOSED_BYTES_MIN: usize = 8 * allod_state::limits::TRANSACTION_BYTES_MAX;
+/// How often it is looked what has waited since the last look and is to be told to the other ledgers again.
+pub const RETELL_MS: u64 = 2_000;

@@ -359,6 +359,13 @@ impl Mempool {
         self.entries.contains_key(id)
     }
 
+    /// A transaction that waits.
+    #[must_use]
+    pub fn get(&self, id: &TransactionId) -> Option<&Transaction> {
+        let entry = self.entries.get(id)?;
+        Some(entry.verified.transaction())
+    }
+
     fn remove(&mut self, id: &TransactionId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
         self.queue.remove(&entry.place);

@@ -19,7 +19,7 @@ use allod_state::event::Event as LawEvent;
 use allod_state::genesis::Genesis;
 use allod_state::receipt::Receipt;
 use allod_state::transaction::Verified;
-use allod_state::{InvalidBlock, PublicKey, Rejection, State, TransactionId};
+use allod_state::{InvalidBlock, PublicKey, Rejection, State, Transaction, TransactionId};
 use bytes::Bytes;
 
 use crate::bft::{
@@ -270,6 +270,12 @@ impl<S: Signer> Replica<S> {
     #[must_use]
     pub fn is_sole_voter(&self) -> bool {
         self.core.is_sole_voter()
+    }
+
+    /// A transaction that waits for a block.
+    #[must_use]
+    pub fn waiting_transaction(&self, id: &TransactionId) -> Option<&Transaction> {
+        self.mempool.get(id)
     }
 
     /// Whether a quorum decided what this node finds invalid, so that it has stopped.

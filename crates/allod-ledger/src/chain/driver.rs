@@ -1,18 +1,18 @@
 //! The thread that owns the replica: takes what has come, steps, tells what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use allod_state::transaction::Verified;
-use allod_state::{Rejection, TransactionId};
+use allod_state::{Rejection, Transaction, TransactionId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{Committed, Outbound, SubmitError, View};
 use crate::bft::{Equivocation, Message, Peer, Signer};
 use crate::limits::{
-    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, STEP_INPUTS_MAX,
+    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, RETELL_MS, STEP_INPUTS_MAX,
     TRANSACTIONS_PER_MESSAGE_MAX,
 };
 use crate::mempool::{Admitted, Refusal};
@@ -48,7 +48,17 @@ pub(super) struct Driver<S> {
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) steady: Instant,
     pub(super) waiting: BTreeMap<TransactionId, Answers>,
+    pub(super) retelling: Retelling,
     pub(super) aborts_on_failure: bool,
+}
+
+/// What is told again: a message may be lost, and a transaction that no proposer knows waits until it expires.
+#[derive(Debug, Default)]
+pub(super) struct Retelling {
+    /// When it was looked last, by the steady clock.
+    looked_ms: u64,
+    /// What waited then.
+    waited: BTreeSet<TransactionId>,
 }
 
 /// Both clocks, now.
@@ -112,7 +122,13 @@ impl<S: Signer> Driver<S> {
         self.step(Input::Tick)?;
         loop {
             let now_ms = clock(self.steady).steady_ms;
+            self.tell_again(now_ms);
             let wait = self.replica.deadline_ms().saturating_sub(now_ms);
+            let wait = if self.waiting.is_empty() {
+                wait
+            } else {
+                wait.min(RETELL_MS)
+            };
             let first = match self.inbound.recv_timeout(Duration::from_millis(wait)) {
                 Ok(first) => first,
                 Err(RecvTimeoutError::Timeout) => {
@@ -185,6 +201,23 @@ impl<S: Signer> Driver<S> {
         }
         self.tell(output);
         result
+    }
+
+    /// Tells the others again what was submitted here and has waited for as long as two looks.
+    fn tell_again(&mut self, now_ms: u64) {
+        if now_ms.saturating_sub(self.retelling.looked_ms) < RETELL_MS {
+            return;
+        }
+        self.retelling.looked_ms = now_ms;
+        let waiting: BTreeSet<TransactionId> = self.waiting.keys().copied().collect();
+        let before = std::mem::replace(&mut self.retelling.waited, waiting);
+        if self.replica.is_sole_voter() {
+            return;
+        }
+        let still = before.iter().filter(|id| self.waiting.contains_key(*id));
+        let still = still.filter_map(|id| self.replica.waiting_transaction(id));
+        let still = still.take(TRANSACTIONS_PER_MESSAGE_MAX);
+        self.gossip(still.map(Transaction::to_bytes).collect());
     }
 
     fn gossip(&self, transactions: Vec<Vec<u8>>) {

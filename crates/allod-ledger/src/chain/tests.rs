@@ -100,6 +100,26 @@ fn many_at_once_share_blocks_and_all_are_answered() {
     threads.join();
 }
 
+/// Whoever is told of a transaction may not hear it, as while a link is being opened.
+#[test]
+fn what_waits_is_told_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let genesis = genesis_now(4);
+    let (chain, mut outbound, threads) = start(folder.path(), &genesis, 0);
+    let transaction = transfer(&genesis, 0, 0);
+    let _answer = chain.submit(transaction.clone());
+    let mut told = 0;
+    while told < 3 {
+        let said = outbound.blocking_recv().unwrap();
+        if let Message::Transactions(transactions) = &*said.message {
+            assert_eq!(*transactions, [transaction.to_bytes()]);
+            told += 1;
+        }
+    }
+    drop(chain);
+    threads.join();
+}
+
 #[test]
 fn a_false_signature_is_named_and_harms_nobody_in_its_batch() {
     let folder = tempfile::tempdir().unwrap();
