@@ -62,7 +62,7 @@ soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledg
 	export ALLOD="$(target)/debug/allod"
 	RESTARTS=$(RESTARTS) tests/e2e/restarts.sh --record docs/trust.md
 	KILLS=$(ANY_KILLS) tests/e2e/any_process.sh --record docs/trust.md
-	GONE=$(GONE) tests/e2e/bad_validator.sh
+	GONE=$(GONE) CLOCKS='600 -600' tests/e2e/bad_validator.sh
 	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
 
 .PHONY: bench

@@ -259,7 +259,8 @@ step 'an app on each of those two' run_there
 step 'the disk of a validator is full: nobody else notices' full_disk
 step 'it is begun anew on the full disk' full_disk_begun_anew
 step 'once there is room, it decides again by itself' there_is_room
-for seconds in $OFF_S -$OFF_S; do
+# Behind, which a ledger has stopped for; CLOCKS='600 -600' tries both.
+for seconds in ${CLOCKS:--$OFF_S}; do
     step "the clock of a validator jumps by $seconds s" clock_is $seconds
     step 'it is begun anew with that clock' begun_with_that_clock
     step 'what it ran is charged rightly' is_charged_rightly
