@@ -1,14 +1,19 @@
 //! The shapes of what goes in and out, as data: the OpenAPI document and the reference are written from them, and tests
 //! hold them against what is really sent.
 
+mod app;
+mod bill;
 mod export;
+mod node;
 mod views;
 
+pub use app::APP;
+pub use bill::{BILL, BILL_PROOF};
 pub use export::{BELONGINGS, SEALED};
+pub use node::{NODE, PEER, VALIDATOR};
 pub use views::{
-    ACCOUNT, APP, BILL, BILL_PROOF, CREDENTIALS, DOORS, HAPPENING, HEALTH, IMAGE, LOG_LINE,
-    MOVEMENT, NETWORK, NODE, PEER, PLAN, PROBLEM, RECEIPT, REFERENCE, RESOLVED, VALIDATOR, VERDICT,
-    VOLUME,
+    ACCOUNT, CREDENTIALS, DOORS, HAPPENING, HEALTH, IMAGE, LOG_LINE, MOVEMENT, NETWORK, PLAN,
+    PROBLEM, RECEIPT, REFERENCE, RESOLVED, VERDICT, VOLUME,
 };
 
 /// What a JSON value looks like.
@@ -60,6 +65,22 @@ pub struct Field {
     pub is_optional: bool,
     /// What it means.
     pub summary: &'static str,
+}
+
+const fn field(name: &'static str, shape: Shape, summary: &'static str) -> Field {
+    Field {
+        name,
+        shape,
+        is_optional: false,
+        summary,
+    }
+}
+
+const fn optional(name: &'static str, shape: Shape, summary: &'static str) -> Field {
+    Field {
+        is_optional: true,
+        ..field(name, shape, summary)
+    }
 }
 
 #[cfg(test)]

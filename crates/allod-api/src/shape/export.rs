@@ -1,7 +1,7 @@
 //! What an account takes along when it leaves, field by field.
 
-use super::views::field;
-use super::{Shape, View};
+use super::bill::{CERTIFICATE, GENESIS, HANDOVERS, HEADER};
+use super::{Shape, View, field};
 
 /// Everything that the ledger holds of an account, with proofs.
 pub static BELONGINGS: View = View {
@@ -10,22 +10,10 @@ pub static BELONGINGS: View = View {
     fields: &[
         field("network", Shape::Id("net"), "The network."),
         field("account", Shape::Id("acct"), "Whose they are."),
-        field(
-            "genesis",
-            Shape::Text,
-            "The genesis document: its hash is the network's id.",
-        ),
-        field("header", Shape::Text, "A header."),
-        field(
-            "certificate",
-            Shape::Text,
-            "The quorum's certificate for it.",
-        ),
-        field(
-            "handovers",
-            Shape::List(&Shape::Text),
-            "How the network's validators came to be those who certified it: each handover, oldest first.",
-        ),
+        GENESIS,
+        HEADER,
+        CERTIFICATE,
+        HANDOVERS,
         field(
             "rows",
             Shape::List(&Shape::View(&ROW)),
