@@ -33,6 +33,7 @@ exported() {
     ! grep -q swordfish "$file"
     evidence "$(stat -c %s "$file") bytes"
     fails_with 1 allod export "$file"
+    grep -q 'is not written over' "$work/said"
     allod export - >"$work/piped.allod"
     grep -q '"signature"' "$work/piped.allod"
 }

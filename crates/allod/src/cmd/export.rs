@@ -1,7 +1,7 @@
 //! `allod export`: everything of one's own, in one signed file.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,16 @@ fn write(path: &Path, text: &str) -> Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path);
-    let mut file = file.map_err(failed)?;
+    let mut file = file.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Error::Failed {
+            message: format!(
+                "{} is there already, and is not written over",
+                path.display()
+            ),
+            help: "name another file: allod export FILE".into(),
+        },
+        _ => failed(error),
+    })?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(failed)
