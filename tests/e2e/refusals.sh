@@ -136,6 +136,23 @@ too_much_memory() {
     allod delete hungry --yes
 }
 
+# The network's history is not this machine's to begin again: the home is told of, and nothing is written.
+ledger_is_gone() {
+    allod down --yes
+    within 60 test -e "$work/up.rc"
+    mv "$ALLOD_HOME/node/ledger" "$work/ledger"
+    env --default-signal=INT "$ALLOD" up --api 127.0.0.1:0 --ingress 127.0.0.1:0 </dev/null >"$work/up.out" 2>"$work/up.err" &
+    echo $! >"$work/up.pid"
+    within 20 grep -q 'node/ledger of this home is gone' "$work/up.err"
+    [ ! -e "$ALLOD_HOME/node/ledger" ] || { echo 'a new one was begun'; return 1; }
+    kill -INT "$(cat "$work/up.pid")"
+    within 20 is_gone "$(cat "$work/up.pid")"
+    # Restored, it goes on.
+    mv "$work/ledger" "$ALLOD_HOME/node/ledger"
+    start_allod
+    allod network status
+}
+
 # ---- the story
 
 step "allod up" start_allod
@@ -171,3 +188,4 @@ step "a layer that the registry lost" lie gone 'has no image|not have the image'
 step "a container that ends at once" exits
 step "a probe that never passes" never_ready
 step "more memory than it may have" too_much_memory
+step "a ledger that is gone is not begun again" ledger_is_gone

@@ -56,7 +56,7 @@ pub struct Settings {
     pub block_bytes_max: usize,
     /// How long blocks are kept, in block time.
     pub retention_ms: u64,
-    /// Whether this node's key was made for this start and cannot have signed anything before.
+    /// Whether this node's key never opened a ledger before, and cannot have signed anything.
     pub is_new_key: bool,
     /// How much of a new log segment is written in advance.
     pub wal_prepared_bytes: u64,
@@ -67,7 +67,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What suits most nodes; `is_new_key` says that the key was made for this very start.
+    /// What suits most nodes; `is_new_key` says that the key never opened a ledger before.
     #[must_use]
     pub fn new(genesis: Genesis, is_new_key: bool) -> Self {
         Self {

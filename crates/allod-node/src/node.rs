@@ -129,6 +129,14 @@ impl Node {
                 "{lost}; what runs goes on, and nothing can be changed until they are back"
             ))
         });
+        let notice = match self.waits_to_vote() {
+            true => Some(
+                "this machine's ledger was lost: it decides again with the first block half a minute after it came back; until \
+                 then the others do without it"
+                    .to_owned(),
+            ),
+            false => notice,
+        };
         let ingress = self.inner.doors.ingress.addresses().first();
         view::Network {
             network: state.network(),

@@ -50,7 +50,7 @@ pub(crate) use snapshot::Fetched;
 
 /// The file that keeps the port, so that invites stay good over a restart.
 const PORT_FILE: &str = "peer-port";
-/// The file that keeps the entrance by which this machine came.
+/// The file that keeps the entrance by which this machine came, or would come again.
 const ENTRANCE_FILE: &str = "entrance";
 
 /// What this machine's company is kept with.
@@ -70,8 +70,8 @@ pub(crate) fn remember(dir: &Path, entrance: &Entrance) -> std::io::Result<()> {
     whole::write(&dir.join(ENTRANCE_FILE), entrance.to_string().as_bytes())
 }
 
-/// Whether this machine came by an invite.
-pub(crate) fn has_joined(dir: &Path) -> bool {
+/// Whether this machine came by an invite, or others came by its own.
+pub(crate) fn knows_others(dir: &Path) -> bool {
     dir.join(ENTRANCE_FILE).exists()
 }
 
@@ -150,12 +150,13 @@ pub(crate) async fn keep(
     let following = async {
         let mut unchecked = entrance;
         let mut written = Instant::now();
+        let mut is_kept = knows_others(&inner.dir);
         loop {
             company.look(&inner.ledger.state(), &peers).await;
             unchecked = unchecked.filter(|entrance| !is_passed(&inner, entrance));
-            if unchecked.is_none() && written.elapsed() >= ENTRANCE_PERIOD {
+            if unchecked.is_none() && (!is_kept || written.elapsed() >= ENTRANCE_PERIOD) {
                 written = Instant::now();
-                remember_anew(&inner);
+                is_kept = remember_anew(&inner);
             }
             pulse.tick().await;
         }
@@ -172,18 +173,19 @@ pub(crate) async fn keep(
     }
 }
 
-/// Writes down where a machine that has joined would begin anew: members move, and old blocks are let go.
-fn remember_anew(inner: &Inner) {
+/// Writes down where this machine would begin anew: members move, and old blocks are let go. Says whether there is somebody.
+fn remember_anew(inner: &Inner) -> bool {
     let own = inner.identity.public_key();
     let mut others = roster::entrance(&inner.ledger.state(), &own);
     let own = peer_key(&own);
     others.members.retain(|member| PeerKey(member.key) != own);
-    if !has_joined(&inner.dir) || others.members.is_empty() {
-        return;
+    if others.members.is_empty() {
+        return false;
     }
     if let Err(error) = remember(&inner.dir, &others) {
         tracing::warn!(%error, "where this machine would begin anew is not written down");
     }
+    true
 }
 
 /// The validators that this machine does not reach.

@@ -61,8 +61,8 @@ impl Newcomer {
 
     async fn start(&self, invite: Option<&Invite>) -> Result<Node, StartError> {
         let home = self.home();
-        let founded = found(&home, None, invite).unwrap();
-        Node::start(settings(&home, &founded)).await
+        found(&home, None, invite).unwrap();
+        Node::start(settings(&home)).await
     }
 
     fn account(&self) -> AccountId {

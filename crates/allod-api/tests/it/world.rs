@@ -7,7 +7,7 @@ use allod_api::client::Client;
 use allod_api::signature::sign;
 use allod_api::{Server, bind_own, serve};
 use allod_node::Node;
-use allod_node::founding::{Founded, found};
+use allod_node::founding::found;
 use allod_node::home::Home;
 use allod_node::identity::Identity;
 use allod_node::limits::IMAGES_BYTES_MAX;
@@ -62,7 +62,7 @@ impl Answer {
 }
 
 /// What a node of that home is started with.
-pub(crate) fn settings(home: &Home, founded: &Founded) -> Settings {
+pub(crate) fn settings(home: &Home) -> Settings {
     Settings {
         places: Places {
             node: home.node_dir(),
@@ -75,7 +75,6 @@ pub(crate) fn settings(home: &Home, founded: &Founded) -> Settings {
         peers: SocketAddr::from(([127, 0, 0, 1], 0)),
         relay: None,
         looks_on_lan: false,
-        is_new: founded.is_new,
     }
 }
 
@@ -83,9 +82,9 @@ impl World {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
-        let founded = found(&home, None, None).unwrap();
+        found(&home, None, None).unwrap();
         let owner = home.account_keyfile().load(None).unwrap();
-        let node = Node::start(settings(&home, &founded)).await.unwrap();
+        let node = Node::start(settings(&home)).await.unwrap();
         let own = bind_own(&home.own_door(), home.account_keyfile().path()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = serve(node.clone(), listener, Some(own)).unwrap();

@@ -409,6 +409,46 @@ fn a_missing_log_stops_a_validator_from_voting_until_a_younger_block() {
     world.assert_signed_once();
 }
 
+/// What was decided after genesis is not known to it, nor by whom, and its key may have voted on any of it.
+#[test]
+fn whoever_lost_its_ledger_does_not_begin_the_network_again() {
+    let known = || Settings {
+        is_new_key: false,
+        ..settings(genesis(1, 0))
+    };
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
+    drop(replica);
+
+    let other = Arc::new(MemoryDisk::default());
+    let mut lost = Replica::open(other, validator(0), known(), CLOCK).unwrap();
+    assert!(!lost.is_voting());
+    let output = offer(&mut lost, 3, 0);
+    assert!(output.commits.is_empty(), "it decided block 1 again");
+
+    // Where only its sign-state is gone, it goes on alone: there is nobody who could know more.
+    disk.remove("sign-state").unwrap();
+    let alone = Replica::open(Arc::new(disk.clone()), validator(0), known(), CLOCK).unwrap();
+    assert!(alone.is_voting());
+    drop(alone);
+
+    // A store alone may be an old snapshot of others.
+    for name in disk.list().unwrap() {
+        if name.starts_with("wal-") || name == "sign-state" {
+            disk.remove(&name).unwrap();
+        }
+    }
+    let lost = Replica::open(Arc::new(disk.clone()), validator(0), known(), CLOCK).unwrap();
+    assert!(!lost.is_voting());
+    drop(lost);
+
+    // Another one that has only what was decided before it was a validator does not know what it signed as one.
+    disk.remove("sign-state").unwrap();
+    let other = Replica::open(Arc::new(disk), validator(1), known(), CLOCK).unwrap();
+    assert!(other.sign_state.quarantined_since_ms.is_some());
+}
+
 #[test]
 fn a_nearly_full_disk_only_reads_and_comes_back() {
     let disk = MemoryDisk::default();

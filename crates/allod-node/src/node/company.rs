@@ -42,6 +42,13 @@ impl Node {
         ))
     }
 
+    /// Whether this machine is a validator that does not vote for a while: what it signed is lost, and may be under way.
+    pub(super) fn waits_to_vote(&self) -> bool {
+        let view = self.inner.ledger.view();
+        let own = self.inner.identity.public_key();
+        view.state.validators().power(&own) > 0 && !view.is_voting && !view.is_halted
+    }
+
     /// The machines that this one has spoken to, and how.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {

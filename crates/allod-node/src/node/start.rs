@@ -64,6 +64,10 @@ pub struct Places {
 /// The ledger's folder in the node's directory.
 const LEDGER_FOLDER: &str = "ledger";
 
+/// The file in the node's directory that says that this node's key has opened a ledger: without it, it has signed nothing.
+/// It lies outside of the ledger's folder, to be there when that is lost.
+const BEGUN_FILE: &str = "begun";
+
 /// What a node is started with.
 #[derive(Debug)]
 pub struct Settings {
@@ -81,8 +85,6 @@ pub struct Settings {
     pub relay: Option<SocketAddr>,
     /// Whether members on the own local networks are looked for.
     pub looks_on_lan: bool,
-    /// Whether this is the first start with a key that was just made.
-    pub is_new: bool,
 }
 
 /// Why a node did not start.
@@ -102,6 +104,12 @@ pub enum StartError {
         /// Which.
         path: PathBuf,
     },
+    /// The ledger is gone, and nobody is known who has it.
+    #[error(
+        "the folder node/{LEDGER_FOLDER} of this home is gone, and this machine knows no other that has the ledger; restore \
+         it from a copy, or found another network in an empty home"
+    )]
+    LedgerGone,
     /// The node's key could not be loaded.
     #[error("could not load the node's key")]
     Identity(#[from] IdentityError),
@@ -143,9 +151,9 @@ impl Node {
             codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
         let network = genesis.network();
         if invite.is_none() {
-            learn_if_lost(&dir, &identity, &genesis).await;
+            learn_if_lost(&dir, &identity, &genesis).await?;
         }
-        let (chain, said) = open_chain(&dir, genesis, &identity, settings.is_new)?;
+        let (chain, said) = open_chain(&dir, genesis, &identity)?;
         let ledger = Ledger::new(chain);
         reach(Point::StartLedgerOpened);
 
@@ -249,11 +257,20 @@ async fn join_network(dir: &Path, invite: &Invite) -> Result<(), StartError> {
 }
 
 /// Learns the ledger anew where it is gone.
-async fn learn_if_lost(dir: &Path, identity: &Identity, genesis: &Genesis) {
-    if !dir.join(LEDGER_FOLDER).exists() {
-        let snapshot = peers::learn_anew(dir, identity, genesis).await;
-        found_from(snapshot, dir, genesis);
+async fn learn_if_lost(
+    dir: &Path,
+    identity: &Identity,
+    genesis: &Genesis,
+) -> Result<(), StartError> {
+    if dir.join(LEDGER_FOLDER).exists() || !dir.join(BEGUN_FILE).exists() {
+        return Ok(());
     }
+    if !peers::knows_others(dir) {
+        return Err(StartError::LedgerGone);
+    }
+    let snapshot = peers::learn_anew(dir, identity, genesis).await;
+    found_from(snapshot, dir, genesis);
+    Ok(())
 }
 
 /// Founds the ledger from a snapshot, where there is one. Without it everything is learned from blocks.
@@ -299,14 +316,11 @@ fn open_chain(
     dir: &Path,
     genesis: Genesis,
     identity: &Arc<Identity>,
-    is_new_key: bool,
 ) -> Result<(Chain, mpsc::Receiver<Outbound>), StartError> {
-    let folder = dir.join(LEDGER_FOLDER);
-    let made = std::fs::create_dir_all(&folder);
-    made.map_err(|source| StartError::File {
-        path: folder.clone(),
-        source,
-    })?;
+    let file = |path: PathBuf| move |source| StartError::File { path, source };
+    let (folder, begun) = (dir.join(LEDGER_FOLDER), dir.join(BEGUN_FILE));
+    std::fs::create_dir_all(&folder).map_err(file(folder.clone()))?;
+    let is_new_key = !begun.exists();
     let settings = LedgerSettings {
         genesis,
         timing: Timing::default(),
@@ -326,6 +340,10 @@ fn open_chain(
     let (chain, said, threads) = Chain::start(config, NodeVoter(Arc::clone(identity)))?;
     // They end with the last handle.
     drop(threads);
+    if is_new_key {
+        // After the ledger's own files are there: without those, a founder with this file would wait for others for ever.
+        whole::write(&begun, &[]).map_err(file(begun.clone()))?;
+    }
     Ok((chain, said))
 }
 
@@ -396,8 +414,8 @@ fn set_going(
         events,
         inbox,
     ));
-    // Who joined is listed already, though its own ledger may not have come so far.
-    if !peers::has_joined(&inner.dir)
+    // Who knows others is listed already, though its own ledger may not have come so far.
+    if !peers::knows_others(&inner.dir)
         && let Ok(founding) = std::fs::read(inner.dir.join("founding"))
     {
         tasks.spawn(found(Arc::clone(&inner), founding));

@@ -101,9 +101,6 @@ pub(crate) fn start(args: &Args, invite: Option<&Invite>) -> Result<()> {
     // Only now: another `allod up` in this home, which ends with the line above, takes nobody's door.
     listeners.push(("api-own", own_door(&home)?));
     let mut words: Vec<OsString> = vec![NETWORK_PROCESS.into()];
-    if founded.is_new {
-        words.push("--new".into());
-    }
     words.push(format!("--images-max={}", args.images_max).into());
     words.push(format!("--peers={}", args.peers).into());
     words.extend(args.relay.map(|relay| format!("--relay={relay}").into()));

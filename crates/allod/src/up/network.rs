@@ -26,9 +26,6 @@ const API_NICENESS: i32 = 5;
 /// What the root process tells its network process.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Whether the network begins now.
-    #[arg(long)]
-    new: bool,
     /// What images may take, in bytes.
     #[arg(long)]
     images_max: u64,
@@ -85,7 +82,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         peers: args.peers,
         relay: args.relay,
         looks_on_lan: !args.no_lan_discovery,
-        is_new: args.new,
     };
     async_runtime.block_on(serve(
         settings,
