@@ -92,7 +92,7 @@ fn certificate(scene: &mut Scene<'_>, height: u64, round: u32) -> Message {
     let votes = votes.map(|(key, signature)| (VoteKind::Precommit, Some(value), key, signature));
     Message::Round(RoundProof {
         height,
-        round: round + 1,
+        round: round.saturating_add(1),
         is_skip: scene.random.percent(50),
         votes: votes.collect(),
     })
