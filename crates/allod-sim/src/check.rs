@@ -140,6 +140,16 @@ trait Check {
     /// A machine has lost its disk, and knows nothing of what it told.
     fn replaced(&mut self, _machine: usize) {}
 
+    /// A machine has founded its ledger on a snapshot of this block.
+    fn founded(&mut self, _machine: usize, _: &Header) -> Found {
+        Ok(())
+    }
+
+    /// Somebody was shown that the network's validators decided this block.
+    fn certified(&mut self, _: &Header) -> Found {
+        Ok(())
+    }
+
     /// The run is over, and everyone is up.
     fn ended(&mut self, _: &[&Machine]) -> Found {
         Ok(())
@@ -244,6 +254,19 @@ impl Inspector {
         for check in &mut self.checks {
             check.replaced(machine);
         }
+    }
+
+    /// The newest state that any honest machine has told of.
+    pub(crate) fn newest(&self) -> &State {
+        &self.before
+    }
+
+    pub(crate) fn founded(&mut self, machine: usize, header: &Header) {
+        self.ask(|check| check.founded(machine, header));
+    }
+
+    pub(crate) fn certified(&mut self, header: &Header) {
+        self.ask(|check| check.certified(header));
     }
 
     pub(crate) fn left(&mut self, message: &Message) {

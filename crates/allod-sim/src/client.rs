@@ -46,7 +46,7 @@ const HABITS: &[(u64, Habit)] = &[
     (2, app::restart),
     (2, app::rollback),
     (2, app::delete),
-    (1, app::drop_volume),
+    (3, app::drop_volume),
     (3, node::register),
     (4, node::offer),
     (1, node::cordon),
@@ -66,7 +66,7 @@ pub(crate) fn wish(draft: &mut Draft<'_>) -> Option<Wish> {
     None
 }
 
-pub(crate) use node::look;
+pub(crate) use node::{look, registration};
 
 impl Draft<'_> {
     /// A founder and the account it acts for.

@@ -39,6 +39,11 @@ impl Desk {
         Some(known.max(after))
     }
 
+    /// Whether something that the account sent has no answer yet.
+    pub(crate) fn is_waiting(&self, account: &AccountId) -> bool {
+        self.unanswered.keys().any(|(of, _)| of == account)
+    }
+
     pub(crate) fn sent(&mut self, transaction: Verified) {
         let (key, nonce) = name_of(&transaction);
         self.unanswered

@@ -5,6 +5,7 @@
 //! the power is false in a run; everything else must keep every promise, and go on.
 
 mod amnesiac;
+mod counterfeiter;
 mod deceiver;
 mod equivocator;
 mod fabricator;
@@ -25,6 +26,7 @@ use crate::mutation::Mutation;
 use crate::person::validator;
 use crate::random::Random;
 use crate::run::Plan;
+use crate::snapshot::Snapshot;
 
 pub(crate) use plot::Plot;
 pub(crate) use scene::{Letter, Scene};
@@ -44,6 +46,11 @@ pub(crate) trait Habit {
         Vec::new()
     }
 
+    /// What it gives to a newcomer that asks for a snapshot.
+    fn gives(&mut self, _: &mut Scene<'_>, snapshot: Snapshot) -> Snapshot {
+        snapshot
+    }
+
     /// What it sends when nothing happens.
     fn acts(&mut self, _: &mut Scene<'_>) -> Vec<Letter> {
         Vec::new()
@@ -55,6 +62,9 @@ type Make = fn() -> Box<dyn Habit>;
 /// Every kind of false validator.
 const LIARS: &[(&str, Make)] = &[
     ("amnesiac", || Box::<amnesiac::Amnesiac>::default()),
+    ("counterfeiter", || {
+        Box::<counterfeiter::Counterfeiter>::default()
+    }),
     ("deceiver", || Box::<deceiver::Deceiver>::default()),
     ("equivocator", || Box::<equivocator::Equivocator>::default()),
     ("fabricator", || Box::<fabricator::Fabricator>::default()),

@@ -18,6 +18,7 @@ mod random;
 mod run;
 mod scenario;
 mod shadow;
+mod snapshot;
 mod tamper;
 mod trace;
 mod wire;

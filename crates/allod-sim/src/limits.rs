@@ -34,5 +34,21 @@ pub(crate) const UNANSWERED_PER_KEY_MAX: usize = 3;
 pub(crate) const REMEMBERED_MAX: usize = 64;
 /// Steps of one run at most: a run that needs more goes in circles.
 pub(crate) const STEPS_MAX: u64 = 2_000_000;
+/// Mean time between two looks of operators at who validates.
+pub(crate) const ELECT_EVERY_MS: u64 = 800;
+/// The longest time from one change of the validators to the wish for the next one.
+pub(crate) const REST_MS_MAX: u64 = 10_000;
+/// A run of four or more validators in which fewer sets follow the first one shows too little.
+pub(crate) const SET_CHANGES_MIN: u64 = 2;
+/// Machines that come beside those of the beginning, at most.
+pub(crate) const FURTHER_MAX: usize = 4;
+/// How many of a hundred machines without a ledger begin from a snapshot; the others learn all blocks.
+pub(crate) const BEGIN_BY_SNAPSHOT_PERCENT: u64 = 60;
+/// The longest that a newcomer waits before it asks for a snapshot again.
+pub(crate) const BEGIN_AGAIN_MS: u64 = 1_000;
+/// Honest machines that have every block from the first on, at least: somebody has to teach newcomers.
+pub(crate) const HAVE_ALL_MIN: usize = 2;
+/// Mean time between two questions for a snapshot by somebody from outside.
+pub(crate) const VISIT_EVERY_MS: u64 = 8_000;
 /// Mean time between two acts of a false validator.
 pub(crate) const LIE_EVERY_MS: u64 = 700;

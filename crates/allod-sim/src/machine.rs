@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use allod_ledger::LocalSigner;
-use allod_ledger::bft::Timing;
+use allod_ledger::bft::{Signer, Timing};
 use allod_ledger::disk::{Disk, MemoryDisk};
 use allod_ledger::replica::{Clock, Replica, ReplicaError, Settings};
+use allod_ledger::store::Anchor;
+use allod_state::PublicKey;
 use allod_state::genesis::Genesis;
 
 use crate::limits::START_MS;
@@ -15,6 +17,14 @@ use crate::random::Random;
 /// A machine that is up while it has a replica.
 pub(crate) struct Machine {
     pub(crate) number: usize,
+    /// The key that it has by its number.
+    pub(crate) key: PublicKey,
+    /// Whether it is dead for good.
+    pub(crate) is_gone: bool,
+    /// Whether its disk was never lost and held the chain from the first block on.
+    pub(crate) has_all: bool,
+    /// What it knows of the chain while it has no ledger yet and asks others for a snapshot.
+    pub(crate) awaits: Option<Anchor>,
     disk: MemoryDisk,
     random: Random,
     /// Whose key it signs with; another one's only where a bug is planted.
@@ -33,6 +43,10 @@ impl Machine {
     pub(crate) fn new(seed: u64, number: usize) -> Self {
         Self {
             number,
+            key: person::validator(number).public_key(),
+            is_gone: false,
+            has_all: true,
+            awaits: None,
             disk: MemoryDisk::default(),
             random: Random::new(seed, &format!("disk {number}")),
             key_of: number,
@@ -124,9 +138,9 @@ impl Machine {
 }
 
 /// Whether a machine with injected faults may end this way. Anything else is a bug.
-pub(crate) fn is_injected(error: &ReplicaError) -> bool {
+pub(crate) fn is_injected(error: &dyn std::error::Error) -> bool {
     let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(inner) = source {
         words.push_str(&inner.to_string());
         source = inner.source();

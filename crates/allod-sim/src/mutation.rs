@@ -89,6 +89,11 @@ impl Mutation {
         }
     }
 
+    /// Whether it is about validators that come and go.
+    pub(crate) const fn needs_succession(self) -> bool {
+        false
+    }
+
     /// Alters what a replica told, once there is something to alter.
     pub(crate) fn alter(self, told: &mut Told, rows: Option<&BTreeMap<Vec<u8>, Vec<u8>>>) {
         if let Some(rows) = rows

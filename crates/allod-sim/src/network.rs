@@ -6,7 +6,9 @@
 mod doors;
 mod faults;
 pub(crate) mod lies;
+mod newcomers;
 pub(crate) mod stage;
+mod succession;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -22,16 +24,18 @@ use crate::check::{Inspector, Told};
 use crate::desk::Desk;
 use crate::liar::{self, Liar, Plot};
 use crate::limits::{
-    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULTS_MIN, RETRY_EVERY_MS, START_MS, STEPS_MAX,
-    STORM_MS, WISH_EVERY_MS,
+    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULTS_MIN, RETRY_EVERY_MS, SET_CHANGES_MIN,
+    START_MS, STEPS_MAX, STORM_MS, WISH_EVERY_MS,
 };
 use crate::machine::{Machine, is_injected};
 use crate::mutation::Mutation;
-use crate::person::{FOUNDERS, People, validator};
+use crate::person::{FOUNDERS, OPERATORS, People, validator};
 use crate::random::Random;
 use crate::run::{Counts, Plan};
 use crate::trace::Trace;
 use crate::wire::Wire;
+
+use self::succession::Succession;
 
 /// Something that is going to happen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +53,8 @@ enum Event {
     Fault,
     FaultEnds(usize),
     Lie(usize),
+    Elect,
+    Visit,
     /// Nothing but time passes.
     Nothing,
 }
@@ -73,6 +79,9 @@ pub(crate) struct Network {
     conflicts: BTreeMap<PublicKey, ReportConflict>,
     /// Machines whose clocks are minutes off.
     far_off: BTreeSet<usize>,
+    /// Machines that lost their disk and do not vote since.
+    forgetful: BTreeSet<usize>,
+    succession: Succession,
     desk: Desk,
     /// What came in as transactions, and what it was found to be.
     verified: BTreeMap<Vec<u8>, Option<Verified>>,
@@ -83,6 +92,7 @@ pub(crate) struct Network {
     clients: Random,
     attackers: Random,
     faults: Random,
+    newcomers: Random,
 }
 
 fn genesis(plan: &Plan) -> Genesis {
@@ -99,6 +109,13 @@ fn genesis(plan: &Plan) -> Genesis {
         let founder = Founder {
             balance: Credits::from_micro(i128::from(balance)),
             line: Credits::from_micro(i128::from(line)),
+        };
+        founders.insert(people.get(number).key, founder);
+    }
+    for number in OPERATORS {
+        let founder = Founder {
+            balance: Credits::from_micro(20_000_000),
+            line: Credits::ZERO,
         };
         founders.insert(people.get(number).key, founder);
     }
@@ -149,6 +166,8 @@ impl Network {
             plot: Plot::default(),
             conflicts: BTreeMap::new(),
             far_off: BTreeSet::new(),
+            forgetful: BTreeSet::new(),
+            succession: Succession::new(plan.seed),
             desk: Desk::default(),
             verified: BTreeMap::new(),
             queue: BinaryHeap::new(),
@@ -158,6 +177,7 @@ impl Network {
             clients: Random::new(plan.seed, "clients"),
             attackers: Random::new(plan.seed, "attackers"),
             faults: Random::new(plan.seed, "faults"),
+            newcomers: Random::new(plan.seed, "newcomers"),
         }
     }
 
@@ -179,6 +199,11 @@ impl Network {
         for at in liars {
             self.after(1, Event::Lie(at));
         }
+        if self.has_succession() {
+            self.watch_set();
+            self.after(1, Event::Elect);
+            self.after(1, Event::Visit);
+        }
         while self.is_well() && self.now_ms < STORM_MS {
             self.advance();
         }
@@ -187,12 +212,24 @@ impl Network {
             self.inspector.complain("faults", what);
         }
         self.calm();
+        if self.is_well() && self.has_succession() && self.counts.set_changes < SET_CHANGES_MIN {
+            let what = format!(
+                "{} sets, of at least {SET_CHANGES_MIN}",
+                self.counts.set_changes
+            );
+            self.inspector.complain("succession", what);
+        }
         if self.is_well() {
             let honest = self.honest();
             let machines = honest.iter().filter_map(|at| self.machines.get(*at));
             let machines: Vec<&Machine> = machines.collect();
             self.inspector.ended(&machines);
         }
+    }
+
+    /// Whether the validators change: where one may fail, and no bug is planted that is about something else.
+    fn has_succession(&self) -> bool {
+        self.plan.validators >= 4 && self.plan.mutation.is_none_or(Mutation::needs_succession)
     }
 
     fn is_well(&self) -> bool {
@@ -217,15 +254,16 @@ impl Network {
         while self.is_well() {
             let is_moving = self.heights().iter().all(|height| *height >= target);
             let unanswered = self.desk.unanswered().len();
-            if is_moving && unanswered == 0 {
+            if is_moving && unanswered == 0 && self.succession.is_quiet() {
                 return;
             }
             if self.now_ms >= until_ms {
                 let what = format!(
                     "{CALM_MS_MAX} ms after the last fault the heights are {:?} of {target}, and \
-                     {unanswered} transactions have no answer: {:?}",
+                     {unanswered} transactions have no answer: {:?}; {}",
                     self.heights(),
-                    self.stuck()
+                    self.stuck(),
+                    self.succession.words()
                 );
                 return self.inspector.complain("liveness", what);
             }
@@ -314,6 +352,7 @@ impl Network {
             Event::Start(at) => self.start(at),
             Event::FaultEnds(at) => self.end_fault(at),
             Event::Lie(at) => self.lie(at),
+            Event::Elect => self.elect(),
             Event::Nothing => {}
             Event::Retry => {
                 self.retry();
@@ -328,6 +367,7 @@ impl Network {
                 self.look();
                 self.again(AGENT_EVERY_MS, Event::Look);
             }
+            Event::Visit => self.visit(),
             Event::Attack => {
                 self.attack();
                 self.again(ATTACK_EVERY_MS, Event::Attack);
@@ -350,9 +390,12 @@ impl Network {
         let Some(machine) = self.machines.get_mut(at) else {
             return;
         };
-        if machine.replica.is_some() {
+        if machine.replica.is_some() || machine.is_gone || !self.begin(at) {
             return;
         }
+        let Some(machine) = self.machines.get_mut(at) else {
+            return;
+        };
         match machine.start(&self.genesis, now_ms) {
             Ok(()) => {
                 self.trace.note(now_ms, "start", at, &[]);
@@ -360,6 +403,7 @@ impl Network {
                 if let Some(replica) = machine.replica.as_ref().filter(|_| !is_false) {
                     self.inspector.restarted(at, replica);
                 }
+                self.watch_set();
                 self.step(at, Input::Tick);
             }
             Err(error) => self.fell(at, &error),
@@ -464,10 +508,16 @@ impl Network {
         self.desk.committed(&transactions);
         let told = Told::new(at, commit, transactions);
         self.inspector.told(told);
+        self.watch_set();
     }
 
     fn send_to_all(&mut self, from: usize, message: &Message) {
-        let others = (0..self.machines.len()).filter(|to| *to != from);
+        let others = self
+            .machines
+            .iter()
+            .filter(|one| one.number != from && !one.is_gone);
+        let others: Vec<usize> = others.map(|one| one.number).collect();
+        let others = others.into_iter();
         if self.is_false(from) {
             return others.for_each(|to| self.say_falsely(from, to, message));
         }

@@ -16,9 +16,11 @@ pub(crate) const MACHINES: std::ops::Range<usize> = 8..11;
 pub(crate) const SPARE: std::ops::Range<usize> = 11..27;
 /// Keys that nobody ever gave a right.
 pub(crate) const STRANGERS: std::ops::Range<usize> = 27..29;
+/// Those who operate validators: so many that nobody has a third of the power in a small set.
+pub(crate) const OPERATORS: std::ops::Range<usize> = 29..45;
 
-/// The validators that a run may have.
-pub(crate) const VALIDATORS: std::ops::Range<usize> = 0..64;
+/// The validators that a run may have, those who come later included.
+pub(crate) const VALIDATORS: std::ops::Range<usize> = 0..80;
 
 /// Someone with a key.
 pub(crate) struct Person {
@@ -45,6 +47,11 @@ impl Person {
     }
 }
 
+/// The number of whoever operates a validator.
+pub(crate) fn operator_of_validator(number: usize) -> usize {
+    OPERATORS.start + number % OPERATORS.len()
+}
+
 /// The signer of a validator.
 pub(crate) fn validator(number: usize) -> LocalSigner {
     signer(b'v', number)
@@ -65,7 +72,7 @@ pub(crate) struct People {
 
 impl People {
     pub(crate) fn new() -> Self {
-        let all: Vec<Person> = (0..STRANGERS.end).map(Person::new).collect();
+        let all: Vec<Person> = (0..OPERATORS.end).map(Person::new).collect();
         let by_key = all.iter().enumerate().map(|(at, person)| (person.key, at));
         let by_key = by_key.collect();
         Self { all, by_key }
@@ -85,6 +92,11 @@ impl People {
     /// Who operates a machine.
     pub(crate) fn operator_of(&self, machine: usize) -> &Person {
         self.get(if machine + 1 == MACHINES.end { 4 } else { 0 })
+    }
+
+    /// Who operates a validator.
+    pub(crate) fn operator_of_validator(&self, number: usize) -> &Person {
+        self.get(operator_of_validator(number))
     }
 
     /// The node that a machine is on the ledger.

@@ -56,6 +56,20 @@ pub struct Counts {
     pub lies: BTreeMap<&'static str, u64>,
     /// How often a replica told that a validator was barred.
     pub barred: u64,
+    /// How often others decided than before.
+    pub set_changes: u64,
+    /// Changes of the validators that were wanted and made, by their kind.
+    pub changes: BTreeMap<&'static str, u64>,
+    /// Machines that died for good.
+    pub deaths: u64,
+    /// Machines that lost their disk.
+    pub disks_lost: u64,
+    /// Ledgers that were founded on a snapshot of another machine.
+    pub founded: u64,
+    /// Snapshots that somebody from outside found to be good.
+    pub visits: u64,
+    /// Snapshots of false validators that were refused.
+    pub refused: u64,
     /// Transactions of honest clients.
     pub submitted: u64,
     /// Blocks told by any replica.
@@ -101,12 +115,21 @@ impl Counts {
         self.crashes += other.crashes;
         self.attacks += other.attacks;
         self.barred += other.barred;
+        self.set_changes += other.set_changes;
+        self.deaths += other.deaths;
+        self.disks_lost += other.disks_lost;
+        self.founded += other.founded;
+        self.visits += other.visits;
+        self.refused += other.refused;
         self.submitted += other.submitted;
         self.commits += other.commits;
         self.succeeded += other.succeeded;
         self.failed += other.failed;
         for (kind, count) in &other.lies {
             *self.lies.entry(kind).or_default() += count;
+        }
+        for (kind, count) in &other.changes {
+            *self.changes.entry(kind).or_default() += count;
         }
         for (name, count) in &other.actions {
             *self.actions.entry(name).or_default() += count;

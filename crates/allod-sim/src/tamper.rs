@@ -7,7 +7,7 @@ use allod_state::app::{Slot, SlotKey};
 use allod_state::block::Header;
 use allod_state::lease::Lease;
 use allod_state::state::{Params, RestoreError};
-use allod_state::{AccountId, Credits, LeaseId, State, bill, codec};
+use allod_state::{AccountId, Credits, LeaseId, Root, State, bill, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::mutation::Mutation;
@@ -39,16 +39,22 @@ pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
     }
 }
 
-/// The state of the altered rows; none where there was nothing to alter.
-pub(crate) fn restored(header: &Header, rows: &Rows, tamper: Tamper) -> Option<State> {
+/// The root of the altered rows under a header; none where there was nothing to alter.
+pub(crate) fn root(header: &Header, rows: &Rows, tamper: Tamper) -> Option<(Root, Rows)> {
     let mut rows = rows.clone();
     tamper(&mut rows)?;
     // Restoring says which root the rows have where it is not the header's.
-    let Err(RestoreError::WrongRoot { found, .. }) = State::restore(header, rows.clone()) else {
-        return None;
-    };
+    match State::restore(header, rows.clone()) {
+        Err(RestoreError::WrongRoot { found, .. }) => Some((found, rows)),
+        _ => None,
+    }
+}
+
+/// The state of the altered rows; none where there was nothing to alter.
+pub(crate) fn restored(header: &Header, rows: &Rows, tamper: Tamper) -> Option<State> {
+    let (root, rows) = root(header, rows, tamper)?;
     let header = Header {
-        root: found,
+        root,
         ..header.clone()
     };
     State::restore(&header, rows).ok()
@@ -78,7 +84,7 @@ fn raised(credits: Credits, micro: i128) -> Credits {
     Credits::from_micro(credits.micro() + micro)
 }
 
-fn mint(rows: &mut Rows) -> Option<()> {
+pub(crate) fn mint(rows: &mut Rows) -> Option<()> {
     alter(rows, ACCOUNT, |_: &AccountId, account: &mut Account| {
         account.balance = raised(account.balance, 1);
         true

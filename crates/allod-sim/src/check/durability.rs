@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allod_ledger::LocalSigner;
 use allod_ledger::replica::Replica;
+use allod_state::block::Header;
 use allod_state::{BlockId, TransactionId};
 
 use crate::machine::Machine;
@@ -18,6 +19,8 @@ const LOOKED_AT: usize = 8;
 pub(super) struct Durability {
     blocks: BTreeMap<u64, (BlockId, Vec<TransactionId>)>,
     told: BTreeMap<usize, u64>,
+    /// Where machines began that were founded on a snapshot: they need not hold what lies before.
+    since: BTreeMap<usize, u64>,
     answered: BTreeMap<usize, BTreeSet<TransactionId>>,
 }
 
@@ -31,7 +34,11 @@ impl Durability {
             ));
         }
         let read = |error| format!("machine {machine} cannot read its store: {error}");
-        for (height, (block, ids)) in self.blocks.range(..=told).rev().take(heights) {
+        let first = self.since.get(&machine).map_or(1, |since| since + 1);
+        if told < first {
+            return Ok(());
+        }
+        for (height, (block, ids)) in self.blocks.range(first..=told).rev().take(heights) {
             let stored = replica.store().block(*height).map_err(read)?;
             let stored = stored.ok_or_else(|| format!("machine {machine} lost height {height}"))?;
             if stored.certificate.block != *block {
@@ -88,6 +95,13 @@ impl Check for Durability {
     fn replaced(&mut self, machine: usize) {
         self.told.remove(&machine);
         self.answered.remove(&machine);
+        self.since.remove(&machine);
+    }
+
+    fn founded(&mut self, machine: usize, header: &Header) -> Found {
+        self.told.insert(machine, header.height);
+        self.since.insert(machine, header.height);
+        Ok(())
     }
 
     fn restarted(&mut self, machine: usize, replica: &Replica<LocalSigner>) -> Found {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use allod_ledger::LocalSigner;
 use allod_ledger::bft::Signer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
@@ -16,7 +15,7 @@ use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{Action, Credits, LeaseId, NodeId};
 
 use crate::client::{Draft, Wish};
-use crate::person::{FOUNDERS, MACHINES, VALIDATORS, validator};
+use crate::person::{MACHINES, People, VALIDATORS, operator_of_validator, validator};
 
 const GIB: u64 = 1 << 30;
 
@@ -57,22 +56,24 @@ pub(super) fn enlist(draft: &mut Draft<'_>) -> Option<Wish> {
     if draft.state.node(&NodeId::of_first_key(&key)).is_some() {
         return None;
     }
-    let signer = VALIDATORS.map(validator);
-    let signer = signer
-        .into_iter()
-        .find(|one: &LocalSigner| one.public_key() == key)?;
-    let account = draft.people.get(FOUNDERS.start).account;
-    let consent = RegisterNode::consent_bytes(&account, &[3; 32]);
-    let register = RegisterNode {
-        key,
-        consent: signer.sign(&consent),
+    let mut numbers = VALIDATORS;
+    let number = numbers.find(|number| validator(*number).public_key() == key)?;
+    Some(Wish {
+        signer: operator_of_validator(number),
+        account: draft.people.operator_of_validator(number).account,
+        actions: vec![registration(draft.people, number)?.into()],
+    })
+}
+
+/// What lists a validator's machine as its operator's.
+pub(crate) fn registration(people: &People, number: usize) -> Option<RegisterNode> {
+    let operator = people.operator_of_validator(number).account;
+    let signer = validator(number);
+    Some(RegisterNode {
+        key: signer.public_key(),
+        consent: signer.sign(&RegisterNode::consent_bytes(&operator, &[3; 32])),
         sealing_key: [3; 32],
         name: "validator".parse().ok()?,
-    };
-    Some(Wish {
-        signer: draft.signer_for(&account)?,
-        account,
-        actions: vec![register.into()],
     })
 }
 
@@ -184,10 +185,10 @@ pub(crate) fn look(draft: &mut Draft<'_>) -> Option<Wish> {
 /// What a machine says as a witness, and of itself where others have given it up. Some hear nothing of anybody.
 fn watch(draft: &mut Draft<'_>, node: NodeId) -> Option<Action> {
     let is_gone = draft.state.node(&node)?.is_unreachable;
-    if is_gone && draft.random.percent(20) {
+    if is_gone && draft.random.percent(50) {
         return Some(ReportBack { node }.into());
     }
-    if !draft.random.percent(5) {
+    if !draft.random.percent(15) {
         return None;
     }
     let watched = draft.state.active_leases_watched_by(&node).take(8);

@@ -2,7 +2,6 @@
 
 use allod_ledger::disk::MemoryDisk;
 
-use crate::liar;
 use crate::limits::{DIFFERENCE_MS_MAX, DOWN_MS_MAX, FAULT_AGAIN_MS, FAULT_EVERY_MS, JUMP_MS_MAX};
 use crate::machine::Machine;
 
@@ -20,6 +19,7 @@ const FAULTS: &[Fault] = &[
     Network::full_disk,
     Network::wrong_clock,
     Network::clock_far_off,
+    Network::lost_disk,
 ];
 
 /// What can happen between machines.
@@ -27,7 +27,11 @@ const BETWEEN: &[Fault] = &[Network::partition, Network::lossy_wire, Network::sl
 
 impl Network {
     pub(super) fn fault(&mut self) {
-        let at = self.faults.index(self.machines.len());
+        let there = self.machines.iter().filter(|one| !one.is_gone);
+        let there: Vec<usize> = there.map(|one| one.number).collect();
+        let Some(at) = self.faults.pick(&there).copied() else {
+            return;
+        };
         let is_between = self.machines.len() > 1 && self.faults.percent(40);
         let faults = if is_between { BETWEEN } else { FAULTS };
         let Some(fault) = self.faults.pick(faults).copied() else {
@@ -63,7 +67,7 @@ impl Network {
         1 + self.faults.below(DOWN_MS_MAX)
     }
 
-    fn is_up(&self, at: usize) -> bool {
+    pub(super) fn is_up(&self, at: usize) -> bool {
         let machine = self.machines.get(at);
         machine.is_some_and(|machine| machine.replica.is_some())
     }
@@ -91,7 +95,7 @@ impl Network {
             .is_some()
     }
 
-    fn disk_of(&self, at: usize) -> Option<&MemoryDisk> {
+    pub(super) fn disk_of(&self, at: usize) -> Option<&MemoryDisk> {
         self.machines.get(at).map(Machine::disk)
     }
 
@@ -120,11 +124,10 @@ impl Network {
 
     /// A clock that is ten minutes off, either way; with the false ones no more than may fail.
     fn clock_far_off(&mut self, at: usize) -> bool {
-        let mut failing = self.far_off.clone();
+        let mut failing = self.failing();
         failing.insert(at);
-        failing.extend(self.liars.keys());
         let is_alone = self.machines.len() == 1;
-        if !is_alone && failing.len() > liar::most(self.machines.len()) {
+        if !is_alone && !self.is_bearable(&failing) {
             return false;
         }
         let size = i64::try_from(JUMP_MS_MAX).unwrap_or(0);

@@ -9,7 +9,8 @@ use allod_state::{NodeId, PublicKey};
 use crate::client::Wish;
 use crate::liar::{Habit, Letter, Scene};
 use crate::limits::{LIE_EVERY_MS, START_MS};
-use crate::person::{FOUNDERS, validator};
+use crate::person::{operator_of_validator, validator};
+use crate::snapshot::Snapshot;
 
 use super::{Event, Network};
 
@@ -18,24 +19,26 @@ impl Network {
         self.liars.contains_key(&at)
     }
 
+    /// Those whose word counts, and who have to go on.
     pub(super) fn honest(&self) -> Vec<usize> {
-        let all = 0..self.machines.len();
-        all.filter(|at| !self.is_false(*at)).collect()
+        let there = self.machines.iter().filter(|machine| !machine.is_gone);
+        let numbers = there.map(|machine| machine.number);
+        numbers.filter(|at| !self.is_false(*at)).collect()
     }
 
     /// Lets a false validator write letters, if its replica is up.
-    fn ask_liar(
+    fn ask_liar<T: Default>(
         &mut self,
         at: usize,
-        write: impl FnOnce(&mut dyn Habit, &mut Scene<'_>) -> Vec<Letter>,
-    ) -> Vec<Letter> {
+        write: impl FnOnce(&mut dyn Habit, &mut Scene<'_>) -> T,
+    ) -> T {
         let replica = self.machines.get(at).and_then(|one| one.replica.as_ref());
         let state = replica.map(|replica| replica.state().clone());
         let others: Vec<usize> = (0..self.machines.len()).filter(|one| *one != at).collect();
         let far: Vec<usize> = self.honest().into_iter().step_by(2).collect();
         let wall_ms = START_MS + self.now_ms;
         let (Some(state), Some(liar)) = (state, self.liars.get_mut(&at)) else {
-            return Vec::new();
+            return T::default();
         };
         let mut scene = Scene {
             random: &mut liar.random,
@@ -83,6 +86,20 @@ impl Network {
         self.after(1 + ms, Event::Lie(at));
     }
 
+    /// What a machine gives that was asked for a snapshot: its own, unless it is false.
+    pub(super) fn given(&mut self, at: usize, taken: Snapshot) -> Snapshot {
+        if !self.is_false(at) {
+            return taken;
+        }
+        let honest = taken.clone();
+        let given = self.ask_liar(at, |habit, scene| Some(habit.gives(scene, honest)));
+        let given = given.unwrap_or_else(|| taken.clone());
+        if given != taken {
+            self.count_lies(at, 1);
+        }
+        given
+    }
+
     fn deliver(&mut self, from: usize, letters: Vec<Letter>) {
         for letter in letters {
             self.send_bytes(from, letter.to, letter.delay_ms, &letter.bytes);
@@ -104,15 +121,6 @@ impl Network {
         let Some((at, state)) = self.some_machine() else {
             return;
         };
-        let account = self.people.get(FOUNDERS.start).account;
-        let reporters = (0..self.machines.len()).map(|number| node_of(number).1);
-        let own = |node: &NodeId| {
-            let row = state.node(node);
-            row.is_some_and(|row| row.operator == account)
-        };
-        let Some(node) = reporters.into_iter().find(own) else {
-            return;
-        };
         let reports = self.conflicts.values().cloned();
         let open = reports.into_iter().find(|report| {
             let accused = NodeId::of_first_key(&report.validator);
@@ -122,16 +130,20 @@ impl Network {
         let Some(report) = open else {
             return;
         };
-        let mut draft = self.draft(&state, false);
-        let Some(signer) = draft.signer_for(&account) else {
+        let is_witness = |number: &usize| {
+            let (key, node) = node_of(*number);
+            key != report.validator && state.node(&node).is_some()
+        };
+        let Some(number) = (0..self.machines.len()).find(is_witness) else {
             return;
         };
-        let action = ReportConflict { node, ..report };
+        let node = node_of(number).1;
         let wish = Wish {
-            signer,
-            account,
-            actions: vec![action.into()],
+            signer: operator_of_validator(number),
+            account: self.people.operator_of_validator(number).account,
+            actions: vec![ReportConflict { node, ..report }.into()],
         };
+        let draft = self.draft(&state, false);
         let signed = super::doors::sign(&draft, &wish);
         self.submit(at, signed);
     }
