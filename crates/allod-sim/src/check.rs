@@ -16,6 +16,7 @@ mod leases;
 mod nonces;
 mod restore;
 mod signatures;
+mod succession;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -171,6 +172,7 @@ fn all(genesis: &Genesis) -> Vec<Box<dyn Check>> {
         Box::new(nonces::Nonces::default()),
         Box::new(restore::Restore),
         Box::new(signatures::Signatures::default()),
+        Box::new(succession::Succession::new(genesis)),
         Box::new(volumes::Volumes),
     ]
 }

@@ -113,6 +113,10 @@ pub(crate) fn cast(plan: &Plan) -> BTreeMap<usize, Liar> {
         });
         return two.collect();
     }
+    if plan.mutation == Some(Mutation::CounterfeitTaken) {
+        let one = Liar::of("counterfeiter", plan.seed, 0).map(|liar| (0, liar));
+        return one.into_iter().collect();
+    }
     let mut random = Random::new(plan.seed, "false");
     let most = most(plan.validators);
     let mut cast = BTreeMap::new();

@@ -11,6 +11,9 @@ use allod_state::event::Event;
 use crate::check::Told;
 use crate::tamper;
 
+/// More than two thirds of four.
+const ENOUGH_OF_FOUR: usize = 3;
+
 macro_rules! mutations {
     ($($(#[$doc:meta])* $name:ident caught by $check:literal),+ $(,)?) => {
         /// A bug planted on purpose.
@@ -77,6 +80,18 @@ mutations! {
     TooManyFalse caught by "agreement",
     /// What an attacker must not get succeeds.
     AttackSucceeds caught by "attacks",
+    /// Somebody decides whom nobody elected.
+    SeatUnasked caught by "succession",
+    /// Nobody ever stands or leaves.
+    NobodyElected caught by "succession",
+    /// Those whom a block elects decide it themselves.
+    SetEarly caught by "headers",
+    /// A decision is shown by as many as were enough before others joined.
+    OldQuorum caught by "headers",
+    /// One validator more is dead for good than may be.
+    TooManyGone caught by "liveness",
+    /// Somebody believes a counterfeit snapshot.
+    CounterfeitTaken caught by "agreement",
 }
 
 impl Mutation {
@@ -85,13 +100,22 @@ impl Mutation {
     pub const fn validators(self) -> usize {
         match self {
             Self::OneKeyTwice | Self::NeverHeals | Self::OneDiffers | Self::TooManyFalse => 4,
+            _ if self.needs_succession() => 4,
             _ => 1,
         }
     }
 
     /// Whether it is about validators that come and go.
     pub(crate) const fn needs_succession(self) -> bool {
-        false
+        matches!(
+            self,
+            Self::SeatUnasked
+                | Self::NobodyElected
+                | Self::SetEarly
+                | Self::OldQuorum
+                | Self::TooManyGone
+                | Self::CounterfeitTaken
+        )
     }
 
     /// Alters what a replica told, once there is something to alter.
@@ -117,6 +141,11 @@ impl Mutation {
                 told.events.retain(is_told);
                 let receipts = told.receipts.iter_mut();
                 receipts.for_each(|one| one.events.retain(is_told));
+            }
+            Self::SetEarly => told.header.validators_hash = told.state.validators().hash(),
+            Self::OldQuorum => {
+                let enough = told.certificate.signatures.len().min(ENOUGH_OF_FOUR);
+                told.certificate.signatures.truncate(enough);
             }
             Self::SupplyMisstated => {
                 let micro = told.header.supply.micro() + 1;

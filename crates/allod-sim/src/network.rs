@@ -201,7 +201,9 @@ impl Network {
         }
         if self.has_succession() {
             self.watch_set();
-            self.after(1, Event::Elect);
+            if self.plan.mutation != Some(Mutation::NobodyElected) {
+                self.after(1, Event::Elect);
+            }
             self.after(1, Event::Visit);
         }
         while self.is_well() && self.now_ms < STORM_MS {

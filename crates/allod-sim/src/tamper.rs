@@ -7,10 +7,12 @@ use allod_state::app::{Slot, SlotKey};
 use allod_state::block::Header;
 use allod_state::lease::Lease;
 use allod_state::state::{Params, RestoreError};
+use allod_state::validator::ValidatorSet;
 use allod_state::{AccountId, Credits, LeaseId, Root, State, bill, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::mutation::Mutation;
+use crate::person::{VALIDATORS as NUMBERS, validator};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Tamper = fn(&mut Rows) -> Option<()>;
@@ -22,6 +24,7 @@ const SLOT: u8 = 6;
 const LEASE: u8 = 7;
 const BILL_LINE: u8 = 8;
 const PARAMS: u8 = 10;
+const VALIDATORS: u8 = 11;
 
 /// How a bug changes the rows; none where it lies elsewhere.
 pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
@@ -35,6 +38,7 @@ pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
         Mutation::BillRaised => Some(raise_bill),
         Mutation::MeterForgets => Some(forget_charge),
         Mutation::NonceFalls => Some(lower_nonce),
+        Mutation::SeatUnasked => Some(seat_somebody),
         _ => None,
     }
 }
@@ -130,6 +134,18 @@ fn lower_nonce(rows: &mut Rows) -> Option<()> {
             has_nonce
         },
     )
+}
+
+fn seat_somebody(rows: &mut Rows) -> Option<()> {
+    alter(rows, VALIDATORS, |_: &u8, set: &mut ValidatorSet| {
+        let unasked = (
+            allod_ledger::bft::Signer::public_key(&validator(NUMBERS.end)),
+            1,
+        );
+        let powers = set.iter().map(|(key, _)| (*key, 1));
+        *set = ValidatorSet::new(powers.chain([unasked]));
+        true
+    })
 }
 
 fn raise_bill(rows: &mut Rows) -> Option<()> {

@@ -13,6 +13,7 @@ use allod_state::{Action, NodeId, PublicKey, State};
 use crate::client::{Wish, registration};
 use crate::liar;
 use crate::limits::{ELECT_EVERY_MS, FURTHER_MAX, REST_MS_MAX};
+use crate::mutation::Mutation;
 use crate::person::operator_of_validator;
 use crate::random::Random;
 
@@ -213,7 +214,8 @@ impl Network {
                 joins: None,
                 goes: Some(drawn),
             };
-            let may_die = is_bearable(members, Some(change), &failing) && self.is_spared(drawn);
+            let may_die = is_bearable(members, Some(change), &failing) && self.is_spared(drawn)
+                || self.plan.mutation == Some(Mutation::TooManyGone);
             if may_die {
                 self.die(drawn);
                 drawn

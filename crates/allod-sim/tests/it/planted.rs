@@ -68,4 +68,10 @@ planted! {
     an_end_that_is_not_told_is_caught: EndsUntold in 5,
     one_false_validator_too_many_is_caught: TooManyFalse in 5,
     an_attack_that_succeeds_is_caught: AttackSucceeds in 10,
+    a_validator_that_nobody_elected_is_caught: SeatUnasked in 1,
+    validators_that_stay_the_same_are_caught: NobodyElected in 1,
+    a_set_that_decides_a_block_early_is_caught: SetEarly in 5,
+    a_quorum_of_the_set_before_is_caught: OldQuorum in 5,
+    one_dead_validator_too_many_is_caught: TooManyGone in 5,
+    a_counterfeit_that_is_believed_is_caught: CounterfeitTaken in 5,
 }
