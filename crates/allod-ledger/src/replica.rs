@@ -23,7 +23,8 @@ use allod_state::{InvalidBlock, PublicKey, Rejection, State, Transaction, Transa
 use bytes::Bytes;
 
 use crate::bft::{
-    Action, Alarm, Core, Equivocation, Event, Message, Peer, Record, Signer, Timing, encode_frame,
+    Action, Alarm, Core, Equivocation, Event, Message, Peer, Record, Signer, Standing, Timing,
+    encode_frame,
 };
 use crate::disk::{Disk, Reserved};
 use crate::law::{ApplyError, Law};
@@ -394,14 +395,14 @@ impl<S: Signer> Replica<S> {
             Action::Check {
                 block,
                 bytes,
-                is_decided,
+                standing,
                 ..
             } => {
-                let wall_ms = (!is_decided).then_some(clock.wall_ms);
+                let wall_ms = (standing == Standing::Proposed).then_some(clock.wall_ms);
                 let verdict = self.law.check(block, &bytes, wall_ms, &self.mempool);
                 return Ok(Some(Event::Checked {
                     block,
-                    is_decided,
+                    standing,
                     verdict,
                 }));
             }

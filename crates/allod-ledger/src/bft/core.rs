@@ -19,7 +19,7 @@ use super::message::{Message, SignedProposal};
 use super::record::Record;
 use super::shell::{Held, Shell};
 use super::sync::CatchUp;
-use super::{Action, Alarm, Config, Event, Peer, Signer, Start, Verdict};
+use super::{Action, Alarm, Config, Event, Peer, Signer, Standing, Start, Verdict};
 use crate::limits::{
     EARLY_MESSAGES_MAX, EARLY_MESSAGES_PER_PEER_MAX, EARLY_PROPOSALS_MAX, EMPTY_FROM_ROUND,
     STATUS_EVERY_MS,
@@ -142,10 +142,10 @@ impl<S: Signer> Core<S> {
             }
             Event::Checked {
                 block,
-                is_decided: false,
+                standing: Standing::Decided,
                 verdict,
-            } => self.on_checked(block, verdict),
-            Event::Checked { block, verdict, .. } => self.on_decided_checked(block, verdict),
+            } => self.on_decided_checked(block, verdict),
+            Event::Checked { block, verdict, .. } => self.on_checked(block, verdict),
             Event::Committed {
                 validators,
                 has_transactions,
@@ -377,15 +377,16 @@ impl<S: Signer> Core<S> {
         }
         if verdict == Verdict::Foreign {
             waiting.remove(0);
-            if let Some((_, bytes)) = waiting.first() {
-                let bytes = bytes.clone();
+            if let Some((proposal, bytes)) = waiting.first() {
+                let (bytes, standing) = (bytes.clone(), self.standing_of(proposal));
                 self.unchecked.insert(block, waiting);
-                self.ask_check(block, bytes, false);
+                self.ask_check(block, bytes, standing);
             }
             return;
         }
+        let is_valid = verdict == Verdict::Valid;
+        let was_refused = self.is_refused(&block);
         if let Some((_, bytes)) = waiting.first() {
-            let is_valid = verdict == Verdict::Valid;
             self.shell.values.insert(
                 block,
                 Held {
@@ -395,6 +396,10 @@ impl<S: Signer> Core<S> {
             );
         }
         for (proposal, _) in waiting {
+            if was_refused && is_valid {
+                // Before the proposal, which would be voted against as the engine still knows its block.
+                self.feed_value(&proposal);
+            }
             self.feed_proposal(&proposal);
         }
     }

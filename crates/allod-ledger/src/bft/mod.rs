@@ -12,6 +12,8 @@
 //! On top of that, here:
 //! * *Heights start on demand*: when there are transactions, when a validator's message for the height has come, when
 //!   the law has something due, or at a slow tick.
+//! * *A block that comes too early for a validator's clock gets no vote of it*, until a quorum has prevoted the block and
+//!   it is proposed again: whoever is locked on it may need that vote.
 //! * *Failed rounds shrink the block*: each halves it, and from round 3 on it is empty.
 //! * *Signatures pass a guard* ([`SignGuard`]) that never lets two different ones out for the same height, round and
 //!   step, whatever the engine asks.
@@ -146,6 +148,17 @@ pub enum Verdict {
     Foreign,
 }
 
+/// What others have said of a block that is to be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its proposer alone speaks for it: its time has to suit this machine's clock.
+    Proposed,
+    /// A quorum prevoted it, so it came in time: this machine's clock does not matter any more.
+    Vouched,
+    /// It is decided.
+    Decided,
+}
+
 /// What happens to a core.
 #[derive(Debug)]
 pub enum Event {
@@ -170,9 +183,8 @@ pub enum Event {
     Checked {
         /// The block asked about.
         block: BlockId,
-        /// What was asked with it: a block that comes too early for the clock is invalid before its decision, and
-        /// valid after.
-        is_decided: bool,
+        /// What was asked with it.
+        standing: Standing,
         /// What was found.
         verdict: Verdict,
     },
@@ -230,8 +242,8 @@ pub enum Action {
         block: BlockId,
         /// Its bytes.
         bytes: Bytes,
-        /// Whether a quorum has decided it already: then the clock does not matter.
-        is_decided: bool,
+        /// What others have said of it.
+        standing: Standing,
     },
     /// A validator signed two things that conflict.
     Evidence(Equivocation),

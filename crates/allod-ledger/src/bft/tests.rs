@@ -103,6 +103,31 @@ fn a_block_found_invalid_is_never_decided() {
     );
 }
 
+/// Three prevote a block that comes too early for the fourth one's clock, and one of them is locked on it; another one
+/// dies. Those who are left need the fourth.
+#[test]
+fn a_block_that_came_too_early_for_one_is_voted_for_once_a_quorum_has() {
+    for seed in 1..=20 {
+        let mut network = Network::new(4, seed, Plan::CALM);
+        network.set_behind(2, true);
+        network.offer_all();
+        let locked = network.lock_one();
+        let others = [0, 1, 3].into_iter().filter(|at| *at != locked);
+        network.set_behind(2, seed % 2 == 0);
+        network.crash(others.min().unwrap());
+        network.run_until("the locked block", |network| {
+            network
+                .heights()
+                .iter()
+                .filter(|height| **height >= 1)
+                .count()
+                == 3
+        });
+        network.assert_agreement();
+        network.assert_single_signatures();
+    }
+}
+
 #[test]
 fn failed_rounds_halve_the_block_and_end_in_an_empty_one() {
     let mut network = Network::new(4, 5, Plan::CALM);

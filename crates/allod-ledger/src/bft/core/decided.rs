@@ -12,7 +12,7 @@ use malachite_types::{
 use super::{Core, Phase};
 use crate::bft::context::{Address, Context, Height, Seal, Value};
 use crate::bft::shell::Held;
-use crate::bft::{Action, Alarm, DecidedBlock, Signer, Verdict};
+use crate::bft::{Action, Alarm, DecidedBlock, Signer, Standing, Verdict};
 
 impl<S: Signer> Core<S> {
     pub(super) fn on_decided_checked(&mut self, block: BlockId, verdict: Verdict) {
@@ -84,7 +84,7 @@ impl<S: Signer> Core<S> {
                     self.feed_decided(block, round, proposer, held.bytes);
                 }
                 _ => {
-                    self.ask_check(block, bytes.clone(), true);
+                    self.ask_check(block, bytes.clone(), Standing::Decided);
                     self.checking_decided = Some((block, round, proposer, bytes));
                 }
             }

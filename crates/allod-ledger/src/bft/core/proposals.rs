@@ -10,7 +10,7 @@ use malachite_types::{Round, Validity, ValueOrigin};
 use super::Core;
 use crate::bft::context::{Address, Height, Value};
 use crate::bft::message::{Message, SignedProposal};
-use crate::bft::{Action, Signer};
+use crate::bft::{Action, Signer, Standing};
 use crate::limits::{PROPOSALS_PER_ROUND_MAX, VALUES_PER_HEIGHT_MAX};
 
 impl<S: Signer> Core<S> {
@@ -61,33 +61,65 @@ impl<S: Signer> Core<S> {
             return;
         }
         seen.insert(proposal.value);
-        if self.shell.values.contains_key(&proposal.value) {
+        let standing = self.standing_of(&proposal);
+        let is_held = self.shell.values.contains_key(&proposal.value);
+        // What was refused may only have come too early for the clock.
+        let asks_again = standing == Standing::Vouched && self.is_refused(&proposal.value);
+        if is_held && !asks_again {
             self.feed_proposal(&proposal);
             return;
         }
         let held = self.shell.values.len().saturating_add(self.unchecked.len());
-        if held >= VALUES_PER_HEIGHT_MAX {
+        if !is_held && held >= VALUES_PER_HEIGHT_MAX {
             return;
         }
         let block = proposal.value;
         let waiting = self.unchecked.entry(block).or_default();
         waiting.push((proposal, bytes.clone()));
         if waiting.len() == 1 {
-            self.ask_check(block, bytes, false);
+            self.ask_check(block, bytes, standing);
         }
     }
 
-    pub(super) fn ask_check(&mut self, block: BlockId, bytes: Bytes, is_decided: bool) {
+    pub(super) fn ask_check(&mut self, block: BlockId, bytes: Bytes, standing: Standing) {
         self.asks.push(Action::Check {
             height: self.height,
             block,
             bytes,
-            is_decided,
+            standing,
         });
+    }
+
+    /// Whether a quorum is known to have prevoted the block in the round that the proposal rests on.
+    pub(super) fn standing_of(&self, proposal: &SignedProposal) -> Standing {
+        let polka = proposal.pol_round.and_then(|round| {
+            let driver = &self.engine.driver;
+            driver.polka_certificate(Round::new(round), &proposal.value)
+        });
+        match polka {
+            Some(_) => Standing::Vouched,
+            None => Standing::Proposed,
+        }
+    }
+
+    /// Whether the block was found invalid.
+    pub(super) fn is_refused(&self, block: &BlockId) -> bool {
+        let held = self.shell.values.get(block);
+        held.is_some_and(|held| !held.is_valid)
     }
 
     /// Tells the engine of a proposal whose block has been checked.
     pub(super) fn feed_proposal(&mut self, proposal: &SignedProposal) {
+        let held = self.shell.values.get(&proposal.value);
+        let Some(bytes) = held.map(|held| held.bytes.clone()) else {
+            return;
+        };
+        self.feed(Input::Proposal(proposal.to_engine(bytes)));
+        self.feed_value(proposal);
+    }
+
+    /// Tells the engine what was found about a proposal's block.
+    pub(super) fn feed_value(&mut self, proposal: &SignedProposal) {
         let Some(held) = self.shell.values.get(&proposal.value).cloned() else {
             return;
         };
@@ -98,11 +130,10 @@ impl<S: Signer> Core<S> {
             proposer: Address(proposal.proposer),
             value: Value {
                 id: proposal.value,
-                bytes: held.bytes.clone(),
+                bytes: held.bytes,
             },
             validity: Validity::from_bool(held.is_valid),
         };
-        self.feed(Input::Proposal(proposal.to_engine(held.bytes)));
         self.feed(Input::ProposedValue(value, ValueOrigin::Consensus));
     }
 }

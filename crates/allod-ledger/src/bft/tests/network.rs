@@ -9,8 +9,8 @@ use allod_state::{BlockId, NetworkId, NodeId, PublicKey, Signature};
 use bytes::Bytes;
 
 use crate::bft::{
-    Action, Config, Core, DecidedBlock, Event, Message, Peer, Record, SignGuard, Signer, Start,
-    Timing, Verdict,
+    Action, Config, Core, DecidedBlock, Event, Message, Peer, Record, SignGuard, Signer, Standing,
+    Start, Timing, Verdict,
 };
 
 const POISON: &[u8] = b"poison";
@@ -91,6 +91,8 @@ struct Node {
     disk: Disk,
     poison: bool,
     poison_full: bool,
+    /// Whether every block comes too early for its clock.
+    is_behind: bool,
     started_at_ms: u64,
 }
 
@@ -139,6 +141,7 @@ impl Network {
             disk: Disk::default(),
             poison: false,
             poison_full: false,
+            is_behind: false,
             started_at_ms: 0,
         });
         network.restart(4);
@@ -178,6 +181,7 @@ impl Network {
                 disk: Disk::default(),
                 poison: false,
                 poison_full: false,
+                is_behind: false,
                 started_at_ms: 0,
             });
             network.restart(at);
@@ -202,6 +206,27 @@ impl Network {
 
     pub(super) fn poison_full_proposals_of(&mut self, at: usize) {
         self.nodes[at].poison_full = true;
+    }
+
+    /// The clock of a node is far behind, or right again.
+    pub(super) fn set_behind(&mut self, at: usize, is_behind: bool) {
+        self.nodes[at].is_behind = is_behind;
+    }
+
+    /// Time passes until somebody precommits a block; that precommit and all that is under way is lost. Says who it was.
+    pub(super) fn lock_one(&mut self) -> usize {
+        loop {
+            self.advance();
+            let locked = self.left.iter().find_map(|((key, .., step), values)| {
+                let is_lock = *step == "precommit" && values.iter().any(Option::is_some);
+                is_lock.then_some(*key)
+            });
+            if let Some(key) = locked {
+                self.flights.clear();
+                let is_it = |at: &usize| validator_key(*at) == key;
+                return (0..self.nodes.len()).find(is_it).unwrap();
+            }
+        }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -372,12 +397,12 @@ impl Network {
             Action::Check {
                 block,
                 bytes,
-                is_decided,
+                standing,
                 ..
             } => Some(Event::Checked {
                 block,
-                is_decided,
-                verdict: self.check(at, block, &bytes),
+                standing,
+                verdict: self.check(at, block, &bytes, standing),
             }),
             Action::Evidence(evidence) => {
                 assert!(self.twin, "no one is false here: {evidence:?}");
@@ -425,10 +450,13 @@ impl Network {
         }
     }
 
-    fn check(&self, at: usize, block: BlockId, bytes: &Bytes) -> Verdict {
+    fn check(&self, at: usize, block: BlockId, bytes: &Bytes, standing: Standing) -> Verdict {
         if id_of(bytes) != block {
             Verdict::Foreign
-        } else if is_poisoned(bytes) || bytes[..32] != self.parent(at).0 {
+        } else if self.nodes[at].is_behind && standing == Standing::Proposed
+            || is_poisoned(bytes)
+            || bytes[..32] != self.parent(at).0
+        {
             Verdict::Invalid
         } else {
             Verdict::Valid
