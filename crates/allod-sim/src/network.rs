@@ -265,7 +265,7 @@ impl Network {
                      {unanswered} transactions have no answer: {:?}; {}",
                     self.heights(),
                     self.stuck(),
-                    self.succession.words()
+                    self.standing()
                 );
                 return self.inspector.complain("liveness", what);
             }

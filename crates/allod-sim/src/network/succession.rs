@@ -63,11 +63,6 @@ impl Succession {
         }
     }
 
-    /// What is under way, in words.
-    pub(super) fn words(&self) -> String {
-        format!("under way among the validators: {:?}", self.change)
-    }
-
     /// Whether nothing is under way.
     pub(super) fn is_quiet(&self) -> bool {
         self.change.is_none()
@@ -97,6 +92,18 @@ impl Network {
         }
         let ms = 1 + self.succession.random.below(2 * ELECT_EVERY_MS);
         self.after(ms, Event::Elect);
+    }
+
+    /// Who is to decide, who of them does, and what is under way.
+    pub(super) fn standing(&self) -> String {
+        let members = self.members(self.inspector.newest());
+        let decides = |at: &usize| {
+            let replica = self.machines.get(*at).and_then(|one| one.replica.as_ref());
+            replica.is_some_and(allod_ledger::replica::Replica::is_voting)
+        };
+        let deciding: Vec<usize> = members.iter().copied().filter(decides).collect();
+        let change = self.succession.change;
+        format!("of {members:?} these vote: {deciding:?}; under way: {change:?}")
     }
 
     /// Counts the sets that have decided after the first.
