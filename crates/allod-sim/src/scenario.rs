@@ -17,6 +17,7 @@ mod fdb_unknown_result;
 mod fly_expired_key;
 mod gossipsub_overflow;
 mod juno_nondeterminism;
+mod long_range;
 mod lost_disk_wrong_clock;
 mod nats_power_cut;
 mod one_of_four;
@@ -61,6 +62,7 @@ pub const SCENARIOS: &[Scenario] = &[
     fly_expired_key::SCENARIO,
     gossipsub_overflow::SCENARIO,
     juno_nondeterminism::SCENARIO,
+    long_range::SCENARIO,
     lost_disk_wrong_clock::SCENARIO,
     nats_power_cut::SCENARIO,
     one_of_four::SCENARIO,

@@ -13,12 +13,18 @@ use crate::snapshot::Snapshot;
 use super::{Event, Network};
 
 impl Network {
-    /// One more machine, which has nothing yet; it is started at once.
+    /// One more machine, which has nothing yet.
     pub(super) fn arrive_new(&mut self) -> usize {
+        let awaits = self.beginning();
+        self.add_machine(awaits)
+    }
+
+    /// One more machine: it learns all blocks, or asks for a snapshot that leads past what it knows.
+    pub(super) fn add_machine(&mut self, awaits: Option<Anchor>) -> usize {
         let number = self.machines.len();
         let mut machine = Machine::new(self.plan.seed, number);
         machine.has_all = false;
-        machine.awaits = self.beginning();
+        machine.awaits = awaits;
         self.machines.push(machine);
         self.ticked_ms.push(None);
         self.start(number);
@@ -194,9 +200,13 @@ impl Network {
         }
         if let Some((giver, snapshot)) = self.asked(visitor, &of, &anchor) {
             match snapshot.found(&MemoryDisk::default(), &self.genesis, &anchor) {
-                Ok(_) => {
+                Ok(store) => {
                     self.counts.visits += 1;
                     self.inspector.certified(&snapshot.manifest.header);
+                    if let Err(error) = store.load() {
+                        let what = format!("a snapshot of machine {giver} is taken: {error}");
+                        self.inspector.complain("snapshots", what);
+                    }
                 }
                 Err(_) if self.plan.mutation == Some(Mutation::CounterfeitTaken) => {
                     self.inspector.certified(&snapshot.manifest.header);

@@ -6,12 +6,16 @@ use allod_ledger::LocalSigner;
 use allod_ledger::bft::Message;
 use allod_ledger::disk::{Disk, MemoryDisk};
 use allod_ledger::replica::Replica;
+use allod_ledger::store::Anchor;
+use allod_state::block::Header;
 use allod_state::credit::Transfer;
+use allod_state::genesis::Genesis;
+use allod_state::node::RegisterNode;
 use allod_state::receipt::Receipt;
 use allod_state::transaction::Verified;
-use allod_state::{AccountId, Action, Credits, State, TransactionId};
+use allod_state::{AccountId, Action, Credits, NodeId, State, TransactionId};
 
-use crate::client::Wish;
+use crate::client::{Wish, registration};
 use crate::liar::Liar;
 use crate::limits::START_MS;
 use crate::machine::Machine;
@@ -153,6 +157,30 @@ impl Stage {
         self.kill(at);
         self.machine(at).put_disk(disk);
         self.network.inspector.replaced(at);
+    }
+
+    /// One more machine: it learns all blocks, or asks for a snapshot that leads past what it knows.
+    pub(crate) fn add_machine(&mut self, awaits: Option<Anchor>) -> usize {
+        self.network.add_machine(awaits)
+    }
+
+    /// Somebody holds this block for decided.
+    pub(crate) fn believe(&mut self, header: &Header) {
+        self.network.inspector.certified(header);
+    }
+
+    pub(crate) fn genesis(&self) -> &Genesis {
+        &self.network.genesis
+    }
+
+    /// What a validator's machine is on the ledger.
+    pub(crate) fn seat(&self, number: usize) -> NodeId {
+        super::lies::node_of(number).1
+    }
+
+    /// What lists a validator's machine as its operator's.
+    pub(crate) fn registration(&self, number: usize) -> Result<RegisterNode, String> {
+        registration(&self.network.people, number).ok_or_else(|| "no name".into())
     }
 
     /// Time passes in which nothing happens, as while everybody sleeps.

@@ -89,6 +89,11 @@ fn juno_nondeterminism() {
 }
 
 #[test]
+fn long_range() {
+    played("long-range");
+}
+
+#[test]
 fn lost_disk_wrong_clock() {
     played("lost-disk-wrong-clock");
 }
