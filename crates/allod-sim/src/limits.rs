@@ -38,7 +38,7 @@ pub(crate) const STEPS_MAX: u64 = 2_000_000;
 pub(crate) const ELECT_EVERY_MS: u64 = 800;
 /// The longest time from one change of the validators to the wish for the next one.
 pub(crate) const REST_MS_MAX: u64 = 10_000;
-/// A run of four or more validators in which fewer sets follow the first one shows too little.
+/// So many sets at least follow the first one in every run of four or more validators.
 pub(crate) const SET_CHANGES_MIN: u64 = 2;
 /// Machines that come beside those of the beginning, at most.
 pub(crate) const FURTHER_MAX: usize = 4;
@@ -49,6 +49,6 @@ pub(crate) const BEGIN_AGAIN_MS: u64 = 1_000;
 /// Honest machines that have every block from the first on, at least: somebody has to teach newcomers.
 pub(crate) const HAVE_ALL_MIN: usize = 2;
 /// Mean time between two questions for a snapshot by somebody from outside.
-pub(crate) const VISIT_EVERY_MS: u64 = 8_000;
+pub(crate) const VISIT_EVERY_MS: u64 = 5_000;
 /// Mean time between two acts of a false validator.
 pub(crate) const LIE_EVERY_MS: u64 = 700;

@@ -83,7 +83,7 @@ mutations! {
     /// Somebody decides whom nobody elected.
     SeatUnasked caught by "succession",
     /// Nobody ever stands or leaves.
-    NobodyElected caught by "succession",
+    NobodyElected caught by "liveness",
     /// Those whom a block elects decide it themselves.
     SetEarly caught by "headers",
     /// A decision is shown by as many as were enough before others joined.

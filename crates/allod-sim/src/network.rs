@@ -24,8 +24,8 @@ use crate::check::{Inspector, Told};
 use crate::desk::Desk;
 use crate::liar::{self, Liar, Plot};
 use crate::limits::{
-    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULTS_MIN, RETRY_EVERY_MS, SET_CHANGES_MIN,
-    START_MS, STEPS_MAX, STORM_MS, WISH_EVERY_MS,
+    AGENT_EVERY_MS, ATTACK_EVERY_MS, CALM_MS_MAX, FAULTS_MIN, RETRY_EVERY_MS, START_MS, STEPS_MAX,
+    STORM_MS, WISH_EVERY_MS,
 };
 use crate::machine::{Machine, is_injected};
 use crate::mutation::Mutation;
@@ -214,13 +214,6 @@ impl Network {
             self.inspector.complain("faults", what);
         }
         self.calm();
-        if self.is_well() && self.has_succession() && self.counts.set_changes < SET_CHANGES_MIN {
-            let what = format!(
-                "{} sets, of at least {SET_CHANGES_MIN}",
-                self.counts.set_changes
-            );
-            self.inspector.complain("succession", what);
-        }
         if self.is_well() {
             let honest = self.honest();
             let machines = honest.iter().filter_map(|at| self.machines.get(*at));
@@ -256,7 +249,7 @@ impl Network {
         while self.is_well() {
             let is_moving = self.heights().iter().all(|height| *height >= target);
             let unanswered = self.desk.unanswered().len();
-            if is_moving && unanswered == 0 && self.succession.is_quiet() {
+            if is_moving && unanswered == 0 && self.is_settled() {
                 return;
             }
             if self.now_ms >= until_ms {

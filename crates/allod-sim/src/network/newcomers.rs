@@ -73,15 +73,23 @@ impl Network {
         Some(self.known_block())
     }
 
-    /// The last block that some honest machine knows of.
+    /// The last block that some honest machine knows of, or an earlier one.
     fn known_block(&mut self) -> Anchor {
         let honest = self.honest();
         let at = self.newcomers.pick(&honest).copied().unwrap_or(0);
         let replica = self.machines.get(at).and_then(|one| one.replica.as_ref());
         let tip = replica.and_then(|replica| replica.store().tip().ok().flatten());
+        let height = tip.as_ref().map_or(0, |tip| tip.header.height);
+        let earlier = self.newcomers.below(height + 1);
+        let stored = replica.and_then(|replica| replica.store().block(earlier).ok().flatten());
+        let (height, block) = match (stored, tip) {
+            (Some(stored), _) if self.newcomers.percent(50) => (earlier, stored.certificate.block),
+            (_, Some(tip)) => (height, tip.certificate.block),
+            _ => (0, BlockId([0; 32])),
+        };
         Anchor {
-            height: tip.as_ref().map_or(0, |tip| tip.header.height),
-            block: tip.map_or(BlockId([0; 32]), |tip| tip.certificate.block),
+            height,
+            block,
             header: None,
         }
     }

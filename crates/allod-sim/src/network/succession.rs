@@ -12,7 +12,7 @@ use allod_state::{Action, NodeId, PublicKey, State};
 
 use crate::client::{Wish, registration};
 use crate::liar;
-use crate::limits::{ELECT_EVERY_MS, FURTHER_MAX, REST_MS_MAX};
+use crate::limits::{ELECT_EVERY_MS, FURTHER_MAX, REST_MS_MAX, SET_CHANGES_MIN};
 use crate::mutation::Mutation;
 use crate::person::operator_of_validator;
 use crate::random::Random;
@@ -62,11 +62,6 @@ impl Succession {
             seen: None,
         }
     }
-
-    /// Whether nothing is under way.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.change.is_none()
-    }
 }
 
 impl Network {
@@ -82,7 +77,12 @@ impl Network {
             self.succession.rests_until_ms = self.now_ms + rest_ms;
             self.succession.change = None;
         }
-        let may_begin = !self.is_calm && self.now_ms >= self.succession.rests_until_ms;
+        // Where the storm let too little happen, the rest comes after it.
+        let may_begin = if self.is_calm {
+            self.counts.set_changes < SET_CHANGES_MIN
+        } else {
+            self.now_ms >= self.succession.rests_until_ms
+        };
         if self.succession.change.is_none() && may_begin {
             self.succession.change = self.wanted(&state);
         }
@@ -104,6 +104,12 @@ impl Network {
         let deciding: Vec<usize> = members.iter().copied().filter(decides).collect();
         let change = self.succession.change;
         format!("of {members:?} these vote: {deciding:?}; under way: {change:?}")
+    }
+
+    /// Whether nothing is under way, and enough has been.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_enough = !self.has_succession() || self.counts.set_changes >= SET_CHANGES_MIN;
+        self.succession.change.is_none() && is_enough
     }
 
     /// Counts the sets that have decided after the first.
@@ -148,6 +154,8 @@ impl Network {
             let change = match kind {
                 Kind::Join => self.join(&members),
                 Kind::Leave => self.leave(&members),
+                // Nobody dies any more once all faults have ended.
+                Kind::Replace if self.is_calm => None,
                 Kind::Replace => self.replace(&members),
             };
             if change.is_some() {

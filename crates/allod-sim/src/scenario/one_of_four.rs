@@ -9,10 +9,14 @@ use super::Scenario;
 /// The longest that a payment may take: one failed round, and one more.
 const WAIT_MS: u64 = 6_000;
 
+/// How long nobody wants anything, and how many blocks may come meanwhile.
+const REST_MS: u64 = 45_000;
+const REST_BLOCKS_MAX: u64 = 4;
+
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "one-of-four",
     happened: "one of four is dead, slow, equivocating, withholding, or lying about the state",
-    holds: "every payment at the others is made within six seconds",
+    holds: "every payment at the others is made within six seconds, and old words begin no block",
     planted: Some("two of four are that"),
     play,
 };
@@ -28,6 +32,22 @@ const KINDS: &[&str] = &[
     "laggard",
     "withholder",
 ];
+
+/// Whoever is late, or says old things again, begins nothing: a network at rest decides at the slow tick alone.
+fn rest(stage: &mut Stage, kind: &str) -> Found {
+    if !["amnesiac", "laggard"].contains(&kind) {
+        return Ok(());
+    }
+    let before = stage.height(0);
+    stage.run_for(REST_MS);
+    let decided = stage.height(0) - before;
+    if decided > REST_BLOCKS_MAX {
+        return Err(format!(
+            "one of four is {kind}: {decided} blocks in {REST_MS} ms of rest"
+        ));
+    }
+    Ok(())
+}
 
 fn play(is_planted: bool) -> Found {
     for kind in KINDS {
@@ -55,6 +75,7 @@ fn play(is_planted: bool) -> Found {
             stage.start(at);
         }
         stage.run_for(20_000);
+        rest(&mut stage, kind)?;
         stage.end()?;
     }
     Ok(())

@@ -11,11 +11,8 @@ fn changes_nothing(kind: &'static str, lies_min: u64) -> Counts {
         };
         let outcome = run(&plan);
         assert_eq!(outcome.violations, [], "seed {seed}");
-        let lies = outcome.counts.lies.get(kind).copied();
-        assert!(
-            lies.is_some_and(|lies| lies > lies_min),
-            "seed {seed}: {lies:?}"
-        );
+        let lies = outcome.counts.lies.get(kind).copied().unwrap_or(0);
+        assert!(lies >= lies_min, "seed {seed}: {lies}");
         counts.add(&outcome.counts);
     }
     counts
