@@ -112,7 +112,7 @@ impl Network {
         self.succession.change.is_none() && is_enough
     }
 
-    /// Counts the sets that have decided after the first.
+    /// Counts the sets that have decided after the first, and sees that no more of one are failing than may.
     pub(super) fn watch_set(&mut self) {
         let now = self.inspector.newest().validators();
         match &self.succession.seen {
@@ -121,6 +121,12 @@ impl Network {
             None => {}
         }
         self.succession.seen = Some(now);
+        let failing = self.failing();
+        let members = self.members(self.inspector.newest());
+        if self.plan.mutation.is_none() && !is_borne(&members, &failing) {
+            let what = format!("{failing:?} are failing, which {members:?} cannot bear");
+            self.inspector.complain("faults", what);
+        }
     }
 
     fn is_made(&mut self, change: Change, state: &State) -> bool {
@@ -357,11 +363,15 @@ fn is_bearable(
     let joins = change.and_then(|change| change.joins);
     let goes = change.and_then(|change| change.goes);
     let with: BTreeSet<usize> = members.iter().copied().chain(joins).collect();
-    let sets = [members.clone(), with].into_iter().flat_map(|set| {
+    let mut sets = [members.clone(), with].into_iter().flat_map(|set| {
         let mut without = set.clone();
         without.retain(|number| Some(*number) != goes);
         [set, without]
     });
-    let mut sets = sets;
-    sets.all(|set| set.intersection(failing).count() <= liar::most(set.len()))
+    sets.all(|set| is_borne(&set, failing))
+}
+
+/// Whether fewer than a third of a set are failing.
+fn is_borne(set: &BTreeSet<usize>, failing: &BTreeSet<usize>) -> bool {
+    set.intersection(failing).count() <= liar::most(set.len())
 }
