@@ -39,7 +39,7 @@ test: needs_root images ## run every test (as root; about 45 minutes from nothin
 	step cargo build --workspace --all-targets --locked
 	step cargo nextest run --workspace --locked --profile ci
 	# Validators, and how many seeds: where they come and go, a seed takes longer.
-	for run in "1 100" "4 60" "7 75"; do
+	for run in "1 100" "4 60" "7 65"; do
 		read -r validators seeds <<<"$$run"
 		step "$(target)/debug/allod-sim" --seed 1 --seeds "$$seeds" --validators "$$validators" --twice
 	done
