@@ -278,7 +278,7 @@ impl Chain {
             }
         }
         let job = Job {
-            transaction,
+            transaction: transaction.into(),
             answer: Some(answer),
         };
         match self.verifiers.try_send(job) {
@@ -381,7 +381,7 @@ impl Chain {
                 continue;
             }
             match self.verifiers.try_send(Job {
-                transaction,
+                transaction: transaction.into(),
                 answer: None,
             }) {
                 Ok(()) => {}

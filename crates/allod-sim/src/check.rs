@@ -20,6 +20,7 @@ mod succession;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use allod_ledger::LocalSigner;
 use allod_ledger::bft::Message;
@@ -56,11 +57,15 @@ pub(crate) struct Told {
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) events: Vec<Event>,
     pub(crate) state: State,
-    pub(crate) transactions: Vec<Transaction>,
+    pub(crate) transactions: Vec<Arc<Transaction>>,
 }
 
 impl Told {
-    pub(crate) fn new(machine: usize, commit: &Commit, transactions: Vec<Transaction>) -> Self {
+    pub(crate) fn new(
+        machine: usize,
+        commit: &Commit,
+        transactions: Vec<Arc<Transaction>>,
+    ) -> Self {
         Self {
             machine,
             header: commit.header.clone(),

@@ -4,6 +4,7 @@
 //! transaction was lost or only its answer. That it is then applied once is the law's promise, and is checked.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use allod_state::transaction::Verified;
 use allod_state::{AccountId, PublicKey, State, Transaction, TransactionId};
@@ -53,7 +54,7 @@ impl Desk {
     }
 
     /// A block holds these; what its keys sent with a lower nonce will never be in one.
-    pub(crate) fn committed(&mut self, transactions: &[Transaction]) {
+    pub(crate) fn committed(&mut self, transactions: &[Arc<Transaction>]) {
         for transaction in transactions {
             let body = &transaction.body;
             let key = (body.account, body.key);
@@ -61,7 +62,7 @@ impl Desk {
                 waiting.retain(|nonce, _| *nonce > body.nonce);
                 self.tidy(key);
             }
-            self.committed.push_back(transaction.clone());
+            self.committed.push_back(Transaction::clone(transaction));
             if self.committed.len() > REMEMBERED_MAX {
                 self.committed.pop_front();
             }

@@ -1,6 +1,7 @@
 //! A second execution of every block, apart from all replicas, and the rows that it leaves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use allod_state::block::Header;
 use allod_state::genesis::Genesis;
@@ -48,7 +49,7 @@ impl Shadow {
     pub(crate) fn execute(
         &self,
         header: &Header,
-        transactions: &[Transaction],
+        transactions: &[Arc<Transaction>],
     ) -> Result<Executed, String> {
         let height = header.height;
         let verified = Verified::batch(transactions.to_vec())

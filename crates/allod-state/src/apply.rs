@@ -221,7 +221,7 @@ struct Run {
     state: State,
     now_ms: u64,
     effort: u64,
-    transactions: Vec<crate::Transaction>,
+    transactions: Vec<Arc<crate::Transaction>>,
     ids: Vec<TransactionId>,
     receipts: Vec<Receipt>,
 }
@@ -297,7 +297,7 @@ impl Run {
             charge(&mut self.state, body, admission.fee, record)?;
             events = Vec::new();
         }
-        self.transactions.push(verified.transaction().clone());
+        self.transactions.push(Arc::clone(verified.transaction()));
         self.ids.push(verified.id());
         self.receipts.push(Receipt {
             transaction: verified.id(),

@@ -1,5 +1,7 @@
 //! Blocks and their headers.
 
+use std::sync::Arc;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::codec::{self, DecodeError};
@@ -45,7 +47,7 @@ pub struct Block {
     /// The header.
     pub header: Header,
     /// The transactions, in the order in which they apply.
-    pub transactions: Vec<Transaction>,
+    pub transactions: Vec<Arc<Transaction>>,
 }
 
 impl Header {

@@ -4,6 +4,8 @@
 //! can be neither replayed, nor carried to another network, nor kept for later. Its actions succeed together or fail
 //! together.
 
+use std::sync::Arc;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::account::grant::Verb;
@@ -62,7 +64,8 @@ pub struct Transaction {
 /// A transaction whose signature has been checked. There is no other way to make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    transaction: Transaction,
+    /// Shared, since it is told to the others, waits, and stands in a block.
+    transaction: Arc<Transaction>,
     id: TransactionId,
 }
 
@@ -108,23 +111,32 @@ impl Transaction {
     /// # Errors
     /// Where it is not the key's.
     pub fn verify(self) -> Result<Verified, BadSignature> {
-        self.body
-            .key
-            .verify(&self.body.sign_bytes(), &self.signature)?;
-        let id = self.body.id();
-        Ok(Verified {
-            transaction: self,
-            id,
-        })
+        Verified::one(Arc::new(self))
     }
 }
 
 impl Verified {
+    /// As [`Transaction::verify`], of a transaction that is shared already.
+    ///
+    /// # Errors
+    /// Where the signature is not the key's.
+    pub fn one(transaction: Arc<Transaction>) -> Result<Self, BadSignature> {
+        let body = &transaction.body;
+        body.key
+            .verify(&body.sign_bytes(), &transaction.signature)?;
+        let id = body.id();
+        Ok(Self { transaction, id })
+    }
+
     /// Checks many signatures together, which is about twice as fast as one by one.
     ///
     /// # Errors
     /// Where at least one signature is bad; [`Transaction::verify`] tells which.
-    pub fn batch(transactions: Vec<Transaction>) -> Result<Vec<Self>, BadSignature> {
+    pub fn batch<T: Into<Arc<Transaction>>>(
+        transactions: Vec<T>,
+    ) -> Result<Vec<Self>, BadSignature> {
+        let transactions: Vec<Arc<Transaction>> =
+            transactions.into_iter().map(Into::into).collect();
         let messages: Vec<Vec<u8>> = transactions.iter().map(|tx| tx.body.sign_bytes()).collect();
         let claims: Vec<Claim<'_>> = transactions
             .iter()
@@ -145,7 +157,7 @@ impl Verified {
 
     /// The transaction.
     #[must_use]
-    pub const fn transaction(&self) -> &Transaction {
+    pub const fn transaction(&self) -> &Arc<Transaction> {
         &self.transaction
     }
 
@@ -153,12 +165,6 @@ impl Verified {
     #[must_use]
     pub const fn id(&self) -> TransactionId {
         self.id
-    }
-
-    /// Gives the transaction back.
-    #[must_use]
-    pub fn into_transaction(self) -> Transaction {
-        self.transaction
     }
 }
 

@@ -74,7 +74,7 @@ fn a_submitted_transfer_is_committed_and_found_again_after_a_restart() {
         Some(committed.clone())
     );
     let block = chain.block(committed.height).unwrap().unwrap();
-    assert_eq!(block.block.transactions, [transaction]);
+    assert_eq!(block.block.transactions, [transaction.into()]);
     chain.shutdown().blocking_recv().unwrap();
     drop(chain);
     threads.join();

@@ -15,7 +15,7 @@ use crate::limits::{VERIFY_BATCH_MAX, VERIFY_SPLIT};
 /// A transaction whose signature is to be checked.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) transaction: Transaction,
+    pub(super) transaction: Arc<Transaction>,
     /// Who waits for it; nobody where it came by gossip.
     pub(super) answer: Option<oneshot::Sender<Result<Committed, SubmitError>>>,
 }
@@ -82,8 +82,8 @@ fn verify(batch: Vec<Job>) -> Vec<Offer> {
             offers.extend(part.into_iter().filter_map(verify_one));
             continue;
         }
-        let transactions = part.iter().map(|job| job.transaction.clone()).collect();
-        if let Ok(verified) = Verified::batch(transactions) {
+        let transactions = part.iter().map(|job| Arc::clone(&job.transaction));
+        if let Ok(verified) = Verified::batch(transactions.collect()) {
             let answers = part.into_iter().map(|job| job.answer);
             let good = verified.into_iter().zip(answers);
             offers.extend(good.map(|(verified, answer)| Offer { verified, answer }));
@@ -98,7 +98,7 @@ fn verify(batch: Vec<Job>) -> Vec<Offer> {
 }
 
 fn verify_one(job: Job) -> Option<Offer> {
-    match job.transaction.clone().verify() {
+    match Verified::one(Arc::clone(&job.transaction)) {
         Ok(verified) => Some(Offer {
             verified,
             answer: job.answer,

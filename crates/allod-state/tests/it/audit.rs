@@ -7,6 +7,7 @@ use allod_state::evidence::Meter;
 use allod_state::limits::{EFFORT_MAX, EFFORT_PER_WORK};
 use allod_state::node::Resources;
 use allod_state::state::Write;
+use allod_state::transaction::Verified;
 use allod_state::{
     AccountId, Action, Credits, Executed, LeaseId, Proposal, PublicKey, Rejection, State,
     TransactionId, check, codec, execute,
@@ -174,7 +175,7 @@ impl Audit {
 fn repeats(before: &State, executed: &Executed) {
     let header = &executed.block.header;
     let transactions = executed.block.transactions.iter().cloned();
-    let verified: Vec<_> = transactions.map(|tx| tx.verify().unwrap()).collect();
+    let verified: Vec<_> = transactions.map(|tx| Verified::one(tx).unwrap()).collect();
     let again = check(before, header, &verified).expect("the header is its own");
     assert_eq!(again.receipts, executed.receipts);
     assert_eq!(again.events, executed.events);

@@ -17,7 +17,7 @@ fn jobs(count: u64, bad: &[u64]) -> (Vec<Job>, Vec<Receipts>) {
         let answer = Some(answer);
         (
             Job {
-                transaction,
+                transaction: transaction.into(),
                 answer,
             },
             receiver,
