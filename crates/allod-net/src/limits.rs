@@ -367,6 +367,12 @@ pub(crate) const RELAYED_INBOX_MAX: usize = 1_024;
 pub(crate) const RELAYED_FRESH: Duration = Duration::from_secs(2);
 /// How long a call has been under way before it is made anew when its peer is heard.
 pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether the ways to peers still lead there.
+pub(crate) const WAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// A direct way is left after this silence, and three times the time for there and back, where its peer is elsewhere.
+pub(crate) const WAY_SILENCE_MAX: Duration = Duration::from_millis(800);
+/// The longest time for there and back that counts for this: what is beyond it comes from a silence.
+pub(crate) const WAY_ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
 /// How often a machine says to its neighbours where it is.
 pub(crate) const NEIGHBOUR_PERIOD: Duration = Duration::from_secs(3);
 /// Networks on which it does.

@@ -338,14 +338,27 @@ async fn look_around(peers: &Peers, settings: &Settings) {
     loop {
         pulse.tick().await;
         if settings.looks_on_lan {
-            let own = addresses(peers, settings.listen.ip()).into_iter();
-            let own = own.filter_map(|own| match own.ip() {
+            let own = own_addresses(settings.listen.ip()).into_iter();
+            let own = own.filter_map(|own| match own {
                 IpAddr::V4(own) => Some(own),
                 IpAddr::V6(_) => None,
             });
             peers.look_on(own.collect());
         }
     }
+}
+
+/// The addresses that this machine's links have at this moment, where it listens on them. The peers know them later: they
+/// ask relays first how others see this machine.
+fn own_addresses(listen: IpAddr) -> BTreeSet<IpAddr> {
+    let mut own = allod_runtime::network::outer_addresses().unwrap_or_else(|error| {
+        tracing::debug!(%error, "this machine's addresses are not known");
+        BTreeSet::new()
+    });
+    if !listen.is_unspecified() {
+        own = BTreeSet::from([listen]);
+    }
+    own
 }
 
 /// This machine's addresses, without those that lead nowhere for others.

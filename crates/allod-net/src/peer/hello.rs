@@ -49,17 +49,9 @@ impl Hello {
 /// waits before it calls the peer again calls it now: there is a way, as after a network was split in two.
 pub(crate) fn heard(shared: &Shared, peer: PeerKey, life: Life) {
     let before = lock(&shared.lives).insert(peer, life);
-    let links: Vec<_> = lock(&shared.links).values().cloned().collect();
-    let links = links.iter().filter(|link| link.peer == peer);
     if before.is_none_or(|before| before == life) {
-        return links.for_each(|link| link.hurry());
+        return shared.hurry(&peer);
     }
     tracing::debug!(?peer, "a peer has started again");
-    links.for_each(|link| link.reopen());
-    for (_, line) in lock(&shared.lines)
-        .iter()
-        .filter(|((of, _), _)| *of == peer)
-    {
-        line.close();
-    }
+    shared.call_anew(&peer);
 }

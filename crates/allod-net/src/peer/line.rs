@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use iroh::endpoint::{ConnectOptions, Connection, ConnectionError};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::incoming::Closing;
 use super::protocol::Purpose;
@@ -33,6 +33,10 @@ pub(crate) struct Line {
     places: Arc<Semaphore>,
     places_count: usize,
     used: Notify,
+    /// When it was called last.
+    called: Mutex<Instant>,
+    /// A call that is under way is to be made anew.
+    renewed: Notify,
 }
 
 impl Line {
@@ -61,6 +65,8 @@ impl Line {
                 places: Arc::new(Semaphore::new(places_count)),
                 places_count,
                 used: Notify::new(),
+                called: Mutex::new(Instant::now()),
+                renewed: Notify::new(),
             })
         });
         Ok(Arc::clone(line))
@@ -82,23 +88,13 @@ impl Line {
             return Ok(connection);
         }
         let peer = self.peer;
-        let address = shared.address(&peer);
-        let address = address.ok_or(LineError::NotAMember)?;
-        let unreachable = LineError::Unreachable;
-        let options = match self.purpose {
-            Purpose::Tunnels => tunnel::options(&shared.limits).map_err(unreachable)?,
-            _ => ConnectOptions::new(),
+        let connection = loop {
+            *lock(&self.called) = Instant::now();
+            tokio::select! {
+                called = self.call(shared) => break called?,
+                () = self.renewed.notified() => {}
+            }
         };
-        let calling = async {
-            let alpn = self.purpose.alpn();
-            let connecting = shared.endpoint.connect_with_opts(address, alpn, options);
-            let connecting = connecting.await.map_err(|error| chain(&error))?;
-            connecting.await.map_err(|error| chain(&error))
-        };
-        let connection = timeout(shared.limits.connect_time_max, calling)
-            .await
-            .map_err(|_| LineError::Unreachable("the peer did not answer in time".into()))?
-            .map_err(LineError::Unreachable)?;
         *lock(&self.connection) = Some(connection.clone());
         // Only now: whoever is taken off the roster meanwhile is found in one of the two.
         if !shared.roster.borrow().members.contains_key(&peer) {
@@ -116,7 +112,30 @@ impl Line {
         Ok(connection)
     }
 
-    fn open(&self) -> Option<Connection> {
+    async fn call(&self, shared: &Shared) -> Result<Connection, LineError> {
+        let unreachable = LineError::Unreachable;
+        let options = match self.purpose {
+            Purpose::Tunnels => tunnel::options(&shared.limits).map_err(unreachable)?,
+            _ => ConnectOptions::new(),
+        };
+        let called = shared.call(&self.peer, self.purpose.alpn(), options).await;
+        called.map_err(unreachable)
+    }
+
+    /// Has a call that is under way made anew: there may be another way to the peer than those that it takes.
+    pub(crate) fn renew(&self) {
+        self.renewed.notify_waiters();
+    }
+
+    /// The same for one that has long been under way: the peer was just heard.
+    pub(crate) fn hurry(&self, age_min: Duration) {
+        if lock(&self.called).elapsed() >= age_min {
+            self.renew();
+        }
+    }
+
+    /// The connection, where one is open.
+    pub(crate) fn open(&self) -> Option<Connection> {
         let connection = lock(&self.connection).clone();
         connection.filter(|connection| connection.close_reason().is_none())
     }

@@ -30,6 +30,7 @@ mod relay;
 mod relayed;
 mod roster;
 mod tunnel;
+mod ways;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,6 +191,8 @@ pub(crate) struct Shared {
     pub(crate) lives: Mutex<BTreeMap<PeerKey, Life>>,
     /// The ways for questions and tunnels of this machine's.
     pub(crate) lines: Mutex<BTreeMap<(PeerKey, Purpose), Arc<line::Line>>>,
+    /// Whose ways were left, and who was not heard since.
+    pub(crate) left: Mutex<BTreeSet<PeerKey>>,
     pub(crate) answering: answer::Answering,
     pub(crate) tunnelling: tunnel::Tunnelling,
     pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
@@ -234,6 +237,7 @@ impl Peers {
             heard: Mutex::default(),
             lives: Mutex::default(),
             lines: Mutex::default(),
+            left: Mutex::default(),
             answering: answer::Answering::new(&config.limits.asks),
             tunnelling: tunnel::Tunnelling::new(&config.limits),
             inboxes: senders,
@@ -243,6 +247,7 @@ impl Peers {
         });
         shared.tasks.start(incoming::accept(Arc::clone(&shared)));
         shared.tasks.start(neighbours::meet(Arc::clone(&shared)));
+        shared.tasks.start(ways::watch(Arc::clone(&shared)));
         let relays = Arc::clone(&shared.relays);
         shared.relays.tasks.start(relays.tend());
         info!(peer = %PeerKey(config_key(&shared.endpoint)), "peers open");
@@ -321,6 +326,7 @@ impl Peers {
             is_member
         });
         lock(&shared.lives).retain(|peer, _| now.members.contains_key(peer));
+        lock(&shared.left).retain(|peer| now.members.contains_key(peer));
         shared.answering.retain(&now);
         let is_member = |peer: &PeerKey| now.members.contains_key(peer);
         shared.neighbours.retain(is_member);
@@ -418,13 +424,14 @@ impl Peers {
 }
 
 impl Shared {
-    /// Everything that is known of a member's whereabouts.
-    pub(crate) fn address(&self, peer: &PeerKey) -> Option<EndpointAddr> {
+    /// Everything that is known of a member's whereabouts, and which of it its neighbours have heard.
+    pub(crate) fn address(&self, peer: &PeerKey) -> Option<(EndpointAddr, Vec<SocketAddr>)> {
         let mut address = self.roster.borrow().address(peer)?;
-        for at in self.neighbours.places_of(peer) {
-            address = address.with_ip_addr(at);
+        let places = self.neighbours.places_of(peer);
+        for at in &places {
+            address = address.with_ip_addr(*at);
         }
-        Some(address)
+        Some((address, places))
     }
 
     pub(crate) fn count(&self, which: impl FnOnce(&mut PeerCounts) -> &mut u64, by: u64) {

@@ -5,10 +5,11 @@
 //! - Each says its key and its port every few seconds, to a group of addresses that no router passes on (RFC 2365, and a
 //!   time to live of one), on the networks that its owner of [`super::Peers`] names. Nothing else: no name, and no network.
 //! - What is heard is a hint where a member may be, and costs whoever believes it a vain call: a peer is proven by its key.
-//! - Only members' keys are noted, from private addresses, a few addresses each; whoever lies about somebody fills that
-//!   one's places for an hour. More than so many a second are not even looked at.
+//! - Only members' keys are noted, from private addresses, a few addresses each. One where a call has found nobody gives way
+//!   to a new one, so that neither a liar nor a machine that moves often fills the places. More than so many a second are
+//!   not even looked at.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
@@ -41,7 +42,16 @@ pub(crate) struct Neighbours {
 
 /// Where one member was heard, the latest last.
 #[derive(Debug, Default)]
-struct Places(VecDeque<(SocketAddr, Instant)>);
+struct Places(Vec<Spot>);
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+struct Spot {
+    at: SocketAddr,
+    heard: Instant,
+    /// The last call there found nobody, or found the member elsewhere.
+    is_vain: bool,
+}
 
 impl Neighbours {
     pub(crate) fn new() -> Self {
@@ -67,7 +77,28 @@ impl Neighbours {
     pub(crate) fn places_of(&self, peer: &PeerKey) -> Vec<SocketAddr> {
         let heard = lock(&self.heard);
         let places = heard.get(peer).into_iter().flat_map(|places| &places.0);
-        places.map(|(at, _)| *at).collect()
+        places.map(|spot| spot.at).collect()
+    }
+
+    /// Whether a member was heard lately, and somewhere else than at an address.
+    pub(crate) fn is_elsewhere(&self, peer: &PeerKey, at: SocketAddr, now: Instant) -> bool {
+        let heard = lock(&self.heard);
+        let places = heard.get(peer).into_iter().flat_map(|places| &places.0);
+        let newest = places.max_by_key(|spot| spot.heard);
+        newest.is_some_and(|spot| {
+            spot.at != at && now.duration_since(spot.heard) <= NEIGHBOUR_PERIOD * 2
+        })
+    }
+
+    /// A member was called at these places, and found at that address, or nowhere.
+    pub(crate) fn tried(&self, peer: &PeerKey, places: &[SocketAddr], found: Option<SocketAddr>) {
+        let mut heard = lock(&self.heard);
+        let Some(known) = heard.get_mut(peer) else {
+            return;
+        };
+        for spot in known.0.iter_mut().filter(|spot| places.contains(&spot.at)) {
+            spot.is_vain = found != Some(spot.at);
+        }
     }
 
     /// Forgets those who are no members any more.
@@ -79,17 +110,25 @@ impl Neighbours {
 impl Places {
     /// Notes an address, and says whether it is another one.
     fn note(&mut self, at: SocketAddr, now: Instant) -> bool {
-        if let Some((_, heard)) = self.0.iter_mut().find(|(known, _)| *known == at) {
-            *heard = now;
+        if let Some(known) = self.0.iter_mut().find(|spot| spot.at == at) {
+            known.heard = now;
             return false;
         }
         self.0
-            .retain(|(_, heard)| now.duration_since(*heard) < NEIGHBOUR_MEMORY);
-        let has_room = self.0.len() < NEIGHBOUR_ADDRESSES_MAX;
-        if has_room {
-            self.0.push_back((at, now));
+            .retain(|spot| now.duration_since(spot.heard) < NEIGHBOUR_MEMORY);
+        if self.0.len() >= NEIGHBOUR_ADDRESSES_MAX {
+            let vain = self.0.iter().enumerate().filter(|(_, spot)| spot.is_vain);
+            let Some((oldest, _)) = vain.min_by_key(|(_, spot)| spot.heard) else {
+                return false;
+            };
+            self.0.remove(oldest);
         }
-        has_room
+        self.0.push(Spot {
+            at,
+            heard: now,
+            is_vain: false,
+        });
+        true
     }
 }
 
@@ -207,10 +246,7 @@ fn hear(shared: &Shared, peer: PeerKey, at: SocketAddr) {
     if heard.entry(peer).or_default().note(at, Instant::now()) {
         drop(heard);
         debug!(?peer, %at, "a neighbour was heard");
-        let links: Vec<_> = lock(&shared.links).values().cloned().collect();
-        for link in links.iter().filter(|link| link.peer == peer) {
-            link.hurry();
-        }
+        shared.hurry(&peer);
     }
 }
 
@@ -253,5 +289,49 @@ mod tests {
         let late = now + NEIGHBOUR_MEMORY;
         assert!(places.note(at(9), late), "lies are forgotten");
         assert_eq!(places.0.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_where_a_call_found_nobody_give_way_and_the_one_where_it_found_somebody_stays() {
+        let (neighbours, peer) = (Neighbours::new(), PeerKey(KEY));
+        let note = |at: SocketAddr| {
+            let mut heard = lock(&neighbours.heard);
+            heard.entry(peer).or_default().note(at, Instant::now())
+        };
+        assert!(note(at(1)));
+        neighbours.tried(&peer, &[at(1)], Some(at(1)));
+        for last in 2..=4 {
+            tokio::time::advance(NEIGHBOUR_PERIOD).await;
+            assert!(note(at(last)));
+        }
+        assert!(!note(at(5)), "those that nobody has tried yet are not lies");
+        neighbours.tried(&peer, &[at(1), at(2), at(3)], Some(at(1)));
+        assert!(note(at(5)), "a lie stays for an hour");
+        assert_eq!(neighbours.places_of(&peer), [at(1), at(3), at(4), at(5)]);
+        assert!(note(at(6)));
+        assert!(!note(at(7)), "a place was taken that nobody has tried");
+        assert_eq!(neighbours.places_of(&peer), [at(1), at(4), at(5), at(6)]);
+        neighbours.tried(&peer, &neighbours.places_of(&peer), None);
+        assert!(note(at(7)), "it has moved, and its old place stays");
+        assert_eq!(neighbours.places_of(&peer), [at(4), at(5), at(6), at(7)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_heard_last_at_another_address_is_elsewhere_for_a_while() {
+        let (neighbours, peer) = (Neighbours::new(), PeerKey(KEY));
+        let hear = |at: SocketAddr| {
+            let mut heard = lock(&neighbours.heard);
+            heard.entry(peer).or_default().note(at, Instant::now());
+        };
+        let is_elsewhere = |at| neighbours.is_elsewhere(&peer, at, Instant::now());
+        assert!(!is_elsewhere(at(1)), "nothing was heard");
+        hear(at(1));
+        assert!(!is_elsewhere(at(1)));
+        tokio::time::advance(NEIGHBOUR_PERIOD).await;
+        hear(at(2));
+        assert!(is_elsewhere(at(1)));
+        assert!(!is_elsewhere(at(2)));
+        tokio::time::advance(NEIGHBOUR_PERIOD * 3).await;
+        assert!(!is_elsewhere(at(1)), "that was long ago");
     }
 }

@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use iroh::endpoint::{Connection, SendStream};
+use iroh::endpoint::{ConnectOptions, Connection, SendStream};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::relayed::Relays;
 use super::{PeerKey, PeerPath, Protocol, Shared, chain, frame, lock, pulse, way};
-use crate::limits::CALL_AGE_MIN;
 
 /// A peer, a protocol, and the way there.
 #[derive(Debug)]
@@ -88,15 +87,20 @@ impl Link {
 
     /// Has the next call made without a pause, and one that has long been under way made anew: the peer was just heard,
     /// and who calls into the void asks ever more rarely whether somebody is there (RFC 9002, 6.2).
-    pub(crate) fn hurry(&self) {
+    pub(crate) fn hurry(&self, age_min: Duration) {
         let is_due = match lock(&self.state).attempt {
             Attempt::None => false,
-            Attempt::Calling(since) => since.elapsed() >= CALL_AGE_MIN,
+            Attempt::Calling(since) => since.elapsed() >= age_min,
             Attempt::Pausing => true,
         };
         if is_due {
             self.hurried.notify_one();
         }
+    }
+
+    /// The connection, where one is open.
+    pub(crate) fn connection(&self) -> Option<Connection> {
+        lock(&self.state).connection.clone()
     }
 
     fn ended_because(&self, why: String) {
@@ -157,19 +161,18 @@ pub(crate) async fn speak(shared: Arc<Shared>, link: Arc<Link>) {
 }
 
 async fn open(shared: &Shared, link: &Link) -> Result<(Connection, SendStream), String> {
-    let address = shared.address(&link.peer);
-    let address = address.ok_or("the peer is not on the roster, or its key is none")?;
-    let all = async {
-        let connecting = shared.endpoint.connect(address, link.protocol.terms().alpn);
-        let connection = connecting.await.map_err(|error| chain(&error))?;
+    let alpn = link.protocol.terms().alpn;
+    let connection = shared.call(&link.peer, alpn, ConnectOptions::new()).await?;
+    let saying = async {
         let mut stream = connection.open_uni().await.map_err(|error| chain(&error))?;
         let hello = shared.hello.to_bytes();
         let said = frame::write(&mut stream, &hello, shared.limits.frame_time_max);
         said.await.map_err(|error| chain(&error))?;
-        Ok((connection, stream))
+        Ok::<_, String>(stream)
     };
-    let opened = timeout(shared.limits.connect_time_max, all).await;
-    opened.unwrap_or_else(|_| Err("the peer did not answer in time".into()))
+    let said = timeout(shared.limits.connect_time_max, saying).await;
+    let stream = said.map_err(|_| "the peer did not let this machine speak")??;
+    Ok((connection, stream))
 }
 
 /// Writes what comes until the connection fails; the reason is returned.

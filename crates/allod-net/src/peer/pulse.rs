@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use iroh::endpoint::Connection;
+use iroh::endpoint::{Connection, PathStats};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How many looks are in the longest silence.
@@ -17,22 +17,41 @@ const AWAY_MIN: Duration = Duration::from_secs(3);
 /// What is said of a way that seems dead from here, to the other side too.
 pub(crate) const NOTHING_COMES: &str = "nothing comes back on this way";
 
-/// What went out on a connection, and what came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Packets {
-    sent: u64,
-    received: u64,
+/// What was asked on a connection or one of its paths, and what was answered.
+///
+/// What comes in is no answer by itself: a peer that has another address sends from there on all connections, and learns
+/// nothing of what is sent to the old one. An answer is whatever shows how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Packets {
+    /// Grows with whatever wants an answer.
+    pub(crate) asked: u64,
+    /// Changes with every answer.
+    pub(crate) answered: u128,
+}
+
+impl Packets {
+    pub(crate) const fn of(stats: &PathStats) -> Self {
+        let sent = &stats.frame_tx;
+        Self {
+            asked: sent.ping + sent.stream + sent.crypto,
+            answered: stats.rtt.as_nanos(),
+        }
+    }
+
+    /// All of a connection's.
+    fn of_all(connection: &Connection) -> Self {
+        let paths = connection.paths();
+        let paths = paths.iter().map(|path| Self::of(&path.stats()));
+        paths.fold(Self::default(), |all, path| Self {
+            asked: all.asked + path.asked,
+            answered: all.answered + path.answered,
+        })
+    }
 }
 
 /// Returns once what was sent has had no answer for `silence_max`.
 pub(crate) async fn lost(connection: &Connection, silence_max: Duration) {
-    let packets = || {
-        let stats = connection.stats();
-        Packets {
-            sent: stats.udp_tx.datagrams,
-            received: stats.udp_rx.datagrams,
-        }
-    };
+    let packets = || Packets::of_all(connection);
     let mut look = interval(silence_max / LOOKS);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silence = Silence::new(packets(), Instant::now());
@@ -66,10 +85,10 @@ impl Silence {
     fn lasts(&mut self, packets: Packets, now: Instant) -> Duration {
         let was_away = now.duration_since(self.looked) > AWAY_MIN;
         self.looked = now;
-        if packets.received != self.answered.received || was_away {
+        if packets.answered != self.answered.answered || was_away {
             self.answered = packets;
             self.unanswered = None;
-        } else if packets.sent != self.answered.sent {
+        } else if packets.asked != self.answered.asked {
             self.unanswered.get_or_insert(now);
         }
         let since = self.unanswered.unwrap_or(now);
@@ -81,8 +100,8 @@ impl Silence {
 mod tests {
     use super::*;
 
-    fn packets(sent: u64, received: u64) -> Packets {
-        Packets { sent, received }
+    fn packets(asked: u64, answered: u128) -> Packets {
+        Packets { asked, answered }
     }
 
     #[test]

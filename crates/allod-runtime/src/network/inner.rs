@@ -38,18 +38,44 @@ struct Kind {
 /// # Errors
 /// Where the kernel does not answer.
 pub fn inner_addresses() -> io::Result<BTreeSet<IpAddr>> {
-    let mut socket = Socket::route()?;
-    let links = socket.collect(Message::dump(GET_LINK).raw(&[0; 16]))?;
-    let links = links.iter().filter_map(|object| link(object)).collect();
-    let routes = socket.collect(Message::dump(GET_ROUTE).raw(&[0; 12]))?;
-    let ways_out = routes.iter().filter_map(|object| way_out(object)).collect();
-    let addresses = socket.collect(Message::dump(GET_ADDRESS).raw(&[0; 8]))?;
-    let inner = inner(&links, &ways_out);
-    let addresses = addresses.iter().filter_map(|object| address(object));
-    Ok(addresses
-        .filter(|(link, _)| inner.contains(link))
-        .map(|(_, address)| address)
-        .collect())
+    let all = Addresses::read()?;
+    Ok(all.of_links(|link| all.inner.contains(&link)))
+}
+
+/// The addresses of all other links, as they are at this moment.
+///
+/// # Errors
+/// Where the kernel does not answer.
+pub fn outer_addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let all = Addresses::read()?;
+    Ok(all.of_links(|link| !all.inner.contains(&link)))
+}
+
+/// All addresses, and which of the links are inner ones.
+struct Addresses {
+    by_link: Vec<(u32, IpAddr)>,
+    inner: BTreeSet<u32>,
+}
+
+impl Addresses {
+    fn read() -> io::Result<Self> {
+        let mut socket = Socket::route()?;
+        let links = socket.collect(Message::dump(GET_LINK).raw(&[0; 16]))?;
+        let links = links.iter().filter_map(|object| link(object)).collect();
+        let routes = socket.collect(Message::dump(GET_ROUTE).raw(&[0; 12]))?;
+        let ways_out = routes.iter().filter_map(|object| way_out(object)).collect();
+        let addresses = socket.collect(Message::dump(GET_ADDRESS).raw(&[0; 8]))?;
+        let by_link = addresses.iter().filter_map(|object| address(object));
+        Ok(Self {
+            by_link: by_link.collect(),
+            inner: inner(&links, &ways_out),
+        })
+    }
+
+    fn of_links(&self, is_meant: impl Fn(u32) -> bool) -> BTreeSet<IpAddr> {
+        let meant = self.by_link.iter().filter(|(link, _)| is_meant(*link));
+        meant.map(|(_, address)| *address).collect()
+    }
 }
 
 /// The inner ones among the links.

@@ -72,7 +72,7 @@ pub use self::attach::Attachment;
 pub use self::counters::Traffic;
 pub use self::error::NetworkError;
 pub use self::forward::Obstacle;
-pub use self::inner::inner_addresses;
+pub use self::inner::{inner_addresses, outer_addresses};
 pub use self::inventory::Object;
 pub use self::resolver::ResolverSockets;
 pub use self::tend::Tended;
