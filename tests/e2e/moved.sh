@@ -106,10 +106,10 @@ step 'all know what the first knows' all_follow b c d
 step 'apps of one run on two others' apps_run
 sleep 5
 step 'the founder is gone' founder_goes
-for ((n = 1; n <= ${TIMES:-4}; n++)); do step "one has another address ($n)" machine_moves $((10 + n)); done
+for ((n = 1; n <= ${TIMES:-3}; n++)); do step "one has another address ($n)" machine_moves $((10 + n)); done
 step 'the founder is back' founder_is_back
-for ((n = 1; n <= ${TIMES:-4}; n++)); do step "a router has another address ($n)" router_moves $((100 + n)); done
+for ((n = 1; n <= ${TIMES:-3}; n++)); do step "a router has another address ($n)" router_moves $((100 + n)); done
 step 'another address, until an answer' tell moved 3000
 step "a router's other address, until an answer" tell rerouted 3000
-step "a router's other address, until the way is direct" tell direct 30000
+step "a router's other address, until the way is direct" tell direct 10000
 step 'allod down leaves nothing' leaves_nothing

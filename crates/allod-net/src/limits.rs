@@ -367,6 +367,10 @@ pub(crate) const RELAYED_INBOX_MAX: usize = 1_024;
 pub(crate) const RELAYED_FRESH: Duration = Duration::from_secs(2);
 /// How long a call has been under way before it is made anew when its peer is heard.
 pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
+/// After how long without an answer a call is held to go where its peer is not, where the peer is heard meanwhile.
+pub(crate) const CALL_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Unless one packet in so many is lost on the way: then the call may have been.
+pub(crate) const LOSS_MAX_INVERSE: u64 = 20;
 /// How often it is looked whether the ways to peers still lead there.
 pub(crate) const WAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// A direct way is left after this silence, and three times the time for there and back, where its peer is elsewhere.

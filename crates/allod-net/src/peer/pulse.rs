@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use iroh::endpoint::{Connection, PathStats};
+use iroh::endpoint::{Connection, FrameStats, PathStats};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How many looks are in the longest silence.
@@ -31,22 +31,25 @@ pub(crate) struct Packets {
 
 impl Packets {
     pub(crate) const fn of(stats: &PathStats) -> Self {
-        let sent = &stats.frame_tx;
         Self {
-            asked: sent.ping + sent.stream + sent.crypto,
+            asked: asked(&stats.frame_tx),
             answered: stats.rtt.as_nanos(),
         }
     }
 
-    /// All of a connection's.
+    /// All of a connection's. It may have no path for a while, and asks nevertheless.
     fn of_all(connection: &Connection) -> Self {
         let paths = connection.paths();
-        let paths = paths.iter().map(|path| Self::of(&path.stats()));
-        paths.fold(Self::default(), |all, path| Self {
-            asked: all.asked + path.asked,
-            answered: all.answered + path.answered,
-        })
+        let answered = paths.iter().map(|path| path.rtt().as_nanos());
+        Self {
+            asked: asked(&connection.stats().frame_tx),
+            answered: answered.sum(),
+        }
     }
+}
+
+const fn asked(sent: &FrameStats) -> u64 {
+    sent.ping + sent.stream + sent.crypto + sent.path_challenge
 }
 
 /// Returns once what was sent has had no answer for `silence_max`.

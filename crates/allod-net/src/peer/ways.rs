@@ -10,11 +10,14 @@
 //! - A way that gives no answer for a moment is left where the peer is heard elsewhere meanwhile, or says that it is
 //!   elsewhere, or where this machine has not the address any more with which it asked. A silence with nothing of the kind may
 //!   be a cable that is plugged in again, or a machine that is busy: what is under way there is given more time.
+//! - A call that nobody answers goes where the peer was once. Where it is heard meanwhile, and little is lost on the way, it is
+//!   elsewhere, too.
 //! - A way is left with all connections to the peer, so that iroh forgets it; calls are made anew at once, to all addresses
 //!   that are known and by relays.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,14 +25,20 @@ use iroh::TransportAddr;
 use iroh::endpoint::{
     ConnectOptions, Connection, LocalTransportAddr, PathId, PathStats, WeakConnectionHandle,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::debug;
 
 use super::{PeerKey, Shared, chain, lock, pulse};
-use crate::limits::{CALL_AGE_MIN, WAY_LOOK_PERIOD, WAY_ROUND_TRIP_MAX, WAY_SILENCE_MAX};
+use crate::limits::{
+    CALL_AGE_MIN, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, WAY_LOOK_PERIOD, WAY_ROUND_TRIP_MAX,
+    WAY_SILENCE_MAX,
+};
 
 /// What is said to the other side of a way that is left.
 const MOVED: &str = "nothing comes back on this way, and there may be another";
+
+/// No address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Looks at the ways to all peers until the endpoint closes.
 pub(crate) async fn watch(shared: Arc<Shared>) {
@@ -71,7 +80,8 @@ struct Flow {
 /// Where a path leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// To this address, which this machine has called; and whether this machine still has the address it called with.
+    /// To this address, which this machine has called; and whether this machine still has the address it called with, and a
+    /// path there at all.
     Called(SocketAddr, bool),
     /// The peer has called, or relays carry.
     Other,
@@ -171,7 +181,9 @@ impl Watched {
                 By::Called(at, is_bound) => {
                     let glance = glances.entry(at).or_default();
                     glance.is_heard |= is_heard;
-                    glance.is_asked |= before.is_some_and(|before| flow.asked > before.asked);
+                    // Nobody answers what cannot be asked.
+                    glance.is_asked |=
+                        !is_bound || before.is_some_and(|before| flow.asked > before.asked);
                     glance.is_unbound |= !is_bound;
                     glance.round_trip = glance.round_trip.max(flow.round_trip);
                 }
@@ -182,6 +194,13 @@ impl Watched {
     }
 }
 
+/// What went over a connection that the peer has opened.
+struct Aside {
+    came: u64,
+    sent: u64,
+    lost: u64,
+}
+
 impl Shared {
     /// What goes on between this machine and each peer.
     fn seen(&self) -> BTreeMap<PeerKey, BTreeMap<Path, Flow>> {
@@ -189,7 +208,12 @@ impl Shared {
         let mut seen: BTreeMap<PeerKey, BTreeMap<Path, Flow>> = BTreeMap::new();
         for (peer, connection) in self.called() {
             let flows = seen.entry(peer).or_default();
-            for path in connection.paths().iter() {
+            let paths = connection.paths();
+            if paths.is_empty() {
+                let key = (connection.stable_id(), PathId::ZERO);
+                flows.insert(key, Flow::NOWHERE);
+            }
+            for path in paths.iter() {
                 let by = match path.remote_addr() {
                     TransportAddr::Ip(at) => {
                         By::Called(*at, is_bound(&mut bound, path.local_addr()))
@@ -272,11 +296,56 @@ impl Shared {
             let connecting = connecting.await.map_err(|error| chain(&error))?;
             connecting.await.map_err(|error| chain(&error))
         };
-        let called = timeout(self.limits.connect_time_max, calling).await;
+        let called = async {
+            tokio::select! {
+                called = calling => called,
+                never = self.doubt(peer) => match never {},
+            }
+        };
+        let called = timeout(self.limits.connect_time_max, called).await;
         let called = called.unwrap_or_else(|_| Err("the peer did not answer in time".into()));
         let found = called.as_ref().ok().and_then(found_at);
         self.neighbours.tried(peer, &places, found);
         called
+    }
+
+    /// Leaves the ways to a peer where a call to it has long been unanswered while it is heard.
+    async fn doubt(&self, peer: &PeerKey) -> Infallible {
+        let before = self.aside(peer);
+        sleep(CALL_SILENCE_MAX).await;
+        let now = self.aside(peer);
+        let is_heard = now
+            .iter()
+            .filter(|(connection, _)| before.contains_key(connection))
+            .any(|(connection, now)| {
+                let is_lossy = now.lost * LOSS_MAX_INVERSE > now.sent;
+                before
+                    .get(connection)
+                    .is_some_and(|before| now.came > before.came)
+                    && !is_lossy
+            });
+        if is_heard {
+            debug!(?peer, "a call leads nowhere, and the peer is heard");
+            self.leave(peer, MOVED);
+        }
+        std::future::pending().await
+    }
+
+    /// What went over the connections that a peer has opened.
+    fn aside(&self, peer: &PeerKey) -> BTreeMap<usize, Aside> {
+        let heard = lock(&self.heard);
+        let of_peer = heard.iter().filter(|((of, _), _)| of == peer);
+        let open = of_peer.filter_map(|(_, connection)| connection.upgrade());
+        open.map(|connection| {
+            let stats = connection.stats();
+            let aside = Aside {
+                came: stats.udp_rx.datagrams,
+                sent: stats.sent_packets,
+                lost: stats.lost_packets,
+            };
+            (connection.stable_id(), aside)
+        })
+        .collect()
     }
 
     /// Leaves this machine's own ways to a peer, and goes by new ones; calls that are under way are made anew.
@@ -294,6 +363,14 @@ impl Shared {
 }
 
 impl Flow {
+    /// That of a connection whose paths were all lost with this machine's own address.
+    const NOWHERE: Self = Self {
+        by: By::Called(NOWHERE, false),
+        asked: 0,
+        heard: 0,
+        round_trip: Duration::ZERO,
+    };
+
     fn of(by: By, stats: &PathStats) -> Self {
         let packets = pulse::Packets::of(stats);
         Self {
