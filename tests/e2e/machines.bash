@@ -208,7 +208,8 @@ join() {
     began=$(date +%s%N)
     input=$work/$1.invite begin "$1" join - "${@:2}"
     within 30 is_listed "$(node_of "$1")"
-    evidence "$1 is listed $((($(date +%s%N) - began) / 1000000)) ms after its command"
+    echo $((($(date +%s%N) - began) / 1000000)) >>"$work/joined"
+    evidence "$1 is listed $(tail -n 1 "$work/joined") ms after its command"
     [ ! -e "$work/$1/node/joining" ]
 }
 follows() { [ "$(height_of "$1")" -ge "$2" ]; }

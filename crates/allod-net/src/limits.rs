@@ -328,6 +328,8 @@ impl Default for PeerLimits {
     }
 }
 
+/// Streams that a caller may open before it is known who it is: the fewest that anybody is allowed afterwards.
+pub(crate) const FIRST_STREAMS: u32 = 8;
 /// Bytes of the name of a tunnel's target.
 pub(crate) const TUNNEL_TARGET_BYTES_MAX: usize = 1_024;
 /// Frames of one protocol that wait to be taken.

@@ -120,6 +120,8 @@ pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(600);
 /// How soon another one may be taken, whatever is asked for.
 pub(crate) const SNAPSHOT_PAUSE: Duration = Duration::from_secs(5);
+/// Chunks of a snapshot that a newcomer asks for at once.
+pub(crate) const SNAPSHOT_ASKS_MAX: usize = 4;
 /// Largest list of chunks and handovers that a newcomer reads.
 pub(crate) const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest snapshot that a newcomer takes.

@@ -26,7 +26,7 @@ use super::incoming::{Closing, Next, next_streams};
 use super::pace::{Pace, Rate};
 use super::roster::Standing;
 use super::{PeerKey, Roster, Shared, lock};
-use crate::limits::{AskLimits, AskShare};
+use crate::limits::{AskLimits, AskShare, FIRST_STREAMS};
 
 /// A question that a peer has asked.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl Share {
             standing,
             // Streams that have ended are made up for once they are more than an eighth of those allowed (noq-proto,
             // `queue_max_stream_id`). An eighth may be missing, so there is a seventh more; it waits for its place.
-            streams_max: terms.at_once_max + terms.at_once_max / 7,
+            streams_max: (terms.at_once_max + terms.at_once_max / 7).max(FIRST_STREAMS),
             places: Arc::new(Semaphore::new(places)),
             pace: Mutex::new(Pace::new(Rate {
                 frames_per_second: terms.per_second,

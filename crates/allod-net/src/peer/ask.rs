@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iroh::endpoint::{Connection, ReadError, VarInt, WriteError};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::answer::Unanswered;
@@ -106,12 +106,15 @@ pub(crate) async fn ask(
         return Err(AskError::QuestionTooLarge { peer, bytes });
     }
     let time_max = limits.time_max;
+    let began = Instant::now();
     let asking = async {
         let no_way = |error| AskError::of(peer, error);
         let line = Line::to(shared, peer, Purpose::Questions).map_err(no_way)?;
         let _place = line.place().await;
         let connection = line.connection(shared).await.map_err(no_way)?;
+        let called = began.elapsed();
         let answer = exchange(shared, &connection, &question).await;
+        debug!(?peer, ?called, all = ?began.elapsed(), "a question was asked");
         answer.map_err(|failure| told(peer, shared, &connection, failure, &question))
     };
     let answer = timeout(time_max, asking).await;

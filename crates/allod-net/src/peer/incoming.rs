@@ -106,7 +106,11 @@ async fn receive(shared: Arc<Shared>, incoming: Incoming, seat: OwnedSemaphorePe
         Closing::Replaced.close(&before);
     }
     let heard = match purpose {
-        Purpose::Frames(protocol) => listen(&shared, from, protocol, &connection).await,
+        Purpose::Frames(protocol) => tokio::select! {
+            heard = listen(&shared, from, protocol, &connection) => heard,
+            // Questions have connections of their own.
+            Ok(_) = connection.accept_bi() => Err(Closing::Offence),
+        },
         Purpose::Questions => answer::hear(&shared, from, &connection).await,
         Purpose::Tunnels => tunnel::hear(&shared, from, &connection).await,
     };

@@ -46,7 +46,7 @@ use iroh_relay::tls::{CaTlsConfig, default_provider};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::info;
 
-use crate::limits::{PEER_INBOX_FRAMES_MAX, PeerLimits};
+use crate::limits::{FIRST_STREAMS, PEER_INBOX_FRAMES_MAX, PeerLimits};
 use crate::tasks::Tasks;
 use hello::{Hello, Life};
 use outgoing::Link;
@@ -460,8 +460,10 @@ async fn bind(
     let idle = IdleTimeout::try_from(limits.idle_max).map_err(|never| error(never.to_string()))?;
     let transport_config = QuicTransportConfig::builder()
         .max_concurrent_uni_streams(1u8.into())
-        // Connections for questions get theirs once it is known who asks.
-        .max_concurrent_bidi_streams(0u8.into())
+        // As many as whoever may ask or open tunnels gets in any case, so that the first need not wait until the other side
+        // knows who asks, which is once more there and back. Nothing is read from them before that is known, and all together
+        // hold no more than the window.
+        .max_concurrent_bidi_streams(FIRST_STREAMS.into())
         .receive_window(limits.window_bytes.into())
         .stream_receive_window(limits.window_bytes.into())
         .send_window(limits.window_bytes.into())

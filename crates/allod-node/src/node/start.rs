@@ -140,9 +140,7 @@ impl Node {
         let identity = Arc::new(node_keyfile(&dir).load(None)?);
         let node = identity.node().ok_or(StartError::NotANode)?;
         let invite = pending(&dir)?;
-        if let Some(invite) = &invite {
-            join_network(&dir, invite).await?;
-        }
+        let farewell = join_network(&dir, invite.as_ref()).await?;
         let genesis_bytes = read(&dir.join("genesis"))?;
         let content = || StartError::Content {
             path: dir.join("genesis"),
@@ -200,7 +198,7 @@ impl Node {
             looks_on_lan: settings.looks_on_lan,
             genesis: Arc::new(genesis_bytes),
         };
-        let node = set_going(inner, tables, company, said, opened);
+        let node = set_going(inner, tables, company, (said, opened), farewell);
         if invite.is_some() {
             node.listed().await;
         }
@@ -236,8 +234,12 @@ fn pending(dir: &Path) -> Result<Option<Invite>, StartError> {
     invite.map(Some).map_err(|_| StartError::Content { path })
 }
 
-/// Joins, and keeps what it takes to start without the invite, which goes last.
-async fn join_network(dir: &Path, invite: &Invite) -> Result<(), StartError> {
+/// Joins where there is an invite, and keeps what it takes to start without it, which goes last. What is left to do is
+/// returned.
+async fn join_network(dir: &Path, invite: Option<&Invite>) -> Result<JoinSet<()>, StartError> {
+    let Some(invite) = invite else {
+        return Ok(JoinSet::new());
+    };
     let file = |path: PathBuf| move |source| StartError::File { path, source };
     let path = dir.join("founding");
     let listing = Transaction::from_bytes(&read(&path)?);
@@ -253,7 +255,7 @@ async fn join_network(dir: &Path, invite: &Invite) -> Result<(), StartError> {
     let path = dir.join(JOINING_FILE);
     std::fs::remove_file(&path).map_err(file(path))?;
     tracing::info!(network = %invite.network, "this machine has joined");
-    Ok(())
+    Ok(joined.farewell)
 }
 
 /// Learns the ledger anew where it is gone.
@@ -391,15 +393,14 @@ fn set_going(
     inner: Arc<Inner>,
     tables: Tables,
     company: peers::Settings,
-    said: mpsc::Receiver<Outbound>,
-    opened: watch::Sender<Option<Peers>>,
+    (said, opened): (mpsc::Receiver<Outbound>, watch::Sender<Option<Peers>>),
+    mut tasks: JoinSet<()>,
 ) -> Node {
     let genesis = Arc::clone(&company.genesis);
     let (events, inbox) = mpsc::channel(AGENT_EVENTS_MAX);
     let (seen_sender, seen) = watch::channel(Arc::default());
     let height = inner.ledger.state().tip().height;
     let (height_sender, heights) = watch::channel(height);
-    let mut tasks = JoinSet::new();
     tasks.spawn(follow_commits(
         Arc::clone(&inner),
         events.clone(),

@@ -13,6 +13,7 @@ use allod_state::genesis::Genesis;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, PublicKey, Signature, Transaction, codec};
 use ed25519_zebra::SigningKey;
+use tokio::task::JoinSet;
 
 use super::question::{Answer, Question};
 use super::roster::of_greeters;
@@ -67,6 +68,8 @@ pub(crate) struct Joined {
     pub(crate) genesis: Vec<u8>,
     /// A snapshot of the ledger, where a member gave one.
     pub(crate) snapshot: Option<Fetched>,
+    /// Takes leave of the members that were asked; they are far away, and nothing waits for it.
+    pub(crate) farewell: JoinSet<()>,
 }
 
 /// Joins.
@@ -86,11 +89,23 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Joined,
     peers.admit(of_greeters(&invite.entrance.members)).await;
     let guest = Guest { invite, peers };
     let joined = tokio::time::timeout(JOIN_TIME_MAX, guest.join(newcomer)).await;
-    guest.peers.close().await;
-    joined.unwrap_or_else(|_| {
+    let joined = joined.unwrap_or_else(|_| {
         let last = format!("{} s have passed", JOIN_TIME_MAX.as_secs());
         Err(JoinError::Nobody { last })
-    })
+    });
+    let mut farewell = JoinSet::new();
+    farewell.spawn(guest.peers.close());
+    match joined {
+        Ok((genesis, snapshot)) => Ok(Joined {
+            genesis,
+            snapshot,
+            farewell,
+        }),
+        Err(error) => {
+            farewell.join_all().await;
+            Err(error)
+        }
+    }
 }
 
 /// A newcomer before it is a member.
@@ -100,31 +115,51 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    async fn join(&self, newcomer: &Newcomer) -> Result<Joined, JoinError> {
+    /// A member may be far away: what need not wait for another answer is asked beside it.
+    async fn join(&self, newcomer: &Newcomer) -> Result<(Vec<u8>, Option<Fetched>), JoinError> {
+        let ((), (genesis, known)) = tokio::try_join!(self.list(newcomer), self.genesis())?;
+        let snapshot = snapshot::fetch(&self.peers, &known, &self.invite.entrance).await;
+        Ok((genesis, snapshot))
+    }
+
+    async fn genesis(&self) -> Result<(Vec<u8>, Genesis), JoinError> {
         let Answer::Genesis(genesis) = self.ask(&Question::Genesis).await? else {
             return Err(JoinError::OtherNetwork);
         };
         let known = codec::decode("genesis", GENESIS_BYTES_MAX, &genesis).ok();
         let known = known.filter(|it: &Genesis| it.network() == self.invite.network);
-        let known = known.ok_or(JoinError::OtherNetwork)?;
-        let account = AccountId::of_first_key(&newcomer.key);
-        if self.nonce(account, newcomer.key).await?.is_none() {
-            self.open_account(newcomer.key).await?;
-        }
-        // The listing is its key's first transaction: where the nonce is beyond that, it is in a block.
-        let listing = &newcomer.listing;
-        if self.nonce(account, newcomer.key).await? == Some(listing.body.nonce) {
-            self.submit(listing).await?;
-        }
-        let snapshot = snapshot::fetch(&self.peers, &known, &self.invite.entrance).await;
-        Ok(Joined { genesis, snapshot })
+        Ok((genesis, known.ok_or(JoinError::OtherNetwork)?))
     }
 
-    async fn open_account(&self, key: PublicKey) -> Result<(), JoinError> {
+    /// Opens the newcomer's account and lists its machine, where that has not been done.
+    async fn list(&self, newcomer: &Newcomer) -> Result<(), JoinError> {
+        let account = AccountId::of_first_key(&newcomer.key);
+        let own = key_of(&self.invite.secret);
+        let (known, invited) = tokio::try_join!(
+            self.nonce(account, newcomer.key),
+            self.nonce(self.invite.inviter, own)
+        )?;
+        let listing = &newcomer.listing;
+        // The listing is its key's first transaction: where the nonce is beyond that, it is in a block. And it is where the
+        // account begins: whoever has just opened it need not ask.
+        let nonce = match known {
+            Some(nonce) => nonce,
+            None => {
+                let nonce = invited.ok_or(JoinError::Spent)?;
+                self.open_account(newcomer.key, nonce).await?;
+                0
+            }
+        };
+        if nonce == listing.body.nonce {
+            self.submit(listing).await?;
+        }
+        Ok(())
+    }
+
+    async fn open_account(&self, key: PublicKey, nonce: u64) -> Result<(), JoinError> {
         let seed = SigningKey::from(*self.invite.secret.expose());
         let own = key_of(&self.invite.secret);
         let inviter = self.invite.inviter;
-        let nonce = self.nonce(inviter, own).await?.ok_or(JoinError::Spent)?;
         let actions: Vec<Action> = vec![OpenAccount { key }.into()];
         let body = Body {
             version: PROTOCOL_VERSION,

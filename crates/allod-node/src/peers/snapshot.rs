@@ -9,10 +9,11 @@ use allod_ledger::store::{Anchor, Manifest, SnapshotError, Store};
 use allod_net::peer::{PeerKey, Peers};
 use allod_state::genesis::Genesis;
 use allod_state::{Digest, codec};
+use tokio::task::JoinSet;
 
 use super::question::{Answer, Question};
 use crate::invite::Entrance;
-use crate::limits::{SNAPSHOT_BYTES_MAX, SNAPSHOT_MANIFEST_BYTES_MAX};
+use crate::limits::{SNAPSHOT_ASKS_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_MANIFEST_BYTES_MAX};
 
 /// A snapshot that its giver could not have made up; the chunks are checked when it is imported.
 #[derive(Debug)]
@@ -59,27 +60,47 @@ async fn fetch_from(
     };
     let untrue = |error: SnapshotError| error.to_string();
     manifest.verify(genesis, &anchor).map_err(untrue)?;
-    let mut chunks = BTreeMap::new();
+    let chunks = fetch_chunks(peers, member, &manifest.chunks).await?;
+    Ok(Fetched {
+        manifest,
+        anchor,
+        chunks,
+    })
+}
+
+/// Asks for a few chunks at once: a member may be far away.
+async fn fetch_chunks(
+    peers: &Peers,
+    member: PeerKey,
+    digests: &[Digest],
+) -> Result<BTreeMap<Digest, Vec<u8>>, String> {
+    let (mut chunks, mut asking) = (BTreeMap::new(), JoinSet::new());
     let mut bytes: usize = 0;
-    for digest in &manifest.chunks {
-        let Answer::Chunk(Some(chunk)) = ask(peers, member, &Question::Chunk(*digest)).await?
-        else {
+    let mut digests = digests.iter();
+    loop {
+        for digest in digests.by_ref().take(SNAPSHOT_ASKS_MAX - asking.len()) {
+            let (peers, digest) = (peers.clone(), *digest);
+            asking.spawn(async move {
+                let chunk = ask(&peers, member, &Question::Chunk(digest)).await;
+                (digest, chunk)
+            });
+        }
+        let Some(asked) = asking.join_next().await else {
+            return Ok(chunks);
+        };
+        let (digest, chunk) = asked.map_err(|error| error.to_string())?;
+        let Answer::Chunk(Some(chunk)) = chunk? else {
             return Err("it has not all of it any more".into());
         };
         bytes = bytes.saturating_add(chunk.len());
         if bytes > SNAPSHOT_BYTES_MAX {
             return Err(format!("it is larger than {SNAPSHOT_BYTES_MAX} bytes"));
         }
-        if Digest::of(&chunk) != *digest {
-            return Err(SnapshotError::BadChunk(*digest).to_string());
+        if Digest::of(&chunk) != digest {
+            return Err(SnapshotError::BadChunk(digest).to_string());
         }
-        chunks.insert(*digest, chunk);
+        chunks.insert(digest, chunk);
     }
-    Ok(Fetched {
-        manifest,
-        anchor,
-        chunks,
-    })
 }
 
 async fn ask(peers: &Peers, member: PeerKey, question: &Question) -> Result<Answer, String> {
