@@ -59,6 +59,15 @@ impl Dialer {
         Self { peers: Some(peers) }
     }
 
+    /// Returns once a replica is not to be reached because its machine says nothing; never where it is this one.
+    pub(crate) async fn silent(&self, at: &Location) {
+        let peers = self.peers.as_ref().and_then(|peers| peers.borrow().clone());
+        match (at, peers) {
+            (Location::There { peer, .. }, Some(peers)) => peers.silent(*peer).await,
+            _ => std::future::pending().await,
+        }
+    }
+
     pub(crate) async fn dial(&self, to: &Location) -> io::Result<Box<dyn Stream>> {
         match to {
             Location::Here(address) => {

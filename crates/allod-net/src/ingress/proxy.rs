@@ -21,7 +21,7 @@ use crate::ingress::places::{Busy, Place};
 use crate::ingress::refusal;
 use crate::ingress::routes::{HostName, Route, Routes};
 use crate::ingress::tunnel;
-use crate::ingress::upstream::{Lease, Pools, SendError, Unsent};
+use crate::ingress::upstream::{Lease, Patience, Pools, SendError, Unsent};
 use crate::limits::{ATTEMPTS_MAX, IngressLimits};
 use crate::pump::Activity;
 use crate::tasks::Tasks;
@@ -251,7 +251,7 @@ impl Proxy {
         onward
     }
 
-    /// Sends it, and once more to another backend when the first could not be connected to.
+    /// Sends it, and once more to another backend when the first could not be connected to, or its machine is silent.
     async fn send(
         &self,
         errand: &Errand<'_>,
@@ -263,7 +263,13 @@ impl Proxy {
         let (mut ticket, mut request) = (ticket, request);
         for attempt in 1..=ATTEMPTS_MAX {
             let id = ticket.id().clone();
-            let unsent = match self.pools.send(ticket, request, &errand.activity).await {
+            let patience = if attempt < ATTEMPTS_MAX && has_other(route, &id) {
+                Patience::Short
+            } else {
+                Patience::Long
+            };
+            let sending = self.pools.send(ticket, request, &errand.activity, patience);
+            let unsent = match sending.await {
                 Ok(answered) => return Ok(answered),
                 Err(unsent) => unsent,
             };
@@ -380,6 +386,14 @@ fn header_host(headers: &http::HeaderMap) -> Option<&str> {
 fn origin_form(uri: &Uri) -> Uri {
     let root = PathAndQuery::from_static("/");
     Uri::from(uri.path_and_query().cloned().unwrap_or(root))
+}
+
+fn has_other(route: &Route, than: &BackendId) -> bool {
+    let mut ready = route
+        .backends
+        .iter()
+        .filter(|backend| backend.readiness == crate::Readiness::Ready);
+    ready.any(|backend| backend.id != *than)
 }
 
 fn has_ready(route: &Route) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! A request is sent twice only when the first backend cannot have acted on it: it was never
 //! written, or it is a safe one without a body and the kept connection closed before any answer
-//! (RFC 9112 §9.3.1 permits that).
+//! (RFC 9112 §9.3.1 permits that). The same holds where the backend's machine has fallen silent and there is another backend:
+//! what was not written goes there, and so does a safe request without a body; any other waits.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -48,12 +50,32 @@ impl SendError {
     }
 }
 
+/// How long a backend on another machine is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Until its machine has been silent for a moment: there is another backend.
+    Short,
+    /// As long as the limits say.
+    Long,
+}
+
 /// What [`Pools::send`] could not send, when it can be tried elsewhere.
 pub(crate) struct Unsent {
     /// Why.
     pub(crate) error: SendError,
     /// The request, when it was never written.
     pub(crate) request: Option<Request<RequestBody>>,
+}
+
+impl Unsent {
+    /// The backend's machine says nothing; `request` is what another backend may be asked.
+    fn silent(id: BackendId, request: Option<Request<RequestBody>>) -> Self {
+        let error = io::Error::new(io::ErrorKind::TimedOut, "its machine says nothing");
+        Self {
+            error: SendError::Connect(id, error),
+            request,
+        }
+    }
 }
 
 /// The kept connections of every backend.
@@ -117,13 +139,20 @@ impl Pools {
         ticket: Ticket,
         request: Request<RequestBody>,
         activity: &Activity,
+        patience: Patience,
     ) -> Result<(Response<Incoming>, Lease), Unsent> {
         let id = ticket.id().clone();
+        if self.silent(&id, patience).now_or_never().is_some() {
+            return Err(Unsent::silent(id, Some(request)));
+        }
         let pool = self.pool(&id);
         let mut request = request;
         while let Some(sender) = pool.take() {
             let spare = spare_of(&request);
-            match self.exchange(&id, sender, request, activity).await {
+            match self
+                .exchange(&id, sender, request, activity, patience)
+                .await
+            {
                 Ok((response, sender)) => {
                     return Ok((
                         response,
@@ -152,7 +181,11 @@ impl Pools {
                 },
             }
         }
-        let sender = match self.open(&id).await {
+        let opened = tokio::select! {
+            opened = self.open(&id) => opened,
+            () = self.silent(&id, patience) => return Err(Unsent::silent(id, Some(request))),
+        };
+        let sender = match opened {
             Ok(sender) => sender,
             Err(error) => {
                 let error = SendError::Connect(id, error);
@@ -162,7 +195,9 @@ impl Pools {
                 });
             }
         };
-        let (response, sender) = self.exchange(&id, sender, request, activity).await?;
+        let (response, sender) = self
+            .exchange(&id, sender, request, activity, patience)
+            .await?;
         Ok((
             response,
             Lease {
@@ -236,10 +271,16 @@ impl Pools {
         mut sender: SendRequest<RequestBody>,
         request: Request<RequestBody>,
         activity: &Activity,
+        patience: Patience,
     ) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Unsent> {
         activity.touch();
         let head_timeout = self.limits.response_head_timeout;
+        let spare = spare_of(&request);
+        let can_go_elsewhere = spare.is_some();
         let answer = tokio::select! {
+            () = self.silent(id, patience), if can_go_elsewhere => {
+                return Err(Unsent::silent(id.clone(), spare));
+            }
             answer = sender.try_send_request(request) => answer,
             () = activity.quiet_for(head_timeout) => {
                 let error = SendError::Late(id.clone(), head_timeout);
@@ -253,6 +294,14 @@ impl Pools {
                 let error = SendError::Broken(id.clone(), failed.into_error());
                 Err(Unsent { error, request })
             }
+        }
+    }
+
+    /// Returns once a backend's machine is silent, where that is reason enough to ask another.
+    async fn silent(&self, id: &BackendId, patience: Patience) {
+        match patience {
+            Patience::Short => self.dialer.silent(&id.location).await,
+            Patience::Long => std::future::pending().await,
         }
     }
 

@@ -193,6 +193,8 @@ pub(crate) struct Shared {
     pub(crate) lines: Mutex<BTreeMap<(PeerKey, Purpose), Arc<line::Line>>>,
     /// Whose ways were left, and who was not heard since.
     pub(crate) left: Mutex<BTreeSet<PeerKey>>,
+    /// Who says nothing now, though it was asked.
+    pub(crate) silent: watch::Sender<BTreeSet<PeerKey>>,
     pub(crate) answering: answer::Answering,
     pub(crate) tunnelling: tunnel::Tunnelling,
     pub(crate) inboxes: BTreeMap<Protocol, mpsc::Sender<Received>>,
@@ -238,6 +240,7 @@ impl Peers {
             lives: Mutex::default(),
             lines: Mutex::default(),
             left: Mutex::default(),
+            silent: watch::Sender::default(),
             answering: answer::Answering::new(&config.limits.asks),
             tunnelling: tunnel::Tunnelling::new(&config.limits),
             inboxes: senders,
@@ -362,6 +365,19 @@ impl Peers {
     /// Where the member is not reached, or refuses.
     pub async fn tunnel(&self, to: PeerKey, target: Bytes) -> std::io::Result<TunnelStream> {
         tunnel::open(&self.shared.0, to, target).await
+    }
+
+    /// Returns once nothing has come from a member for about a second, though something was asked of it; at once where that is
+    /// so already. It may be gone, or its network: whoever can ask another member does better to.
+    pub async fn silent(&self, peer: PeerKey) {
+        let mut silent = self.shared.0.silent.subscribe();
+        let is_open = silent
+            .wait_for(|silent| silent.contains(&peer))
+            .await
+            .is_ok();
+        if !is_open {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Sends a frame to one peer, now or as soon as it is reached.

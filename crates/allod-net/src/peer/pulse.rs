@@ -48,8 +48,9 @@ impl Packets {
     }
 }
 
+/// What is asked anew has a demand for an answer in its place (draft-ietf-quic-ack-frequency, section 5).
 const fn asked(sent: &FrameStats) -> u64 {
-    sent.ping + sent.stream + sent.crypto + sent.path_challenge
+    sent.ping + sent.immediate_ack + sent.stream + sent.crypto + sent.path_challenge
 }
 
 /// Returns once what was sent has had no answer for `silence_max`.

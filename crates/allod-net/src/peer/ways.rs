@@ -12,6 +12,8 @@
 //!   be a cable that is plugged in again, or a machine that is busy: what is under way there is given more time.
 //! - A call that nobody answers goes where the peer was once. Where it is heard meanwhile, and little is lost on the way, it is
 //!   elsewhere, too.
+//! - A peer of whom nothing at all has come for a moment, though something was asked of it, is silent, until it is heard. That
+//!   says nothing for good; it is enough to ask somebody else first.
 //! - A way is left with all connections to the peer, so that iroh forgets it; calls are made anew at once, to all addresses
 //!   that are known and by relays.
 
@@ -50,17 +52,30 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         let now = Instant::now();
         let seen = shared.seen();
         watched.retain(|peer, _| seen.contains_key(peer));
+        // Of whom no connection is left nothing new is known.
+        let mut silent = shared.silent.borrow().clone();
+        silent.retain(|peer| {
+            !seen.contains_key(peer) && shared.roster.borrow().members.contains_key(peer)
+        });
         for (peer, flows) in seen {
             let ways = watched.entry(peer).or_insert_with(|| Watched::new(now));
             let is_said_elsewhere =
                 |at: SocketAddr| shared.neighbours.is_elsewhere(&peer, at, Instant::now());
             let is_lost = ways.look(flows, is_said_elsewhere, shared.limits.silence_max, now);
+            if ways.are_silent(now) {
+                silent.insert(peer);
+            }
             if let Some(at) = is_lost {
                 debug!(?peer, %at, "a way leads nowhere any more");
                 watched.remove(&peer);
                 shared.leave(&peer, MOVED);
             }
         }
+        shared.silent.send_if_modified(|before| {
+            let is_news = *before != silent;
+            *before = silent;
+            is_news
+        });
     }
 }
 
@@ -92,6 +107,8 @@ enum By {
 struct Watched {
     flows: BTreeMap<Path, Flow>,
     silences: BTreeMap<SocketAddr, Silence>,
+    /// Since when the peer has said nothing at all, though something was asked of it.
+    unheard: Option<Instant>,
     looked: Instant,
 }
 
@@ -117,6 +134,7 @@ impl Watched {
         Self {
             flows: BTreeMap::new(),
             silences: BTreeMap::new(),
+            unheard: None,
             looked: now,
         }
     }
@@ -133,12 +151,18 @@ impl Watched {
         let was_away = now.duration_since(self.looked) > WAY_LOOK_PERIOD * 3;
         self.looked = now;
         let (glances, is_heard_aside) = self.glances(&flows);
+        let is_asked = self.is_asked(&flows);
         self.flows = flows;
         if was_away {
             self.silences.clear();
         }
         self.silences.retain(|at, _| glances.contains_key(at));
         let heard_count = glances.values().filter(|glance| glance.is_heard).count();
+        if is_heard_aside || heard_count > 0 || was_away {
+            self.unheard = None;
+        } else if is_asked {
+            self.unheard.get_or_insert(now);
+        }
         let mut lost = None;
         for (at, glance) in glances {
             if glance.is_heard {
@@ -168,6 +192,22 @@ impl Watched {
             }
         }
         lost
+    }
+
+    /// Whether the peer has said nothing for so long that it may be gone.
+    fn are_silent(&self, now: Instant) -> bool {
+        let round_trips = self.flows.values().map(|flow| flow.round_trip);
+        let patience = WAY_SILENCE_MAX + round_trips.max().unwrap_or_default() * 3;
+        let lasts = self.unheard.map(|since| now.duration_since(since));
+        lasts.is_some_and(|lasts| lasts >= patience)
+    }
+
+    /// Whether anything was asked since the last look.
+    fn is_asked(&self, flows: &BTreeMap<Path, Flow>) -> bool {
+        flows.iter().any(|(path, flow)| {
+            let before = self.flows.get(path);
+            before.is_some_and(|before| flow.asked > before.asked)
+        })
     }
 
     /// What has changed at each address since the last look, and whether the peer was heard otherwise.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use crate::backend::{Backend, BackendId, Loads, Pick, Ticket};
+use crate::backend::{Backend, BackendId, Loads, Pick, Readiness, Ticket};
 use crate::limits::{ACCEPT_PAUSE, ATTEMPTS_MAX, PortLimits};
 use crate::location::{Dialer, Stream};
 use crate::published::{Meter, Way};
@@ -105,19 +105,32 @@ impl Link {
     /// Connects to a ready replica; to another one when the first does not answer.
     async fn reach(&mut self) -> Option<(Box<dyn Stream>, Ticket)> {
         let mut failed: Option<BackendId> = None;
-        for _ in 0..ATTEMPTS_MAX {
+        for attempt in 1..=ATTEMPTS_MAX {
             let ticket = self.find(failed.as_ref()).await?;
+            let has_other = attempt < ATTEMPTS_MAX && self.has_other(ticket.id());
             let opening = self.dialer.dial(&ticket.id().location);
-            match timeout(self.limits.connect_timeout, opening).await {
-                Ok(Ok(backend)) => return Some((backend, ticket)),
-                Ok(Err(error)) => {
+            let opened = tokio::select! {
+                opened = timeout(self.limits.connect_timeout, opening) => opened.ok(),
+                () = self.dialer.silent(&ticket.id().location), if has_other => None,
+            };
+            match opened {
+                Some(Ok(backend)) => return Some((backend, ticket)),
+                Some(Err(error)) => {
                     debug!(replica = %ticket.id().replica, %error, "a replica was not reached");
                 }
-                Err(_) => debug!(replica = %ticket.id().replica, "a replica did not answer"),
+                None => debug!(replica = %ticket.id().replica, "a replica did not answer"),
             }
             failed = Some(ticket.id().clone());
         }
         None
+    }
+
+    fn has_other(&self, than: &BackendId) -> bool {
+        let backends = self.backends.borrow();
+        let mut ready = backends
+            .iter()
+            .filter(|backend| backend.readiness == Readiness::Ready);
+        ready.any(|backend| backend.id != *than)
     }
 
     /// Takes a ready replica, waiting a little for one.

@@ -14,6 +14,7 @@ mod peers;
 mod published;
 mod resolver;
 mod routing;
+mod silence;
 mod slow_clients;
 mod smuggling;
 mod stage;

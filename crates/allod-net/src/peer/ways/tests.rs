@@ -138,3 +138,25 @@ fn a_machine_that_stood_still_itself_begins_anew() {
     assert_eq!(scene.look(began + PATIENCE * 2), None);
     assert_eq!(scene.look(began + PATIENCE * 2 + WAY_LOOK_PERIOD), None);
 }
+
+#[test]
+fn whoever_says_nothing_at_all_is_silent_until_it_is_heard() {
+    let mut scene = Scene::new();
+    let mut now = scene.began;
+    let mut silent_after = |scene: &mut Scene, looks: u32, is_heard: bool, is_asked: bool| {
+        for _ in 0..looks {
+            now += WAY_LOOK_PERIOD;
+            scene.own.asked += u64::from(is_asked);
+            scene.others.heard += u128::from(is_heard);
+            scene.look(now);
+        }
+        scene.watched.are_silent(now)
+    };
+    assert!(!silent_after(&mut scene, 20, false, false), "nobody asked");
+    assert!(!silent_after(&mut scene, 4, false, true), "too early");
+    assert!(silent_after(&mut scene, 3, false, true));
+    assert!(silent_after(&mut scene, 3, false, false), "it still is");
+    assert!(!silent_after(&mut scene, 1, true, true), "there it is");
+    scene.own.round_trip = Duration::from_millis(600);
+    assert!(!silent_after(&mut scene, 10, false, true), "it is far away");
+}
