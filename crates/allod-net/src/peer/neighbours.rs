@@ -4,9 +4,11 @@
 //! Rules:
 //! - Each says its key and its port every few seconds, to a group of addresses that no router passes on (RFC 2365, and a
 //!   time to live of one), on the networks that its owner of [`super::Peers`] names. Nothing else: no name, and no network.
-//! - What is heard is a hint where a member may be, and costs whoever believes it a vain call: a peer is proven by its key.
+//! - A word is signed with that key, for the network and for the address that it is said from, so that nobody says of somebody
+//!   else where that one is. Who repeats an old word can still send callers where the peer was once: what is heard is a hint,
+//!   and costs whoever believes it a vain call.
 //! - Only members' keys are noted, from private addresses, a few addresses each. One where a call has found nobody gives way
-//!   to a new one, so that neither a liar nor a machine that moves often fills the places. More than so many a second are
+//!   to a new one, so that neither old words nor a machine that moves often fill the places. More than so many a second are
 //!   not even looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +16,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 
+use iroh::{EndpointId, SecretKey, Signature};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, sockopt};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -29,8 +32,9 @@ use crate::limits::{
 /// The group, of the range that stays within an organisation, and the port.
 const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(239, 255, 97, 108), 7497);
 /// What it is, and in which version.
-const MAGIC: &[u8; 8] = b"allod/1?";
-const WORD_BYTES: usize = 42;
+const MAGIC: &[u8; 8] = b"allod/2?";
+/// The magic, the key, the port, and the signature.
+const WORD_BYTES: usize = 8 + 32 + 2 + Signature::LENGTH;
 
 /// What is heard of others, and where.
 #[derive(Debug)]
@@ -162,21 +166,23 @@ async fn meet_on(
     here: &BTreeSet<Ipv4Addr>,
 ) -> io::Result<std::convert::Infallible> {
     let ear = ear(here)?;
+    let network = &shared.hello.network;
+    let bound = shared.endpoint.bound_sockets();
+    let port = bound.first().map(SocketAddr::port).unwrap_or_default();
     let mut mouths = Vec::new();
     for own in here {
         // An address that a router shows to others is none of this machine's.
         if let Ok(mouth) = std::net::UdpSocket::bind((*own, 0)) {
             mouth.set_nonblocking(true)?;
             mouth.set_multicast_ttl_v4(1)?;
-            mouths.push(UdpSocket::from_std(mouth)?);
+            let word = word(
+                shared.endpoint.secret_key(),
+                network,
+                SocketAddrV4::new(*own, port),
+            );
+            mouths.push((UdpSocket::from_std(mouth)?, word));
         }
     }
-    let port = shared
-        .endpoint
-        .bound_sockets()
-        .first()
-        .map(SocketAddr::port);
-    let word = word(shared.endpoint.id().as_bytes(), port.unwrap_or_default());
     let mut pulse = interval(NEIGHBOUR_PERIOD);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut buffer, mut heard_count) = ([0; WORD_BYTES + 1], 0);
@@ -184,15 +190,17 @@ async fn meet_on(
         tokio::select! {
             _ = pulse.tick() => {
                 heard_count = 0;
-                for mouth in &mouths {
+                for (mouth, word) in &mouths {
                     // A link that is down now may be up the next time.
-                    let _ = mouth.send_to(&word, GROUP).await;
+                    let _ = mouth.send_to(word, GROUP).await;
                 }
             }
             heard = ear.recv_from(&mut buffer), if heard_count < NEIGHBOUR_WORDS_MAX => {
                 let (length, from) = heard?;
                 heard_count += 1;
-                if let Some((peer, at)) = buffer.get(..length).and_then(|word| read(word, from)) {
+                let word = buffer.get(..length).unwrap_or_default();
+                let is_known = |peer: &PeerKey| shared.roster.borrow().members.contains_key(peer);
+                if let Some((peer, at)) = read(word, network, from, is_known) {
                     hear(shared, peer, at);
                 }
             }
@@ -215,26 +223,49 @@ fn ear(here: &BTreeSet<Ipv4Addr>) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
-fn word(key: &[u8; 32], port: u16) -> [u8; WORD_BYTES] {
+fn word(secret: &SecretKey, network: &[u8; 32], own: SocketAddrV4) -> [u8; WORD_BYTES] {
     let mut word = [0; WORD_BYTES];
-    let (magic, rest) = word.split_at_mut(MAGIC.len());
-    let (of_key, of_port) = rest.split_at_mut(key.len());
+    let (said, signature) = word.split_at_mut(WORD_BYTES - Signature::LENGTH);
+    let (magic, rest) = said.split_at_mut(MAGIC.len());
+    let (of_key, of_port) = rest.split_at_mut(32);
     magic.copy_from_slice(MAGIC);
-    of_key.copy_from_slice(key);
-    of_port.copy_from_slice(&port.to_be_bytes());
+    of_key.copy_from_slice(secret.public().as_bytes());
+    of_port.copy_from_slice(&own.port().to_be_bytes());
+    let signed = secret.sign(&meant(network, own));
+    signature.copy_from_slice(&signed.to_bytes());
     word
 }
 
-/// Who is where, as a word says that came from an address; none where it says nothing of the kind.
-fn read(word: &[u8], from: SocketAddr) -> Option<(PeerKey, SocketAddr)> {
+/// What a word's signature is for.
+fn meant(network: &[u8; 32], at: SocketAddrV4) -> Vec<u8> {
+    let (host, port) = (at.ip().octets(), at.port().to_be_bytes());
+    [&MAGIC[..], network, &host, &port].concat()
+}
+
+/// Who is where, as a word says that came from an address; none where it says nothing of the kind, or somebody else says it.
+fn read(
+    word: &[u8],
+    network: &[u8; 32],
+    from: SocketAddr,
+    is_known: impl Fn(&PeerKey) -> bool,
+) -> Option<(PeerKey, SocketAddr)> {
     let said = word.strip_prefix(MAGIC)?;
-    let (key, port) = said.split_first_chunk::<32>()?;
-    let port = u16::from_be_bytes(port.try_into().ok()?);
+    let (key, said) = said.split_first_chunk::<32>()?;
+    let (port, signature) = said.split_first_chunk::<2>()?;
+    let signature = Signature::from_bytes(signature.try_into().ok()?);
     let SocketAddr::V4(from) = from else {
         return None;
     };
+    let at = SocketAddrV4::new(*from.ip(), u16::from_be_bytes(*port));
     let is_near = from.ip().is_private() || from.ip().is_link_local();
-    (is_near && port != 0).then(|| (PeerKey(*key), (*from.ip(), port).into()))
+    let peer = PeerKey(*key);
+    // A signature costs more to look at than all the rest.
+    if !is_near || at.port() == 0 || !is_known(&peer) {
+        return None;
+    }
+    let by = EndpointId::from_bytes(key).ok()?;
+    by.verify(&meant(network, at), &signature).ok()?;
+    Some((peer, at.into()))
 }
 
 fn hear(shared: &Shared, peer: PeerKey, at: SocketAddr) {
@@ -262,20 +293,55 @@ mod tests {
 
     #[test]
     fn a_word_says_who_is_where_and_garbage_nothing() {
-        let word = word(&KEY, 4_433);
-        let read_from = |word: &[u8], from: &str| read(word, from.parse().unwrap());
-        let here = "192.168.1.5:4433".parse().unwrap();
+        let (secret, network) = (SecretKey::from_bytes(&KEY), [3; 32]);
+        let own = PeerKey(*secret.public().as_bytes());
+        let here: SocketAddr = "192.168.1.5:4433".parse().unwrap();
+        let word_at = |at: &str| word(&secret, &network, at.parse().unwrap());
+        let word = word_at("192.168.1.5:4433");
+        let read_from = |word: &[u8], from: &str| {
+            read(word, &network, from.parse().unwrap(), |peer| *peer == own)
+        };
         let said = read_from(&word, "192.168.1.5:60000");
-        assert_eq!(said, Some((PeerKey(KEY), here)));
-        assert_eq!(read_from(&word, "203.0.113.9:60000"), None, "from afar");
+        assert_eq!(said, Some((own, here)));
+        let afar = word_at("203.0.113.9:4433");
+        assert_eq!(read_from(&afar, "203.0.113.9:60000"), None, "from afar");
         assert_eq!(read_from(&word, "[fe80::1]:60000"), None);
-        let nowhere = super::word(&KEY, 0);
+        let nowhere = word_at("192.168.1.5:0");
         assert_eq!(read_from(&nowhere, "192.168.1.5:60000"), None, "no port");
         for length in 0..word.len() {
             assert_eq!(read_from(&word[..length], "192.168.1.5:60000"), None);
         }
         let longer = [&word[..], &[0]].concat();
         assert_eq!(read_from(&longer, "192.168.1.5:60000"), None);
+    }
+
+    #[test]
+    fn nobody_says_of_somebody_else_where_that_one_is() {
+        let (secret, network) = (SecretKey::from_bytes(&KEY), [3; 32]);
+        let own = PeerKey(*secret.public().as_bytes());
+        let word = word(&secret, &network, "192.168.1.5:4433".parse().unwrap());
+        let from = |at: &str| at.parse::<SocketAddr>().unwrap();
+        let is_believed = |word: &[u8], network: &[u8; 32], at: SocketAddr| {
+            read(word, network, at, |peer| *peer == own).is_some()
+        };
+        assert!(is_believed(&word, &network, from("192.168.1.5:1")));
+        let elsewhere = from("192.168.1.66:1");
+        assert!(!is_believed(&word, &network, elsewhere), "said by another");
+        let other = [4; 32];
+        assert!(
+            !is_believed(&word, &other, from("192.168.1.5:1")),
+            "another network's"
+        );
+        for byte in MAGIC.len()..word.len() {
+            let mut lie = word;
+            lie[byte] ^= 1;
+            assert!(
+                !is_believed(&lie, &network, from("192.168.1.5:1")),
+                "{byte}"
+            );
+        }
+        let stranger = read(&word, &network, from("192.168.1.5:1"), |_| false);
+        assert_eq!(stranger, None);
     }
 
     #[tokio::test(start_paused = true)]
