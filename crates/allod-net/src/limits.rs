@@ -371,6 +371,8 @@ pub(crate) const RELAYED_FRESH: Duration = Duration::from_secs(2);
 pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
 /// After how long without an answer a call is held to go where its peer is not, where the peer is heard meanwhile.
 pub(crate) const CALL_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How long it takes until that is held of the same peer again.
+pub(crate) const CALL_DOUBT_PAUSE: Duration = Duration::from_secs(30);
 /// Unless one packet in so many is lost on the way: then the call may have been.
 pub(crate) const LOSS_MAX_INVERSE: u64 = 20;
 /// How often it is looked whether the ways to peers still lead there.

@@ -32,8 +32,8 @@ use tracing::debug;
 
 use super::{PeerKey, Shared, chain, lock, pulse};
 use crate::limits::{
-    CALL_AGE_MIN, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, WAY_LOOK_PERIOD, WAY_ROUND_TRIP_MAX,
-    WAY_SILENCE_MAX,
+    CALL_AGE_MIN, CALL_DOUBT_PAUSE, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, WAY_LOOK_PERIOD,
+    WAY_ROUND_TRIP_MAX, WAY_SILENCE_MAX,
 };
 
 /// What is said to the other side of a way that is left.
@@ -364,11 +364,23 @@ impl Shared {
                     .is_some_and(|before| now.came > before.came)
                     && !is_lossy
             });
-        if is_heard {
+        if is_heard && self.may_doubt(peer) {
             debug!(?peer, "a call leads nowhere, and the peer is heard");
             self.leave(peer, MOVED);
         }
         std::future::pending().await
+    }
+
+    /// Whether the last time is long past: where calls lead nowhere for another reason, the peer's own ways are left alone.
+    fn may_doubt(&self, peer: &PeerKey) -> bool {
+        let (mut doubted, now) = (lock(&self.doubted), Instant::now());
+        let is_due = doubted
+            .get(peer)
+            .is_none_or(|last| now.duration_since(*last) >= CALL_DOUBT_PAUSE);
+        if is_due {
+            doubted.insert(*peer, now);
+        }
+        is_due
     }
 
     /// What went over the connections that a peer has opened.
