@@ -116,8 +116,8 @@ struct Watched {
 #[derive(Debug, Clone, Copy)]
 struct Silence {
     since: Instant,
-    /// The peer was heard elsewhere since, or must be elsewhere.
-    is_elsewhere: bool,
+    /// Since when it is known that the peer is heard elsewhere, or must be elsewhere.
+    elsewhere: Option<Instant>,
 }
 
 /// What one look at an address shows.
@@ -174,15 +174,20 @@ impl Watched {
             }
             let silence = self.silences.entry(at).or_insert(Silence {
                 since: now,
-                is_elsewhere: false,
+                elsewhere: None,
             });
             let lasts = now.duration_since(silence.since);
             // What was on its way when the silence began says nothing.
             let is_heard_elsewhere =
                 (is_heard_aside || heard_count > 0) && lasts >= WAY_LOOK_PERIOD + glance.round_trip;
-            silence.is_elsewhere |=
-                is_heard_elsewhere || glance.is_unbound || is_said_elsewhere(at);
-            let patience = if silence.is_elsewhere {
+            if is_heard_elsewhere || glance.is_unbound || is_said_elsewhere(at) {
+                silence.elsewhere.get_or_insert(now);
+            }
+            // A machine that stood still and goes on is given the time to answer, too.
+            let is_elsewhere = silence.elsewhere.is_some_and(|since| {
+                now.duration_since(since) >= WAY_LOOK_PERIOD + glance.round_trip
+            });
+            let patience = if is_elsewhere {
                 (WAY_SILENCE_MAX + glance.round_trip * 3).min(silence_max)
             } else {
                 silence_max

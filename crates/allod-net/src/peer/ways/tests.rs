@@ -100,6 +100,16 @@ fn what_was_on_its_way_when_the_silence_began_says_nothing() {
 }
 
 #[test]
+fn whoever_stood_still_and_goes_on_has_the_time_to_answer() {
+    let lost = Scene::new().lost_after(|scene, look| {
+        scene.own.asked += 1;
+        scene.others.heard += u128::from(look >= 10);
+        scene.own.heard += u128::from(look >= 11);
+    });
+    assert_eq!(lost, None);
+}
+
+#[test]
 fn whoever_says_that_it_is_elsewhere_is_called_there() {
     let mut scene = Scene::new();
     scene.is_said_elsewhere = true;
