@@ -118,8 +118,10 @@ pub(crate) const ANSWERS_MAX: usize = 32;
 pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How old a snapshot may be that newcomers are given; they ask for the blocks after it.
 pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(600);
-/// How soon another one may be taken, whatever is asked for.
-pub(crate) const SNAPSHOT_PAUSE: Duration = Duration::from_secs(5);
+/// How soon another one may be taken, whatever is asked for: chunks of the one before are kept for so long at least.
+pub(crate) const SNAPSHOT_PAUSE_MIN: Duration = Duration::from_secs(2);
+/// The part of its time that a machine takes snapshots in, at the most.
+pub(crate) const SNAPSHOT_SHARE_INVERSE: u32 = 20;
 /// Chunks of a snapshot that a newcomer asks for at once.
 pub(crate) const SNAPSHOT_ASKS_MAX: usize = 4;
 /// Largest list of chunks and handovers that a newcomer reads.

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use allod_ledger::Chain;
 use allod_ledger::store::{Manifest, SnapshotError};
 use allod_state::Digest;
 
-use crate::limits::{SNAPSHOT_AGE_MAX, SNAPSHOT_PAUSE};
+use crate::limits::{SNAPSHOT_AGE_MAX, SNAPSHOT_PAUSE_MIN, SNAPSHOT_SHARE_INVERSE};
 use crate::whole;
 
 /// The last snapshots of this machine's ledger.
@@ -27,6 +27,8 @@ pub(crate) struct Snapshots {
 struct Last {
     manifest: Manifest,
     taken: Instant,
+    /// How soon the next one may be taken: however often one is asked for, this machine has little to do with it.
+    pause: Duration,
     /// The chunks of this one and of the one before.
     kept: BTreeSet<Digest>,
 }
@@ -50,10 +52,11 @@ impl Snapshots {
         if let Some(last) = last.as_ref() {
             let age = last.taken.elapsed();
             let is_old = age > SNAPSHOT_AGE_MAX || last.manifest.header.height < height;
-            if !is_old || age < SNAPSHOT_PAUSE {
+            if !is_old || age < last.pause {
                 return Ok(last.manifest.clone());
             }
         }
+        let began = Instant::now();
         let manifest = chain.snapshot(|digest, bytes| {
             let path = path(&self.dir, &digest);
             if path.exists() {
@@ -71,6 +74,7 @@ impl Snapshots {
         *last = Some(Last {
             manifest: manifest.clone(),
             taken: Instant::now(),
+            pause: SNAPSHOT_PAUSE_MIN.max(began.elapsed() * SNAPSHOT_SHARE_INVERSE),
             kept,
         });
         Ok(manifest)
