@@ -120,6 +120,8 @@ pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(600);
 /// How soon another one may be taken, whatever is asked for: chunks of the one before are kept for so long at least.
 pub(crate) const SNAPSHOT_PAUSE_MIN: Duration = Duration::from_secs(2);
+/// How long a newcomer's question for a snapshot is kept until the next one may be taken.
+pub(crate) const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The part of its time that a machine takes snapshots in, at the most.
 pub(crate) const SNAPSHOT_SHARE_INVERSE: u32 = 20;
 /// Chunks of a snapshot that a newcomer asks for at once.

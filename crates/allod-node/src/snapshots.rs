@@ -80,6 +80,16 @@ impl Snapshots {
         Ok(manifest)
     }
 
+    /// How long it takes until one of that height may be taken, where the last one is older and was just taken.
+    pub(crate) fn pause(&self, height: u64) -> Duration {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last
+            .as_ref()
+            .filter(|last| last.manifest.header.height < height);
+        let pause = last.map(|last| last.pause.saturating_sub(last.taken.elapsed()));
+        pause.unwrap_or_default()
+    }
+
     /// A chunk of one of the last snapshots.
     pub(crate) fn chunk(&self, digest: &Digest) -> Option<Vec<u8>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

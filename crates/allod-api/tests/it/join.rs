@@ -159,6 +159,20 @@ async fn an_invited_machine_is_listed_and_follows_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_joins_right_after_another_begins_with_a_snapshot_too() {
+    let world = World::start().await;
+    // Their homes stay for as long as they run.
+    let newcomers = [Newcomer::new(), Newcomer::new()];
+    for newcomer in &newcomers {
+        let invite = invite(&world).await;
+        let node = newcomer.start(Some(&invite)).await.unwrap();
+        let oldest = node.network().oldest;
+        assert_ne!(oldest, Some(1), "it asked for every block");
+        end(node, &newcomer.home()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invite_lets_nobody_else_in() {
     let world = World::start().await;
     let invite = invite(&world).await;

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use crate::agent::chain as words;
 use crate::inner::Inner;
 use crate::ledger::Ledger;
-use crate::limits::COMMIT_TIMEOUT;
+use crate::limits::{COMMIT_TIMEOUT, SNAPSHOT_WAIT_MAX};
 
 /// A question.
 #[derive(Debug, BorshSerialize, BorshDeserialize)]
@@ -84,6 +84,9 @@ pub(super) async fn answer(inner: &Arc<Inner>, genesis: &[u8], asked: Asked) {
 
 /// The manifest of a snapshot, and the header of the height that was named.
 async fn snapshot(inner: &Arc<Inner>, height: u64) -> Option<(Vec<u8>, Option<Box<Header>>)> {
+    // An older one is of no use to whoever names a height.
+    let pause = inner.snapshots.pause(height);
+    tokio::time::sleep(pause.min(SNAPSHOT_WAIT_MAX)).await;
     let inner = Arc::clone(inner);
     let taken = spawn_blocking(move || {
         let chain = inner.ledger.chain();
