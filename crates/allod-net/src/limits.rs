@@ -373,7 +373,7 @@ pub(crate) const CALL_AGE_MIN: Duration = Duration::from_secs(1);
 pub(crate) const CALL_SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long it takes until that is held of the same peer again.
 pub(crate) const CALL_DOUBT_PAUSE: Duration = Duration::from_secs(30);
-/// Unless one packet in so many is lost on the way: then the call may have been.
+/// Unless one packet in so many is lost on the way: then the call may have been, and a moment of silence says nothing.
 pub(crate) const LOSS_MAX_INVERSE: u64 = 20;
 /// How often it is looked whether the ways to peers still lead there.
 pub(crate) const WAY_LOOK_PERIOD: Duration = Duration::from_millis(200);

@@ -9,7 +9,8 @@
 //!   acknowledges that. What merely comes may come from anywhere ([`pulse::Packets`]).
 //! - A way that gives no answer for a moment is left where the peer is heard elsewhere meanwhile, or says that it is
 //!   elsewhere, or where this machine has not the address any more with which it asked. A silence with nothing of the kind may
-//!   be a cable that is plugged in again, or a machine that is busy: what is under way there is given more time.
+//!   be a cable that is plugged in again, or a machine that is busy: what is under way there is given more time. So is a way
+//!   on which much is lost.
 //! - A call that nobody answers goes where the peer was once. Where it is heard meanwhile, and little is lost on the way, it is
 //!   elsewhere, too.
 //! - A peer of whom nothing at all has come for a moment, though something was asked of it, is silent, until it is heard. That
@@ -90,6 +91,8 @@ struct Flow {
     /// Changes with every answer where this machine has called, and otherwise with whatever comes.
     heard: u128,
     round_trip: Duration,
+    sent: u64,
+    lost: u64,
 }
 
 /// Where a path leads.
@@ -127,6 +130,8 @@ struct Glance {
     is_heard: bool,
     is_unbound: bool,
     round_trip: Duration,
+    sent: u64,
+    lost: u64,
 }
 
 impl Watched {
@@ -187,7 +192,9 @@ impl Watched {
             let is_elsewhere = silence.elsewhere.is_some_and(|since| {
                 now.duration_since(since) >= WAY_LOOK_PERIOD + glance.round_trip
             });
-            let patience = if is_elsewhere {
+            // Where much is lost, so may be all that was said in a moment.
+            let is_lossy = is_lossy(glance.lost, glance.sent);
+            let patience = if is_elsewhere && !is_lossy {
                 (WAY_SILENCE_MAX + glance.round_trip * 3).min(silence_max)
             } else {
                 silence_max
@@ -231,6 +238,8 @@ impl Watched {
                         !is_bound || before.is_some_and(|before| flow.asked > before.asked);
                     glance.is_unbound |= !is_bound;
                     glance.round_trip = glance.round_trip.max(flow.round_trip);
+                    glance.sent += flow.sent;
+                    glance.lost += flow.lost;
                 }
                 By::Other => is_heard_aside |= is_heard,
             }
@@ -426,6 +435,8 @@ impl Flow {
         asked: 0,
         heard: 0,
         round_trip: Duration::ZERO,
+        sent: 0,
+        lost: 0,
     };
 
     fn of(by: By, stats: &PathStats) -> Self {
@@ -438,8 +449,15 @@ impl Flow {
                 By::Other => stats.udp_rx.datagrams.into(),
             },
             round_trip: stats.rtt.min(WAY_ROUND_TRIP_MAX),
+            sent: stats.sent_packets,
+            lost: stats.lost_packets,
         }
     }
+}
+
+/// Whether much is lost on a way. What is said on a dead one is not counted among that: nothing comes by which it would show.
+const fn is_lossy(lost: u64, sent: u64) -> bool {
+    lost.saturating_mul(LOSS_MAX_INVERSE) > sent
 }
 
 /// The address at which a call found its peer, where it was none of a relay's.

@@ -8,6 +8,8 @@ const BEGIN: Flow = Flow {
     asked: 0,
     heard: 0,
     round_trip: Duration::from_millis(1),
+    sent: 100,
+    lost: 1,
 };
 
 /// One peer with a path of this machine's own, and one of the peer's.
@@ -80,6 +82,17 @@ fn a_far_peer_has_more_time() {
         scene.others.heard += 1;
     });
     assert!(lost.expect("it is called there for ever") >= Duration::from_millis(2_600));
+}
+
+#[test]
+fn a_way_on_which_much_is_lost_has_more_time() {
+    let mut scene = Scene::new();
+    scene.own.lost = 10;
+    let lost = scene.lost_after(|scene, _| {
+        scene.own.asked += 1;
+        scene.others.heard += 1;
+    });
+    assert!(lost.expect("it is called there for ever") >= PATIENCE);
 }
 
 #[test]
