@@ -3,8 +3,9 @@
 # give every connection another port. Sourced after story.bash, with `all` naming the machines; never run.
 
 net=mo$$
-# A block of private addresses (RFC 1918) that this machine does not use.
-block=10.$((64 + RANDOM % 64)).$((RANDOM % 256))
+# A block of private addresses (RFC 1918) that no machine chooses for what runs on it: those are from 10.64 to 10.127, and one
+# behind a router does not see what is outside.
+block=10.$((128 + RANDOM % 64)).$((RANDOM % 256))
 
 # plug MACHINE NUMBER: on the bridge.
 plug() {
