@@ -377,7 +377,7 @@ pub(crate) const CALL_DOUBT_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) const LOSS_MAX_INVERSE: u64 = 20;
 /// How often it is looked whether the ways to peers still lead there.
 pub(crate) const WAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
-/// A direct way is left after this silence, and three times the time for there and back, where its peer is elsewhere.
+/// A direct way is left after this silence, and six times the time for there and back, where its peer is elsewhere.
 pub(crate) const WAY_SILENCE_MAX: Duration = Duration::from_millis(800);
 /// The longest time for there and back that counts for this: what is beyond it comes from a silence.
 pub(crate) const WAY_ROUND_TRIP_MAX: Duration = Duration::from_secs(1);

@@ -195,7 +195,7 @@ impl Watched {
             // Where much is lost, so may be all that was said in a moment.
             let is_lossy = is_lossy(glance.lost, glance.sent);
             let patience = if is_elsewhere && !is_lossy {
-                (WAY_SILENCE_MAX + glance.round_trip * 3).min(silence_max)
+                (WAY_SILENCE_MAX + glance.round_trip * 6).min(silence_max)
             } else {
                 silence_max
             };
@@ -209,7 +209,7 @@ impl Watched {
     /// Whether the peer has said nothing for so long that it may be gone.
     fn are_silent(&self, now: Instant) -> bool {
         let round_trips = self.flows.values().map(|flow| flow.round_trip);
-        let patience = WAY_SILENCE_MAX + round_trips.max().unwrap_or_default() * 3;
+        let patience = WAY_SILENCE_MAX + round_trips.max().unwrap_or_default() * 6;
         let lasts = self.unheard.map(|since| now.duration_since(since));
         lasts.is_some_and(|lasts| lasts >= patience)
     }
