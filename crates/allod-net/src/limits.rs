@@ -375,6 +375,8 @@ pub(crate) const CALL_SILENCE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const CALL_DOUBT_PAUSE: Duration = Duration::from_secs(30);
 /// Unless one packet in so many is lost on the way: then the call may have been, and a moment of silence says nothing.
 pub(crate) const LOSS_MAX_INVERSE: u64 = 20;
+/// Fewer lost packets than this say nothing about a way.
+pub(crate) const LOSSES_MIN: u64 = 10;
 /// How often it is looked whether the ways to peers still lead there.
 pub(crate) const WAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// A direct way is left after this silence, and six times the time for there and back, where its peer is elsewhere.

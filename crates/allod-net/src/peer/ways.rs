@@ -33,8 +33,8 @@ use tracing::debug;
 
 use super::{PeerKey, Shared, chain, lock, pulse};
 use crate::limits::{
-    CALL_AGE_MIN, CALL_DOUBT_PAUSE, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, WAY_LOOK_PERIOD,
-    WAY_ROUND_TRIP_MAX, WAY_SILENCE_MAX,
+    CALL_AGE_MIN, CALL_DOUBT_PAUSE, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, LOSSES_MIN,
+    WAY_LOOK_PERIOD, WAY_ROUND_TRIP_MAX, WAY_SILENCE_MAX,
 };
 
 /// What is said to the other side of a way that is left.
@@ -450,14 +450,14 @@ impl Flow {
             },
             round_trip: stats.rtt.min(WAY_ROUND_TRIP_MAX),
             sent: stats.sent_packets,
-            lost: stats.lost_packets,
+            lost: stats.lost_packets.saturating_sub(stats.lost_plpmtud_probes),
         }
     }
 }
 
 /// Whether much is lost on a way. What is said on a dead one is not counted among that: nothing comes by which it would show.
 const fn is_lossy(lost: u64, sent: u64) -> bool {
-    lost.saturating_mul(LOSS_MAX_INVERSE) > sent
+    lost >= LOSSES_MIN && lost.saturating_mul(LOSS_MAX_INVERSE) > sent
 }
 
 /// The address at which a call found its peer, where it was none of a relay's.
