@@ -68,6 +68,15 @@ pub(crate) const VERDICT_NODES_MAX: usize = 100;
 pub const INVITE_BYTES_MAX: usize = 4_096;
 /// Members that an invite names.
 pub const GREETERS_MAX: usize = 4;
+/// How long a newcomer waits for one member before it asks the next as well.
+pub(crate) const JOIN_HEAD_START: Duration = Duration::from_secs(1);
+/// How long it waits before it asks the same member again: as long as a new invite may take to be known there, and longer.
+pub(crate) const JOIN_PAUSES: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_millis(250),
+    Duration::from_millis(600),
+    Duration::from_secs(1),
+];
 /// How long a newcomer asks members before it gives up.
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often it is looked whether the ledger says something new about who may speak, and where each is.

@@ -4,14 +4,13 @@
 //! Each step is asked for again until it is known to be done, and what is done already is not done twice: a newcomer may
 //! be killed anywhere, and joins when it is started again.
 
-use std::time::Duration;
-
 use allod_net::limits::PeerLimits;
-use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError};
+use allod_net::peer::{AskError, PeerKey, Peers, PeersConfig, PeersError};
 use allod_state::account::OpenAccount;
 use allod_state::genesis::Genesis;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, PublicKey, Signature, Transaction, codec};
+use bytes::Bytes;
 use ed25519_zebra::SigningKey;
 use tokio::task::JoinSet;
 
@@ -19,7 +18,9 @@ use super::question::{Answer, Question};
 use super::roster::of_greeters;
 use super::snapshot::{self, Fetched};
 use crate::invite::{Invite, key_of};
-use crate::limits::{GENESIS_BYTES_MAX, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS};
+use crate::limits::{
+    GENESIS_BYTES_MAX, JOIN_HEAD_START, JOIN_PAUSES, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS,
+};
 use crate::time::now_ms;
 
 /// Why a newcomer could not join.
@@ -190,24 +191,39 @@ impl Guest<'_> {
         }
     }
 
-    /// Asks one member after the other, round and round: a home relay takes a moment to be found.
+    /// Asks the members, each a while after the one before it and again and again: an invite takes a moment to be known, and
+    /// a home relay to be found. The first answer counts.
     async fn ask(&self, question: &Question) -> Result<Answer, JoinError> {
+        let mut asking = JoinSet::new();
+        for (place, greeter) in (0u32..).zip(&self.invite.entrance.members) {
+            let (peers, member) = (self.peers.clone(), PeerKey(greeter.key));
+            let bytes = question.to_bytes();
+            asking.spawn(async move {
+                tokio::time::sleep(JOIN_HEAD_START * place).await;
+                ask_again(&peers, member, &bytes).await
+            });
+        }
         let mut last = "it names none".to_owned();
-        for _ in 0..3 {
-            for greeter in &self.invite.entrance.members {
-                match self
-                    .peers
-                    .ask(PeerKey(greeter.key), question.to_bytes())
-                    .await
-                {
-                    Ok(answer) => {
-                        return borsh::from_slice(&answer).map_err(|_| JoinError::OtherNetwork);
-                    }
-                    Err(error) => last = error.to_string(),
+        while let Some(asked) = asking.join_next().await {
+            match asked {
+                Ok(Ok(answer)) => {
+                    return borsh::from_slice(&answer).map_err(|_| JoinError::OtherNetwork);
                 }
+                Ok(Err(error)) => last = error.to_string(),
+                Err(error) => last = error.to_string(),
             }
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Err(JoinError::Nobody { last })
     }
+}
+
+async fn ask_again(peers: &Peers, member: PeerKey, question: &Bytes) -> Result<Bytes, AskError> {
+    for pause in JOIN_PAUSES {
+        match peers.ask(member, question.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => tracing::debug!(%member, %error, "a member does not answer yet"),
+        }
+        tokio::time::sleep(pause).await;
+    }
+    peers.ask(member, question.clone()).await
 }
