@@ -264,11 +264,16 @@ async fn learn_if_lost(
     identity: &Identity,
     genesis: &Genesis,
 ) -> Result<(), StartError> {
-    if dir.join(LEDGER_FOLDER).exists() || !dir.join(BEGUN_FILE).exists() {
+    if dir.join(LEDGER_FOLDER).exists() {
         return Ok(());
     }
     if !peers::knows_others(dir) {
-        return Err(StartError::LedgerGone);
+        let was_there = dir.join(BEGUN_FILE).exists();
+        return if was_there {
+            Err(StartError::LedgerGone)
+        } else {
+            Ok(())
+        };
     }
     let snapshot = peers::learn_anew(dir, identity, genesis).await;
     found_from(snapshot, dir, genesis);
