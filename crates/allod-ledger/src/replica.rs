@@ -9,11 +9,12 @@
 //! callers and the next height learn of it. Where a step fails, nothing after it happens.
 
 mod open;
+mod quarantine;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use allod_state::block::{Block, Header};
+use allod_state::block::Header;
 use allod_state::certificate::Certificate;
 use allod_state::event::Event as LawEvent;
 use allod_state::genesis::Genesis;
@@ -29,8 +30,8 @@ use crate::bft::{
 use crate::disk::{Disk, Reserved};
 use crate::law::{ApplyError, Law};
 use crate::limits::{
-    BLOCK_BYTES_WANTED, CHECKPOINT_BLOCKS, CHECKPOINT_LOG_BYTES, FILES_LOW, QUARANTINE_MARGIN_MS,
-    RETENTION_MS, SPACE_CHECK_EVERY_MS, SPACE_LOW_BYTES, WAKE_MS_MIN, WAL_PREPARED_BYTES,
+    BLOCK_BYTES_WANTED, CHECKPOINT_BLOCKS, CHECKPOINT_LOG_BYTES, FILES_LOW, RETENTION_MS,
+    SPACE_CHECK_EVERY_MS, SPACE_LOW_BYTES, WAKE_MS_MIN, WAL_PREPARED_BYTES,
 };
 use crate::mempool::{Admitted, Mempool, Refusal};
 use crate::sign_state::{SignState, SignStateError};
@@ -478,31 +479,6 @@ impl<S: Signer> Replica<S> {
             wake_in_ms,
             is_recent,
         })
-    }
-
-    /// A block that this node had to be shown was there before it asked: only a younger one ends a quarantine, whatever
-    /// the clock said when it began.
-    fn raise_quarantine(&mut self, shown: &[u8]) {
-        if let Some(since_ms) = &mut self.sign_state.quarantined_since_ms
-            && let Ok(block) = Block::from_bytes(shown)
-        {
-            *since_ms = block.header.time_ms.max(*since_ms);
-        }
-    }
-
-    /// Whether nothing that this key signed before it was quarantined can still matter.
-    fn is_past_quarantine(&mut self, header: &Header) -> Result<bool, ReplicaError> {
-        let Some(since_ms) = self.sign_state.quarantined_since_ms else {
-            return Ok(true);
-        };
-        if header.time_ms <= since_ms.saturating_add(QUARANTINE_MARGIN_MS) {
-            return Ok(false);
-        }
-        self.sign_state.quarantined_since_ms = None;
-        self.sign_state.floor = self.sign_state.floor.max(header.height.saturating_add(1));
-        self.sign_state.save(&self.disk)?;
-        tracing::info!(height = header.height, "this node's key votes again");
-        Ok(true)
     }
 
     /// Puts the store on disk and begins a new log segment: what lies before it is needed no more.
