@@ -68,8 +68,8 @@ pub(crate) const VERDICT_NODES_MAX: usize = 100;
 pub const INVITE_BYTES_MAX: usize = 4_096;
 /// Members that an invite names.
 pub const GREETERS_MAX: usize = 4;
-/// How long a newcomer waits for one member before it asks the next as well.
-pub(crate) const JOIN_HEAD_START: Duration = Duration::from_secs(1);
+/// How long whoever has no ledger waits for one member before it asks the next as well.
+pub(crate) const GREETER_HEAD_START: Duration = Duration::from_secs(1);
 /// How long it waits before it asks the same member again: as long as a new invite may take to be known there, and longer.
 pub(crate) const JOIN_PAUSES: [Duration; 4] = [
     Duration::from_millis(150),
@@ -129,10 +129,11 @@ pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(600);
 /// How soon another one may be taken, whatever is asked for: chunks of the one before are kept for so long at least.
 pub(crate) const SNAPSHOT_PAUSE_MIN: Duration = Duration::from_secs(2);
-/// How long a newcomer's question for a snapshot is kept until the next one may be taken.
+/// How long a newcomer's question for a snapshot is kept until the next one may be taken; where that is longer, it is told
+/// that there is none.
 pub(crate) const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The part of its time that a machine takes snapshots in, at the most.
-pub(crate) const SNAPSHOT_SHARE_INVERSE: u32 = 20;
+pub(crate) const SNAPSHOT_SHARE_INVERSE: u32 = 5;
 /// Chunks of a snapshot that a newcomer asks for at once.
 pub(crate) const SNAPSHOT_ASKS_MAX: usize = 4;
 /// Largest list of chunks and handovers that a newcomer reads.

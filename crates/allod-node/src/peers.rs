@@ -3,6 +3,7 @@
 //!
 //! Nothing is opened while nobody else is there or expected: a network of one listens to nobody.
 
+mod greeters;
 mod join;
 mod question;
 mod roster;
@@ -42,6 +43,7 @@ use crate::time::now_ms;
 use crate::whole;
 use crate::witness;
 
+use greeters::Greeters;
 pub use join::JoinError;
 pub(crate) use join::{Newcomer, join};
 pub(crate) use question::manifest;
@@ -99,7 +101,8 @@ pub(crate) async fn learn_anew(
     };
     let (peers, _heard) = Peers::open(config).await.ok()?;
     peers.admit(roster::of_greeters(&entrance.members)).await;
-    let asking = snapshot::fetch(&peers, genesis, &entrance);
+    let greeters = Greeters::of(&entrance);
+    let asking = snapshot::fetch(&peers, &greeters, genesis, &entrance);
     let fetched = tokio::time::timeout(SNAPSHOT_TIME_MAX, asking).await;
     peers.close().await;
     fetched.ok().flatten()

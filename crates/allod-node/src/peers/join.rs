@@ -5,22 +5,21 @@
 //! be killed anywhere, and joins when it is started again.
 
 use allod_net::limits::PeerLimits;
-use allod_net::peer::{AskError, PeerKey, Peers, PeersConfig, PeersError};
+use allod_net::peer::{PeerKey, Peers, PeersConfig, PeersError};
 use allod_state::account::OpenAccount;
 use allod_state::genesis::Genesis;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, PublicKey, Signature, Transaction, codec};
-use bytes::Bytes;
 use ed25519_zebra::SigningKey;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::question::{Answer, Question};
+use super::greeters::Greeters;
+use super::question::{Answer, Question, ask};
 use super::roster::of_greeters;
 use super::snapshot::{self, Fetched};
 use crate::invite::{Invite, key_of};
-use crate::limits::{
-    GENESIS_BYTES_MAX, JOIN_HEAD_START, JOIN_PAUSES, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS,
-};
+use crate::limits::{GENESIS_BYTES_MAX, JOIN_PAUSES, JOIN_TIME_MAX, TRANSACTION_LIFETIME_MS};
 use crate::time::now_ms;
 
 /// Why a newcomer could not join.
@@ -88,7 +87,11 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Joined,
     };
     let (peers, _heard) = Peers::open(config).await?;
     peers.admit(of_greeters(&invite.entrance.members)).await;
-    let guest = Guest { invite, peers };
+    let guest = Guest {
+        invite,
+        greeters: Greeters::of(&invite.entrance),
+        peers,
+    };
     let joined = tokio::time::timeout(JOIN_TIME_MAX, guest.join(newcomer)).await;
     let joined = joined.unwrap_or_else(|_| {
         let last = format!("{} s have passed", JOIN_TIME_MAX.as_secs());
@@ -112,14 +115,19 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Joined,
 /// A newcomer before it is a member.
 struct Guest<'a> {
     invite: &'a Invite,
+    greeters: Greeters,
     peers: Peers,
 }
 
 impl Guest<'_> {
     /// A member may be far away: what need not wait for another answer is asked beside it.
     async fn join(&self, newcomer: &Newcomer) -> Result<(Vec<u8>, Option<Fetched>), JoinError> {
+        let began = Instant::now();
         let ((), (genesis, known)) = tokio::try_join!(self.list(newcomer), self.genesis())?;
-        let snapshot = snapshot::fetch(&self.peers, &known, &self.invite.entrance).await;
+        let (listed, entrance) = (began.elapsed(), &self.invite.entrance);
+        let snapshot = snapshot::fetch(&self.peers, &self.greeters, &known, entrance).await;
+        let is_snapshot = snapshot.is_some();
+        tracing::info!(?listed, all = ?began.elapsed(), is_snapshot, "members have answered");
         Ok((genesis, snapshot))
     }
 
@@ -191,39 +199,25 @@ impl Guest<'_> {
         }
     }
 
-    /// Asks the members, each a while after the one before it and again and again: an invite takes a moment to be known, and
-    /// a home relay to be found. The first answer counts.
     async fn ask(&self, question: &Question) -> Result<Answer, JoinError> {
-        let mut asking = JoinSet::new();
-        for (place, greeter) in (0u32..).zip(&self.invite.entrance.members) {
-            let (peers, member) = (self.peers.clone(), PeerKey(greeter.key));
-            let bytes = question.to_bytes();
-            asking.spawn(async move {
-                tokio::time::sleep(JOIN_HEAD_START * place).await;
-                ask_again(&peers, member, &bytes).await
-            });
+        let asked = self
+            .greeters
+            .first(|member| self.ask_again(member, question));
+        match asked.await {
+            Ok((_, answer)) => Ok(answer),
+            Err(last) => Err(JoinError::Nobody { last }),
         }
-        let mut last = "it names none".to_owned();
-        while let Some(asked) = asking.join_next().await {
-            match asked {
-                Ok(Ok(answer)) => {
-                    return borsh::from_slice(&answer).map_err(|_| JoinError::OtherNetwork);
-                }
-                Ok(Err(error)) => last = error.to_string(),
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(JoinError::Nobody { last })
     }
-}
 
-async fn ask_again(peers: &Peers, member: PeerKey, question: &Bytes) -> Result<Bytes, AskError> {
-    for pause in JOIN_PAUSES {
-        match peers.ask(member, question.clone()).await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => tracing::debug!(%member, %error, "a member does not answer yet"),
+    /// An invite takes a moment to be known, and a home relay to be found.
+    async fn ask_again(&self, member: PeerKey, question: &Question) -> Result<Answer, String> {
+        for pause in JOIN_PAUSES {
+            match ask(&self.peers, member, question).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => tracing::debug!(%member, error, "a member does not answer yet"),
+            }
+            tokio::time::sleep(pause).await;
         }
-        tokio::time::sleep(pause).await;
+        ask(&self.peers, member, question).await
     }
-    peers.ask(member, question.clone()).await
 }

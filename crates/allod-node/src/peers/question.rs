@@ -52,7 +52,7 @@ pub(super) enum Answer {
 }
 
 impl Question {
-    pub(super) fn to_bytes(&self) -> Bytes {
+    fn to_bytes(&self) -> Bytes {
         allod_state::codec::encode(self).into()
     }
 }
@@ -86,7 +86,10 @@ pub(super) async fn answer(inner: &Arc<Inner>, genesis: &[u8], asked: Asked) {
 async fn snapshot(inner: &Arc<Inner>, height: u64) -> Option<(Vec<u8>, Option<Box<Header>>)> {
     // An older one is of no use to whoever names a height.
     let pause = inner.snapshots.pause(height);
-    tokio::time::sleep(pause.min(SNAPSHOT_WAIT_MAX)).await;
+    if pause > SNAPSHOT_WAIT_MAX {
+        return None;
+    }
+    tokio::time::sleep(pause).await;
     let inner = Arc::clone(inner);
     let taken = spawn_blocking(move || {
         let chain = inner.ledger.chain();
@@ -129,11 +132,21 @@ async fn submit(ledger: &Ledger, bytes: &[u8]) -> Answer {
     }
 }
 
+/// Asks a member.
+pub(super) async fn ask(
+    peers: &Peers,
+    member: PeerKey,
+    question: &Question,
+) -> Result<Answer, String> {
+    let answer = peers.ask(member, question.to_bytes()).await;
+    let answer = answer.map_err(|error| error.to_string())?;
+    borsh::from_slice(&answer).map_err(|_| "it says what cannot be read".to_owned())
+}
+
 /// Asks a member for a sealed manifest; nothing where it has none, or something else.
 pub(crate) async fn manifest(peers: &Peers, member: PeerKey, digest: Digest) -> Option<Vec<u8>> {
-    let asked = peers.ask(member, Question::Manifest(digest).to_bytes());
-    let answer = borsh::from_slice(&asked.await.ok()?).ok()?;
-    let Answer::Manifest(Some(ciphertext)) = answer else {
+    let answer = ask(peers, member, &Question::Manifest(digest)).await;
+    let Answer::Manifest(Some(ciphertext)) = answer.ok()? else {
         return None;
     };
     (Digest::of(&ciphertext) == digest).then_some(ciphertext)

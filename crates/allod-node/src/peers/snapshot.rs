@@ -9,9 +9,10 @@ use allod_ledger::store::{Anchor, Manifest, SnapshotError, Store};
 use allod_net::peer::{PeerKey, Peers};
 use allod_state::genesis::Genesis;
 use allod_state::{Digest, codec};
-use tokio::task::JoinSet;
+use futures_util::{StreamExt, stream};
 
-use super::question::{Answer, Question};
+use super::greeters::Greeters;
+use super::question::{Answer, Question, ask};
 use crate::invite::Entrance;
 use crate::limits::{SNAPSHOT_ASKS_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_MANIFEST_BYTES_MAX};
 
@@ -23,49 +24,65 @@ pub(crate) struct Fetched {
     chunks: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// Asks the members one after the other; nothing where none has one that leads past the entrance's block. Then blocks are
-/// asked for instead, as far back as anybody keeps them.
-pub(crate) async fn fetch(
+/// A snapshot of a member's; nothing where none has one that leads past the entrance's block. Then blocks are asked for
+/// instead, as far back as anybody keeps them.
+pub(super) async fn fetch(
     peers: &Peers,
+    greeters: &Greeters,
     genesis: &Genesis,
     entrance: &Entrance,
 ) -> Option<Fetched> {
-    for greeter in &entrance.members {
-        let member = PeerKey(greeter.key);
-        match fetch_from(peers, member, genesis, entrance).await {
-            Ok(fetched) => return Some(fetched),
-            Err(why) => tracing::warn!(%member, why, "this member gives no snapshot"),
+    loop {
+        let offered = greeters.first(|member| offered_by(peers, member, genesis, entrance));
+        let (member, (manifest, anchor)) = offered.await.ok()?;
+        match fetch_chunks(peers, member, &manifest.chunks).await {
+            Ok(chunks) => {
+                return Some(Fetched {
+                    manifest,
+                    anchor,
+                    chunks,
+                });
+            }
+            Err(why) => tracing::warn!(%member, why, "this member does not give its snapshot"),
         }
+        greeters.leave(member);
     }
-    None
 }
 
-async fn fetch_from(
+/// What a member's snapshot is to consist of.
+async fn offered_by(
     peers: &Peers,
     member: PeerKey,
     genesis: &Genesis,
     entrance: &Entrance,
-) -> Result<Fetched, String> {
-    let height = entrance.height;
-    let asked = ask(peers, member, &Question::Snapshot(height)).await?;
-    let Answer::Snapshot(Some((manifest, header))) = asked else {
-        return Err("it has none".into());
+) -> Result<(Manifest, Anchor), String> {
+    let question = Question::Snapshot(entrance.height);
+    let answer = ask(peers, member, &question).await;
+    let offered = answer.and_then(|answer| offer(answer, genesis, entrance));
+    if let Err(why) = &offered {
+        tracing::warn!(%member, why, "this member has no snapshot for this machine");
+    }
+    offered
+}
+
+fn offer(
+    answer: Answer,
+    genesis: &Genesis,
+    entrance: &Entrance,
+) -> Result<(Manifest, Anchor), String> {
+    let Answer::Snapshot(Some((manifest, header))) = answer else {
+        return Err("it has none now".into());
     };
     let manifest: Manifest = codec::decode("manifest", SNAPSHOT_MANIFEST_BYTES_MAX, &manifest)
         .map_err(|error| error.to_string())?;
     let anchor = Anchor {
-        height,
+        height: entrance.height,
         block: entrance.block,
         header: header.map(|header| *header),
     };
     let untrue = |error: SnapshotError| error.to_string();
     manifest.verify(genesis, &anchor).map_err(untrue)?;
-    let chunks = fetch_chunks(peers, member, &manifest.chunks).await?;
-    Ok(Fetched {
-        manifest,
-        anchor,
-        chunks,
-    })
+    Ok((manifest, anchor))
 }
 
 /// Asks for a few chunks at once: a member may be far away.
@@ -74,21 +91,13 @@ async fn fetch_chunks(
     member: PeerKey,
     digests: &[Digest],
 ) -> Result<BTreeMap<Digest, Vec<u8>>, String> {
-    let (mut chunks, mut asking) = (BTreeMap::new(), JoinSet::new());
-    let mut bytes: usize = 0;
-    let mut digests = digests.iter();
-    loop {
-        for digest in digests.by_ref().take(SNAPSHOT_ASKS_MAX - asking.len()) {
-            let (peers, digest) = (peers.clone(), *digest);
-            asking.spawn(async move {
-                let chunk = ask(&peers, member, &Question::Chunk(digest)).await;
-                (digest, chunk)
-            });
-        }
-        let Some(asked) = asking.join_next().await else {
-            return Ok(chunks);
-        };
-        let (digest, chunk) = asked.map_err(|error| error.to_string())?;
+    let asked = digests.iter().map(|digest| async move {
+        let chunk = ask(peers, member, &Question::Chunk(*digest)).await;
+        (*digest, chunk)
+    });
+    let mut asked = stream::iter(asked).buffer_unordered(SNAPSHOT_ASKS_MAX);
+    let (mut chunks, mut bytes) = (BTreeMap::new(), 0_usize);
+    while let Some((digest, chunk)) = asked.next().await {
         let Answer::Chunk(Some(chunk)) = chunk? else {
             return Err("it has not all of it any more".into());
         };
@@ -101,12 +110,7 @@ async fn fetch_chunks(
         }
         chunks.insert(digest, chunk);
     }
-}
-
-async fn ask(peers: &Peers, member: PeerKey, question: &Question) -> Result<Answer, String> {
-    let answer = peers.ask(member, question.to_bytes()).await;
-    let answer = answer.map_err(|error| error.to_string())?;
-    borsh::from_slice(&answer).map_err(|_| "it says what cannot be read".to_owned())
+    Ok(chunks)
 }
 
 impl Fetched {
