@@ -254,13 +254,24 @@ end_images() {
     done
 }
 # All go, and nothing of theirs is left on the host.
-all_down() {
-    local machine
-    for machine in "${all[@]}"; do
-        at "$machine" down --yes
-        within 30 is_gone "$(cat "$work/$machine.pid")"
-        [ -z "$(ALLOD_HOME=$work/$machine audit "$(cat "$work/$machine/installation")")" ]
+all_down() { go_down "${all[@]}"; }
+# go_down MACHINES...: at once.
+go_down() {
+    local machine going=()
+    for machine in "$@"; do
+        goes_down "$machine" &
+        going+=($!)
     done
+    for machine in "${going[@]}"; do wait "$machine"; done
+    evidence "$(sort "$work"/*.went | tr '\n' ' ')"
+}
+goes_down() {
+    local began
+    began=$(date +%s%N)
+    at "$1" down --yes
+    within 30 is_gone "$(cat "$work/$1.pid")"
+    echo "$1 $((($(date +%s%N) - began) / 1000000)) ms" >"$work/$1.went"
+    [ -z "$(ALLOD_HOME=$work/$1 audit "$(cat "$work/$1/installation")")" ]
 }
 
 # ---- five machines of five owners, "a" to "e": two of them behind routers, and an app that runs on one of them

@@ -95,7 +95,16 @@ pub(crate) struct Network {
     newcomers: Random,
 }
 
-fn genesis(plan: &Plan) -> Genesis {
+/// Who decides the first block: everybody, or the first of those who are not false.
+fn first_set(plan: &Plan, liars: &BTreeMap<usize, Liar>) -> Vec<usize> {
+    if !plan.begins_alone {
+        return (0..plan.validators).collect();
+    }
+    let mut honest = (0..plan.validators).filter(|number| !liars.contains_key(number));
+    honest.next().into_iter().collect()
+}
+
+fn genesis(plan: &Plan, first: &[usize]) -> Genesis {
     let mut random = Random::new(plan.seed, "genesis");
     let people = People::new();
     let mut founders = BTreeMap::new();
@@ -125,16 +134,15 @@ fn genesis(plan: &Plan) -> Genesis {
         time_ms: START_MS,
         salt: [9; 32],
         founders,
-        validators: (0..plan.validators)
-            .map(|number| (key(number), 1))
-            .collect(),
+        validators: first.iter().map(|number| (key(*number), 1)).collect(),
         fee_per_work: Credits::from_micro(i128::from(random.below(3))),
     }
 }
 
 impl Network {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let genesis = genesis(plan);
+        let liars = liar::cast(plan);
+        let genesis = genesis(plan, &first_set(plan, &liars));
         let mut machines: Vec<Machine> = (0..plan.validators)
             .map(|number| Machine::new(plan.seed, number))
             .collect();
@@ -149,7 +157,6 @@ impl Network {
         {
             last.key_of = 0;
         }
-        let liars = liar::cast(plan);
         let known_false = liars.values().map(Liar::key).collect();
         Self {
             inspector: Inspector::new(&genesis, plan.mutation),

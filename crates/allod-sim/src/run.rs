@@ -18,8 +18,10 @@ use crate::network::Network;
 pub struct Plan {
     /// What decides everything that happens.
     pub seed: u64,
-    /// How many validators there are.
+    /// How many validators there are, or are to be.
     pub validators: usize,
+    /// Whether one begins, and elects the others.
+    pub begins_alone: bool,
     /// A bug to plant; none in an honest run.
     pub mutation: Option<Mutation>,
     /// What the false validators are, where the seed is not to decide it; then as many as may be are false.
@@ -27,12 +29,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// An honest run of a seed.
+    /// An honest run of a seed. In every fourth one begins alone, where there are to be enough.
     #[must_use]
     pub const fn new(seed: u64, validators: usize) -> Self {
         Self {
             seed,
             validators,
+            begins_alone: validators >= 4 && seed % 4 == 3,
             mutation: None,
             liars: None,
         }
@@ -56,6 +59,8 @@ pub struct Counts {
     pub lies: BTreeMap<&'static str, u64>,
     /// How often a replica told that a validator was barred.
     pub barred: u64,
+    /// Networks that began with one validator and came to have as many as were to be.
+    pub grown: u64,
     /// How often others decided than before.
     pub set_changes: u64,
     /// Changes of the validators that were wanted and made, by their kind.
@@ -115,6 +120,7 @@ impl Counts {
         self.crashes += other.crashes;
         self.attacks += other.attacks;
         self.barred += other.barred;
+        self.grown += other.grown;
         self.set_changes += other.set_changes;
         self.deaths += other.deaths;
         self.disks_lost += other.disks_lost;

@@ -4,9 +4,12 @@
 //! that is dead for good, or false, is voted out and another takes its place. Operators bring all of it about by
 //! transactions like anybody's, under the faults and the false validators of the run. Of no set that a change may
 //! lead to are more members failing than may.
+//!
+//! Where one begins alone, the first thing wanted is that the others join. It decides alone until enough are elected.
 
 use std::collections::BTreeSet;
 
+use allod_state::limits::VALIDATORS_MIN;
 use allod_state::validator::{Leave, Stand, ValidatorSet, Vote};
 use allod_state::{Action, NodeId, PublicKey, State};
 
@@ -76,9 +79,12 @@ impl Network {
             let rest_ms = self.succession.random.below(REST_MS_MAX);
             self.succession.rests_until_ms = self.now_ms + rest_ms;
             self.succession.change = None;
+            self.watch_growth(&state);
         }
         // Where the storm let too little happen, the rest comes after it.
-        let may_begin = if self.is_calm {
+        let may_begin = if !self.is_grown() {
+            true
+        } else if self.is_calm {
             self.counts.set_changes < SET_CHANGES_MIN
         } else {
             self.now_ms >= self.succession.rests_until_ms
@@ -103,13 +109,43 @@ impl Network {
         };
         let deciding: Vec<usize> = members.iter().copied().filter(decides).collect();
         let change = self.succession.change;
-        format!("of {members:?} these vote: {deciding:?}; under way: {change:?}")
+        let elected = self.elected(self.inspector.newest());
+        format!(
+            "of {members:?} these vote: {deciding:?}; elected: {elected:?}; under way: {change:?}; \
+             false: {:?}, without their past: {:?}",
+            self.liars.keys(),
+            self.forgetful
+        )
     }
 
     /// Whether nothing is under way, and enough has been.
     pub(super) fn is_settled(&self) -> bool {
         let is_enough = !self.has_succession() || self.counts.set_changes >= SET_CHANGES_MIN;
-        self.succession.change.is_none() && is_enough
+        self.succession.change.is_none() && is_enough && self.is_grown()
+    }
+
+    /// Whether everybody joined whom one that began alone waits for.
+    fn is_grown(&self) -> bool {
+        !self.plan.begins_alone || self.counts.grown > 0
+    }
+
+    fn watch_growth(&mut self, state: &State) {
+        if !self.is_grown() && self.absent(state).is_empty() {
+            self.counts.grown = 1;
+        }
+    }
+
+    /// Those who are to be elected and are not yet. Whoever was proven false will not be.
+    fn absent(&self, state: &State) -> Vec<usize> {
+        let elected = self.elected(state);
+        let is_absent =
+            |number: &usize| !elected.contains(number) && !self.is_barred(*number, state);
+        (0..self.plan.validators).filter(is_absent).collect()
+    }
+
+    fn is_barred(&self, number: usize, state: &State) -> bool {
+        let seat = state.seat(&self.seat_of(number).1);
+        seat.is_some_and(|seat| seat.is_barred)
     }
 
     /// Counts the sets that have decided after the first, and sees that no more of one are failing than may.
@@ -130,9 +166,10 @@ impl Network {
     }
 
     fn is_made(&mut self, change: Change, state: &State) -> bool {
-        let validators = state.validators();
-        let power = |number: usize| validators.power(&self.seat_of(number).0);
-        let is_made = change.joins.is_none_or(|joins| power(joins) > 0)
+        let elected = state.elected();
+        let power = |number: usize| elected.power(&self.seat_of(number).0);
+        let joins = change.joins;
+        let is_made = joins.is_none_or(|joins| power(joins) > 0 || self.is_barred(joins, state))
             && change.goes.is_none_or(|goes| power(goes) == 0);
         if is_made {
             let name = match change.kind {
@@ -147,6 +184,9 @@ impl Network {
 
     /// The next change that the seed wants, where one can be borne.
     fn wanted(&mut self, state: &State) -> Option<Change> {
+        if !self.is_grown() {
+            return self.grow(state);
+        }
         if self.succession.to_come.is_empty() {
             let mut kinds = KINDS.to_vec();
             while !kinds.is_empty() {
@@ -181,12 +221,39 @@ impl Network {
 
     /// Those of the machines who decide the next block.
     fn members(&self, state: &State) -> BTreeSet<usize> {
-        let validators = state.validators();
-        let decides = self
-            .machines
-            .iter()
-            .filter(|one| validators.power(&one.key) > 0);
-        decides.map(|one| one.number).collect()
+        self.those_of(&state.validators())
+    }
+
+    /// Those who are elected; they decide once they are enough.
+    fn elected(&self, state: &State) -> BTreeSet<usize> {
+        self.those_of(&state.elected())
+    }
+
+    fn those_of(&self, set: &ValidatorSet) -> BTreeSet<usize> {
+        let machines = self.machines.iter();
+        let of_set = machines.filter(|one| set.power(&one.key) > 0);
+        of_set.map(|one| one.number).collect()
+    }
+
+    /// The next of those whom one that began alone waits for; the false ones come last.
+    fn grow(&mut self, state: &State) -> Option<Change> {
+        let absent = self.absent(state).into_iter();
+        let joins = absent.min_by_key(|number| (self.is_false(*number), *number))?;
+        let change = Change {
+            kind: Kind::Join,
+            joins: Some(joins),
+            goes: None,
+        };
+        let failing = self.failing();
+        self.may_bear(Some(change), &failing).then_some(change)
+    }
+
+    /// Whether the set, and those that a change may lead to, can bear that these fail.
+    fn may_bear(&self, change: Option<Change>, failing: &BTreeSet<usize>) -> bool {
+        let state = self.inspector.newest();
+        let in_the_end: BTreeSet<usize> = (0..self.plan.validators).collect();
+        let is_bearable = is_bearable(&self.members(state), &self.elected(state), change, failing);
+        is_bearable && (self.is_grown() || is_borne(&in_the_end, failing))
     }
 
     fn join(&mut self, members: &BTreeSet<usize>) -> Option<Change> {
@@ -215,7 +282,7 @@ impl Network {
             goes: Some(goes),
         };
         let failing = self.failing();
-        (members.len() > 4 && is_bearable(members, Some(change), &failing)).then_some(change)
+        (members.len() > 4 && self.may_bear(Some(change), &failing)).then_some(change)
     }
 
     /// One dies, or one that fails already is given up, and another one takes its place.
@@ -235,7 +302,7 @@ impl Network {
                 joins: None,
                 goes: Some(drawn),
             };
-            let may_die = is_bearable(members, Some(change), &failing) && self.is_spared(drawn)
+            let may_die = self.may_bear(Some(change), &failing) && self.is_spared(drawn)
                 || self.plan.mutation == Some(Mutation::TooManyGone);
             if may_die {
                 self.die(drawn);
@@ -280,8 +347,7 @@ impl Network {
 
     /// Whether so many may fail at once, in the set as it is and as the change under way may leave it.
     pub(super) fn is_bearable(&self, failing: &BTreeSet<usize>) -> bool {
-        let members = self.members(self.inspector.newest());
-        is_bearable(&members, self.succession.change, failing)
+        self.may_bear(self.succession.change, failing)
     }
 
     /// Validators whose machines nobody has listed are listed by their operators.
@@ -354,20 +420,27 @@ impl Network {
     }
 }
 
-/// Whether a set can bear that these fail, before and after each half of a change.
+/// Whether those who decide can bear that these fail, before and after each half of a change. Who is elected decides once
+/// enough are.
 fn is_bearable(
     members: &BTreeSet<usize>,
+    elected: &BTreeSet<usize>,
     change: Option<Change>,
     failing: &BTreeSet<usize>,
 ) -> bool {
     let joins = change.and_then(|change| change.joins);
     let goes = change.and_then(|change| change.goes);
-    let with: BTreeSet<usize> = members.iter().copied().chain(joins).collect();
-    let mut sets = [members.clone(), with].into_iter().flat_map(|set| {
-        let mut without = set.clone();
-        without.retain(|number| Some(*number) != goes);
-        [set, without]
-    });
+    let with: BTreeSet<usize> = elected.iter().copied().chain(joins).collect();
+    let without = |set: &BTreeSet<usize>| {
+        let mut set = set.clone();
+        set.retain(|number| Some(*number) != goes);
+        set
+    };
+    let chosen = [elected, &with].into_iter();
+    let chosen = chosen.flat_map(|set| [set.clone(), without(set)]);
+    let mut sets = chosen
+        .filter(|set| set.len() as u64 >= VALIDATORS_MIN)
+        .chain([members.clone(), without(members)]);
     sets.all(|set| is_borne(&set, failing))
 }
 

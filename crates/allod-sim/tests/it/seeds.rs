@@ -46,6 +46,15 @@ fn validators_come_and_go() {
     assert!(counts.founded > 0 && counts.visits > 0, "{counts:?}");
 }
 
+/// One validator elects the others, under the same faults, and decides alone until there are four.
+#[test]
+fn one_becomes_four_and_seven() {
+    for (seed, validators) in [(3, 4), (7, 4), (11, 4), (3, 7)] {
+        let counts = keep_every_promise(seed..=seed, validators);
+        assert_eq!(counts.grown, 1, "seed {seed}: {counts:?}");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for validators in [1, 4, 7] {
