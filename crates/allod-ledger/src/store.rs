@@ -9,6 +9,7 @@
 //! block that is read is checked against the id in its certificate.
 
 mod backend;
+mod error;
 mod history;
 mod snapshot;
 
@@ -20,7 +21,7 @@ use allod_state::certificate::{Certificate, Handover};
 use allod_state::event::Event;
 use allod_state::genesis::Genesis;
 use allod_state::receipt::Receipt;
-use allod_state::state::{RestoreError, Write};
+use allod_state::state::Write;
 use allod_state::{BlockId, Executed, NetworkId, State, TransactionId, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{
@@ -31,7 +32,9 @@ use crate::bft::DecidedBlock;
 use crate::disk::{self, Disk};
 use crate::limits::{STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
 use backend::Backend;
+use error::{During, guarded};
 
+pub use error::StoreError;
 pub use snapshot::{Anchor, Manifest, SnapshotError};
 
 const FILE: &str = "store.redb";
@@ -50,102 +53,6 @@ const GENESIS: &str = "genesis";
 const TIP: &str = "tip";
 const SEAL_DOMAIN: &str = "allod store value v1";
 const READ_MAX: usize = 256 * 1024 * 1024;
-
-/// Why the store cannot do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// redb or the file system refused.
-    #[error("{what} the store: {source}")]
-    Database {
-        /// What was attempted.
-        what: &'static str,
-        /// What redb said.
-        source: Box<redb::Error>,
-    },
-    /// The file is not what redb wrote.
-    #[error(
-        "{what} the store: its file is damaged ({source}); check the drive, then remove this node's data \
-         folder and let it catch up from its peers"
-    )]
-    DamagedFile {
-        /// What was attempted.
-        what: &'static str,
-        /// What redb said.
-        source: Box<redb::Error>,
-    },
-    /// Something read is not what was written.
-    #[error(
-        "the store holds a damaged {what} at height {height}; check the drive, then remove this node's data \
-         folder and let it catch up from its peers"
-    )]
-    Damaged {
-        /// What.
-        what: &'static str,
-        /// At which height.
-        height: u64,
-    },
-    /// The rows do not make up the tip's state.
-    #[error("opening the store: {0}")]
-    Restore(#[from] RestoreError),
-    /// It belongs to another network.
-    #[error("the store in this folder is of network {found}, not {wanted}")]
-    Foreign {
-        /// The store's.
-        found: NetworkId,
-        /// This node's.
-        wanted: NetworkId,
-    },
-    /// A block that does not follow the tip.
-    #[error("a block of height {height} cannot follow the store's tip of height {tip}")]
-    OutOfOrder {
-        /// The block's height.
-        height: u64,
-        /// The tip's.
-        tip: u64,
-    },
-}
-
-impl StoreError {
-    /// Whether the disk is full.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        match self {
-            Self::Database { source, .. } => matches!(
-                &**source,
-                redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull
-            ),
-            _ => false,
-        }
-    }
-}
-
-/// Turns any of redb's errors into ours.
-trait During<T> {
-    fn during(self, what: &'static str) -> Result<T, StoreError>;
-}
-
-impl<T, E: Into<redb::Error>> During<T> for Result<T, E> {
-    fn during(self, what: &'static str) -> Result<T, StoreError> {
-        self.map_err(|source| {
-            let source = Box::new(source.into());
-            if is_damage(&source) {
-                StoreError::DamagedFile { what, source }
-            } else {
-                StoreError::Database { what, source }
-            }
-        })
-    }
-}
-
-/// Whether redb found in its file what it never writes, or found it cut.
-fn is_damage(error: &redb::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
-    match error {
-        redb::Error::Corrupted(_) | redb::Error::UpgradeRequired(_) => true,
-        redb::Error::Io(error) => matches!(error.kind(), InvalidData | UnexpectedEof),
-        _ => false,
-    }
-}
 
 /// The last decided block.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -546,16 +453,6 @@ impl Store {
         };
         value.map(|value| Some(value.to_vec())).ok_or(damaged)
     }
-}
-
-/// redb panics on some damage to its file; to whoever reads, that is damage like any other.
-fn guarded<T>(
-    what: &'static str,
-    height: u64,
-    read: impl FnOnce() -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    std::panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or(Err(StoreError::Damaged { what, height }))
 }
 
 /// Takes the seal off a value of a height.
