@@ -145,6 +145,14 @@ ledger_is_gone() {
     echo $! >"$work/up.pid"
     within 20 grep -q 'node/ledger of this home is gone' "$work/up.err"
     [ ! -e "$ALLOD_HOME/node/ledger" ] || { echo 'a new one was begun'; return 1; }
+    # Whoever asks meanwhile hears the same, at once.
+    local began
+    began=$(date +%s%N)
+    fails_with 9 allod status
+    grep -q 'tried .* node/ledger of this home is gone' "$work/said"
+    grep -q '^help:' "$work/said"
+    evidence "after $((($(date +%s%N) - began) / 1000000)) ms"
+    [ $((($(date +%s%N) - began) / 1000000)) -lt 2000 ] || { echo 'that took too long'; return 1; }
     kill -INT "$(cat "$work/up.pid")"
     within 20 is_gone "$(cat "$work/up.pid")"
     # Restored, it goes on.

@@ -128,6 +128,10 @@ pub const USER_SLOT_END: u32 = 57_344;
 pub const JOURNAL_BYTES_MAX: u64 = 1024 * 1024;
 /// First pause before a dead child process is started again; doubled each time.
 pub const RESTART_PAUSE_MS: u64 = 200;
+/// From which pause on it is said that a child process is down, whatever ended it.
+pub const DOWN_PAUSE_MS: u64 = 1000;
+/// Most of a child process's last words that are kept, in bytes.
+pub const LAST_WORDS_BYTES_MAX: usize = 4096;
 /// Longest pause before a dead child process is started again.
 pub const RESTART_PAUSE_MS_MAX: u64 = 30_000;
 /// A child process that lived as long starts again without a pause.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use allod_node::home::Home;
 use allod_node::identity::{Identity, Keyfile, Secret};
+use allod_node::root::Down;
 use allod_state::{AccountId, NetworkId};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -18,7 +19,7 @@ use url::Url;
 
 use super::Result;
 use super::error::{Error, Problem};
-use super::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT};
+use super::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, DOWN_AFTER, DOWN_PERIOD};
 use super::way::{Stream, Way};
 use crate::signature::sign_for;
 
@@ -32,6 +33,8 @@ pub struct Client {
     /// Whom the signatures name; nothing where the API finds the account by the key.
     named: Option<AccountId>,
     expected: Option<NetworkId>,
+    /// The home whose node answers, where it does.
+    home: Option<Home>,
 }
 
 impl Client {
@@ -61,7 +64,12 @@ impl Client {
             },
             other => other,
         })?;
-        Ok(Self { expected, ..client })
+        let home = expected.map(|_| home.clone());
+        Ok(Self {
+            expected,
+            home,
+            ..client
+        })
     }
 
     /// A client of the API at `url` that acts with `identity`.
@@ -98,6 +106,7 @@ impl Client {
             account,
             named: Some(account),
             expected: None,
+            home: None,
         })
     }
 
@@ -166,7 +175,12 @@ impl Client {
         let attempted = format!("{} {}", call.method, call.url.path());
         let within = call.timeout;
         let request = self.request(call)?;
-        let answer = tokio::time::timeout(within, self.http.request(request)).await;
+        let answer = tokio::time::timeout(within, self.http.request(request));
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer,
+            down = self.is_down() => return Err(Error::Down(Box::new(down))),
+        };
         let response = match answer {
             Err(_) => return Err(timed_out(attempted, within)),
             Ok(Err(error)) => return Err(self.unreachable(&error)),
@@ -182,6 +196,20 @@ impl Client {
             ..Problem::default()
         });
         Err(Error::Problem(Box::new(Problem { status, ..problem })))
+    }
+
+    /// Waits until the root process of this home says that its node cannot start: it holds the door, and nobody answers.
+    async fn is_down(&self) -> Down {
+        let Some(home) = &self.home else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep(DOWN_AFTER).await;
+        loop {
+            if let Some(down) = Down::read(home.run_dir()) {
+                return down;
+            }
+            tokio::time::sleep(DOWN_PERIOD).await;
+        }
     }
 
     /// Sends a request and reads the whole answer.

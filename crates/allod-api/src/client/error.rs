@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use allod_node::home::HomeError;
 use allod_node::identity::IdentityError;
+use allod_node::root::Down;
 use allod_node::seal::SealError;
 use allod_node::view;
 use serde::Deserialize;
 
+use super::connection::now_ms;
 use crate::compose::Diagnostic;
 use crate::signature::SignError;
 
@@ -151,6 +153,9 @@ pub enum Error {
         /// What the connection said.
         cause: String,
     },
+    /// The node of this home cannot start.
+    #[error("{}", told(.0))]
+    Down(Box<Down>),
     /// The API's address is none.
     #[error("`{url}` is not the address of an API; write it as http://127.0.0.1:7400")]
     BadUrl {
@@ -284,7 +289,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotRunning { .. } | Self::Unreachable { .. } => Exit::Unreachable,
+            Self::NotRunning { .. } | Self::Unreachable { .. } | Self::Down(_) => Exit::Unreachable,
             Self::Problem(problem) => problem.exit(),
             Self::Rejected(rejection) => exit_of_code(&rejection.name).unwrap_or(Exit::Failure),
             Self::NoPlacement(_) => Exit::NoPlacement,
@@ -321,6 +326,9 @@ impl Error {
             }
             Self::Unreachable { .. } => {
                 "check that `allod up` runs: allod doctor, allod network status".into()
+            }
+            Self::Down(_) => {
+                "put that right: it is tried again by itself; or stop it: allod down".into()
             }
             Self::Problem(problem) if !problem.next_step.is_empty() => problem.next_step.clone(),
             Self::Problem(_) => "read the node's log for this request: allod config path".into(),
@@ -361,6 +369,17 @@ impl Error {
             Self::File { .. } => "check the path and its permissions".into(),
         }
     }
+}
+
+fn told(down: &Down) -> String {
+    let seconds = now_ms().saturating_sub(down.since_ms) / 1000;
+    let (times, what) = match (down.tries, down.words.as_str()) {
+        (1, "") => ("once".to_owned(), &down.end),
+        (1, _) => ("once".to_owned(), &down.words),
+        (tries, "") => (format!("{tries} times"), &down.end),
+        (tries, _) => (format!("{tries} times"), &down.words),
+    };
+    format!("the node of this home cannot start, tried {times} in the last {seconds} s: {what}")
 }
 
 fn joined(diagnostics: &[Diagnostic]) -> String {

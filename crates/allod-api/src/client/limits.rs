@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// How long connecting may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may be away before it is asked whether there is a node at all.
+pub(super) const DOWN_AFTER: Duration = Duration::from_millis(800);
+/// How often that is asked.
+pub(super) const DOWN_PERIOD: Duration = Duration::from_millis(500);
 /// How long an ordinary answer may take.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the answer to a transaction may take: it waits for its block.

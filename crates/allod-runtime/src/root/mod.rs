@@ -12,6 +12,7 @@
 
 mod adopt;
 mod audit;
+mod down;
 mod exec;
 mod guard;
 mod host;
@@ -32,8 +33,9 @@ use std::path::PathBuf;
 use crate::workload::InstallationId;
 
 pub use crate::fault::POINTS;
+pub use down::Down;
 pub use serve::Root;
-pub use supervise::{FDS_VARIABLE, GIVES_UP, Process, ProcessEnd, inherited_fds};
+pub use supervise::{FDS_VARIABLE, GIVES_UP, Process, ProcessEnd, READY, SAYS, inherited_fds};
 
 /// The name of the root process's socket in the installation's `run/` directory.
 pub const SOCKET_NAME: &str = "root.sock";

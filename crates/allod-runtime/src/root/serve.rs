@@ -162,7 +162,8 @@ impl Root {
 
     /// Starts a process, and keeps it running as long as the root process runs.
     pub fn supervise(&mut self, process: Process) {
-        self.supervised.push(Supervised::new(process));
+        self.supervised
+            .push(Supervised::new(process, &self.config.run_dir));
     }
 
     /// Serves until a signal or a request says otherwise. Workloads are not touched by its end.
@@ -193,6 +194,9 @@ impl Root {
                 }
             }
             self.hear_makers(&ready.makers);
+            for supervised in &mut self.supervised {
+                supervised.hear();
+            }
             if let Some(ended) = self.read_pending(&ready.pending) {
                 break ended;
             }
@@ -274,6 +278,9 @@ impl Root {
                 .iter()
                 .map(|(_, made)| PollFd::new(made, PollFlags::IN)),
         );
+        // Heard in any case, so who of them has news is not asked below.
+        let says = self.supervised.iter().filter_map(Supervised::says);
+        fds.extend(says.map(|it| PollFd::new(it, PollFlags::IN)));
         let wakes = self.supervised.iter().filter_map(Supervised::wake_at);
         let wakes = wakes.chain(self.pending.iter().map(|it| it.deadline));
         let wakes = wakes.chain(self.unsettled.iter().map(|(_, at)| *at));

@@ -5,10 +5,13 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::down::{self, Ends};
 use crate::limits;
 use crate::sys;
 
@@ -17,6 +20,12 @@ pub const FDS_VARIABLE: &str = "ALLOD_FDS";
 
 /// The exit code by which a process says that another start would end as this one did (`EX_CONFIG` of `sysexits.h`).
 pub const GIVES_UP: i32 = 78;
+
+/// The name of the descriptor through which a supervised process says that it is [`READY`], or its last words.
+pub const SAYS: &str = "says";
+
+/// What a supervised process says once it does what it is there for.
+pub const READY: &[u8] = b"\x06";
 
 /// A process to keep running.
 #[derive(Debug)]
@@ -83,15 +92,37 @@ pub(crate) struct Supervised {
     process: Process,
     state: State,
     pause: Duration,
+    /// How it ended since it last did what it is there for.
+    ends: Ends,
+    /// Where commands read of that.
+    down: PathBuf,
 }
 
 enum State {
-    Running { child: Child, since: Instant },
-    Waiting { until: Instant },
+    Running {
+        child: Child,
+        since: Instant,
+        hears: Hears,
+    },
+    Waiting {
+        until: Instant,
+    },
+}
+
+/// What a process says, as far as it has been heard.
+struct Hears {
+    /// Nothing once its other end is closed.
+    pipe: Option<OwnedFd>,
+    words: Vec<u8>,
+    is_ready: bool,
 }
 
 impl Supervised {
-    pub(crate) fn new(process: Process) -> Self {
+    /// A process to be started, and where commands read of it while it cannot.
+    pub(crate) fn new(process: Process, run_dir: &Path) -> Self {
+        let down = run_dir.join(down::FILE_NAME);
+        // Of an earlier root process, whose children have ended with it.
+        down::withdraw(&down);
         let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
         Self {
             process,
@@ -99,6 +130,25 @@ impl Supervised {
                 until: Instant::now(),
             },
             pause,
+            ends: Ends::default(),
+            down,
+        }
+    }
+
+    /// Where it says how it is doing.
+    pub(crate) fn says(&self) -> Option<&OwnedFd> {
+        match &self.state {
+            State::Running { hears, .. } => hears.pipe.as_ref(),
+            State::Waiting { .. } => None,
+        }
+    }
+
+    /// Hears what it has said by now.
+    pub(crate) fn hear(&mut self) {
+        if let State::Running { hears, .. } = &mut self.state
+            && hears.is_first_ready()
+        {
+            down::withdraw(&self.down);
         }
     }
 
@@ -117,14 +167,22 @@ impl Supervised {
 
     /// Notes that the process has ended; says whether it gives up.
     pub(crate) fn ended(&mut self, status: i32) -> bool {
-        let State::Running { since, .. } = &self.state else {
+        self.hear();
+        let State::Running { since, hears, .. } = &self.state else {
             return false;
         };
         let longest = Duration::from_millis(limits::RESTART_PAUSE_MS_MAX);
         if since.elapsed() >= Duration::from_millis(limits::RESTART_HEALTHY_MS) {
             self.pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
+            self.ends = Ends::default();
         }
         let end = ProcessEnd::from_status(status);
+        self.ends.add(end, &hears.words);
+        // One that was killed is there again in a moment, and whoever asks waits at its door.
+        let has_refused = !hears.is_ready && matches!(end, ProcessEnd::Exited { .. });
+        if has_refused || self.pause >= Duration::from_millis(limits::DOWN_PAUSE_MS) {
+            self.ends.announce(&self.down);
+        }
         let pause_ms = self.pause.as_millis() as u64;
         tracing::warn!(
             process = self.process.name,
@@ -148,7 +206,7 @@ impl Supervised {
             return;
         }
         match spawn(&self.process) {
-            Ok(child) => {
+            Ok((child, says)) => {
                 tracing::info!(
                     process = self.process.name,
                     pid = child.id(),
@@ -157,10 +215,17 @@ impl Supervised {
                 self.state = State::Running {
                     child,
                     since: Instant::now(),
+                    hears: Hears {
+                        pipe: Some(says),
+                        words: Vec::new(),
+                        is_ready: false,
+                    },
                 };
             }
             Err(error) => {
                 tracing::error!(process = self.process.name, %error, "child not started");
+                self.ends.add_unstarted(&error);
+                self.ends.announce(&self.down);
                 self.state = State::Waiting {
                     until: Instant::now() + self.pause,
                 };
@@ -172,6 +237,7 @@ impl Supervised {
 
     /// Asks the process to end, and kills it if it does not.
     pub(crate) fn stop(&mut self, grace: Duration) {
+        down::withdraw(&self.down);
         let State::Running { child, .. } = &mut self.state else {
             return;
         };
@@ -190,6 +256,32 @@ impl Supervised {
     }
 }
 
+impl Hears {
+    /// Hears what has been said by now, and whether the process has just become ready.
+    fn is_first_ready(&mut self) -> bool {
+        let was_ready = self.is_ready;
+        let mut buffer = [0u8; 1024];
+        while let Some(pipe) = &self.pipe {
+            match rustix::io::read(pipe, &mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    let said = buffer.get(..count).unwrap_or_default();
+                    self.is_ready |= said.starts_with(READY);
+                    self.words.extend(said.strip_prefix(READY).unwrap_or(said));
+                    let more = self
+                        .words
+                        .len()
+                        .saturating_sub(limits::LAST_WORDS_BYTES_MAX);
+                    self.words.drain(..more);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.is_ready && !was_ready
+    }
+}
+
 impl ProcessEnd {
     fn from_status(status: i32) -> Self {
         let status = std::process::ExitStatus::from_raw(status);
@@ -202,9 +294,12 @@ impl ProcessEnd {
     }
 }
 
+/// Starts the process, and gives the pipe by which it says how it is doing.
 #[expect(unsafe_code, reason = "rights are dropped between fork and exec")]
-fn spawn(process: &Process) -> io::Result<Child> {
-    let names: Vec<&str> = process.fds.iter().map(|(name, _)| name.as_str()).collect();
+fn spawn(process: &Process) -> io::Result<(Child, OwnedFd)> {
+    let (hears, says) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let names = process.fds.iter().map(|(name, _)| name.as_str());
+    let names: Vec<&str> = names.chain([SAYS]).collect();
     let mut command = Command::new(&process.program);
     command
         .args(&process.args)
@@ -212,7 +307,8 @@ fn spawn(process: &Process) -> io::Result<Child> {
         .envs(process.env.iter().map(|(name, value)| (name, value)))
         .env(FDS_VARIABLE, names.join(":"))
         .stdin(Stdio::null());
-    let fds: Vec<RawFd> = process.fds.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
+    let fds = process.fds.iter().map(|(_, fd)| fd.as_raw_fd());
+    let fds: Vec<RawFd> = fds.chain([says.as_raw_fd()]).collect();
     let directory = process.working_directory.as_raw_fd();
     let (uid, gid) = (process.uid, process.gid);
     let high = fds
@@ -234,7 +330,7 @@ fn spawn(process: &Process) -> io::Result<Child> {
             end_with_parent()
         });
     }
-    command.spawn()
+    Ok((command.spawn()?, hears))
 }
 
 /// Has the kernel end this process when its parent dies, however that comes about: what was handed over, such as

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use allod_runtime::root::GIVES_UP;
+use allod_runtime::root::{Down, GIVES_UP};
 
 use crate::house::{House, NETWORK_UID, until};
 
@@ -34,7 +34,7 @@ fn a_child_gets_what_it_is_handed_and_no_more_and_is_started_again() {
         "in the working directory",
         "NoNewPrivs:\t1",
         "handed over",
-        "words",
+        "words:says",
     ];
     assert_eq!(first, expected);
     drop(house);
@@ -50,4 +50,44 @@ fn a_child_that_gives_up_is_not_started_again_and_the_root_process_ends() {
     assert_eq!(house.root_exit_code(), 13);
     let report = std::fs::read_to_string(inside.path().join("report")).unwrap();
     assert_eq!(report, "once\n");
+}
+
+/// It ends with a word until somebody puts a `well` there; then it does its work.
+const THIRSTY: &str = "[ -e well ] && { printf '\\006' >&4; exec sleep 1000; }; \
+                       printf 'no\\033water' >&4; exit 1";
+
+#[test]
+fn a_child_that_cannot_start_is_told_of_until_it_does_its_work() {
+    let inside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(inside.path(), Some(NETWORK_UID), None).unwrap();
+    let house = House::supervising(inside.path(), THIRSTY);
+    let run = house.path().join("run");
+    until("it was tried twice", || {
+        Down::read(&run).is_some_and(|down| down.tries >= 2)
+    });
+    let down = Down::read(&run).unwrap();
+    let said = (down.end.as_str(), down.words.as_str());
+    assert_eq!(said, ("it ended with exit code 1", "no water"));
+    std::fs::write(inside.path().join("well"), "").unwrap();
+    until("nothing is said of it any more", || {
+        Down::read(&run).is_none()
+    });
+    drop(house);
+}
+
+#[test]
+fn a_child_that_is_killed_again_and_again_is_told_of() {
+    let inside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(inside.path(), Some(NETWORK_UID), None).unwrap();
+    let house = House::supervising(inside.path(), "kill -9 $$");
+    let run = house.path().join("run");
+    until("it is told of", || Down::read(&run).is_some());
+    let down = Down::read(&run).unwrap();
+    assert_eq!(
+        (down.end.as_str(), down.words.as_str()),
+        ("signal 9 ended it", "")
+    );
+    // Once or twice is no reason yet: whoever asks then waits a moment, and is answered.
+    assert!(down.tries > 2, "told of after {} tries", down.tries);
+    drop(house);
 }

@@ -1,16 +1,20 @@
 //! The network process: the ledger, the agent, the ingress and the API, without rights over the host.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::panic;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use allod_node::Node;
 use allod_node::fault;
 use allod_node::node::{Places, Settings, StartError};
-use allod_node::root::{GIVES_UP, inherited_fds};
+use allod_node::root::{GIVES_UP, READY, SAYS, inherited_fds};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,12 +47,34 @@ pub(crate) struct Args {
     fault_plan: bool,
 }
 
-/// Runs the network process until it is told to stop.
+/// Runs the network process until it is told to stop. What ends it before that, the root process hears too: it tells
+/// those who wait at the door.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.fault_plan {
         fault::arm(fault::PLAN.into());
     }
     let mut fds = inherited_fds();
+    let root = fds.remove(SAYS).map(|says| Arc::new(File::from(says)));
+    if let Some(root) = root.clone() {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panicked| {
+            tell(&root, format!("{panicked}\n").as_bytes());
+            usual(panicked);
+        }));
+    }
+    let ended = serve_with(args, fds, root.as_deref());
+    if let (Err(error), Some(root)) = (&ended, &root) {
+        tell(root, format!("{error:#}\n").as_bytes());
+    }
+    ended
+}
+
+/// Says something to the root process; one that does not listen is not waited for.
+fn tell(mut root: &File, words: &[u8]) {
+    let _ = root.write_all(words);
+}
+
+fn serve_with(args: &Args, mut fds: BTreeMap<String, OwnedFd>, root: Option<&File>) -> Result<()> {
     let mut take = |name: &str| {
         fds.remove(name).with_context(|| {
             format!("the descriptor `{name}` was not handed over: start `allod up` instead")
@@ -87,6 +113,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         settings,
         (TcpListener::from(api), UnixListener::from(own)),
         api_runtime.handle(),
+        root,
     ))
 }
 
@@ -99,6 +126,7 @@ async fn serve(
     settings: Settings,
     (api, own): (TcpListener, UnixListener),
     of_api: &Handle,
+    root: Option<&File>,
 ) -> Result<()> {
     let url = format!(
         "http://{}",
@@ -119,6 +147,9 @@ async fn serve(
         let _entered = of_api.enter();
         allod_api::serve(node.clone(), api, Some(own)).context("starting the API")?
     };
+    if let Some(root) = root {
+        tell(root, READY);
+    }
     // Where nobody reads standard output any more, nothing waits for this line.
     let _ = writeln!(std::io::stdout(), "ready {url}");
     loop {
