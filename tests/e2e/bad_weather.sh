@@ -51,6 +51,13 @@ ledger_is_lost() {
     input= begin c up
     within 60 follows c "$before"
     at c network status | grep -q 'ledger was lost' || { echo 'it votes at once, whatever it signed before'; return 1; }
+    # Reached, and no vote: with another one away, both are waited for by name, and each in its own words.
+    pull d
+    at a credits send "$(account_of b)" 1 --yes >"$work/said" 2>&1 && { echo 'two of four decided'; return 1; }
+    evidence "$(grep -m1 'no quorum' "$work/said" | cut -c1-220)"
+    grep -q "3 of 4 validators are reached, and 2 vote, waiting for .* ($(short_of d)); .* ($(short_of c)) can be reached" "$work/said"
+    input= begin d up
+    within 60 follows d "$(height_of a)"
     # Only a block 30 s younger makes it vote again, and blocks come with transactions.
     within 90 decides_again c
     pull d
@@ -59,6 +66,7 @@ ledger_is_lost() {
     input= begin d up
     within 60 follows d "$(height_of a)"
 }
+short_of() { cut -c 6-15 "$work/$1.node"; }
 decides_again() {
     at a credits send "$(account_of b)" 1 --yes >/dev/null
     at "$1" network status >"$work/said" && ! grep -q 'ledger was lost' "$work/said"

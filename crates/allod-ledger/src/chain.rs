@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use allod_state::certificate::Handover;
 use allod_state::receipt::Receipt;
@@ -24,7 +25,7 @@ use allod_state::transaction::Verified;
 use allod_state::{State, Transaction, TransactionId, check_signer};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::bft::{Equivocation, Message, Peer, Signer};
+use crate::bft::{Equivocation, Message, Peer, Signer, Voted};
 use crate::disk::{Disk, RealDisk};
 use crate::limits::{
     COMMITS_BEHIND_MAX, CONFLICTS_BEHIND_MAX, INBOX_MAX, OUTBOX_MAX, OWN_OFFERS_MAX,
@@ -156,6 +157,8 @@ pub struct Chain {
     verifiers: SyncSender<Job>,
     own: SyncSender<Offer>,
     view: watch::Receiver<Arc<View>>,
+    voted: watch::Receiver<Option<Voted>>,
+    steady: Instant,
     commits: broadcast::Sender<Arc<Commit>>,
     conflicts: broadcast::Sender<Equivocation>,
     store: Store,
@@ -205,7 +208,7 @@ impl Chain {
         config: Config,
         signer: S,
     ) -> Result<(Self, mpsc::Receiver<Outbound>, Threads), StartError> {
-        let steady = std::time::Instant::now();
+        let steady = Instant::now();
         let clock = driver::clock(steady);
         let replica = Replica::open(disk, signer, config.settings, clock)?;
         let (inbox, inbound) = std::sync::mpsc::sync_channel(INBOX_MAX);
@@ -216,6 +219,7 @@ impl Chain {
         let (conflicts, _) = broadcast::channel(CONFLICTS_BEHIND_MAX);
         let tip = replica.store().tip().map_err(ReplicaError::from)?;
         let (view_sender, view) = watch::channel(Arc::new(driver::view(&replica, tip)));
+        let (voted_sender, voted) = watch::channel(None);
         let store = replica.store().clone();
         let mut all = Verifiers::start(queue, inbox.clone(), config.verify_threads)
             .map_err(StartError::Thread)?;
@@ -227,6 +231,7 @@ impl Chain {
             commits: commits.clone(),
             conflicts: conflicts.clone(),
             view: view_sender,
+            voted: voted_sender,
             steady,
             waiting: Default::default(),
             retelling: Default::default(),
@@ -243,6 +248,8 @@ impl Chain {
             verifiers: jobs,
             own,
             view,
+            voted,
+            steady,
             commits,
             conflicts,
             store,
@@ -402,6 +409,14 @@ impl Chain {
     #[must_use]
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
+    }
+
+    /// Who has voted on the block that is being decided, and for how long it has been; nothing where none is.
+    #[must_use]
+    pub fn voted(&self) -> Option<(Voted, Duration)> {
+        let voted = self.voted.borrow().clone()?;
+        let began = self.steady + Duration::from_millis(voted.since_ms);
+        Some((voted, began.elapsed()))
     }
 
     /// Every commit from now on. A reader that falls too far behind is told how many it missed, and

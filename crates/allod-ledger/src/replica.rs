@@ -25,7 +25,7 @@ use bytes::Bytes;
 
 use crate::bft::{
     Action, Alarm, Core, Equivocation, Event, Message, Peer, Record, Signer, Standing, Timing,
-    encode_frame,
+    Voted, encode_frame,
 };
 use crate::disk::{Disk, Reserved};
 use crate::law::{ApplyError, Law};
@@ -266,6 +266,12 @@ impl<S: Signer> Replica<S> {
     #[must_use]
     pub fn is_voting(&self) -> bool {
         self.core.is_voting()
+    }
+
+    /// Who has voted on the height that is being decided; nothing where none is.
+    #[must_use]
+    pub fn voted(&self) -> Option<Voted> {
+        self.core.voted()
     }
 
     /// Whether nobody but this node votes.

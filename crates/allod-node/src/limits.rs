@@ -81,6 +81,8 @@ pub(crate) const JOIN_PAUSES: [Duration; 4] = [
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often it is looked whether the ledger says something new about who may speak, and where each is.
 pub(crate) const ROSTER_PERIOD: Duration = Duration::from_millis(500);
+/// How long a block has to be under way before it is said of whom no vote for it has come.
+pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(5);
 /// How long whoever holds an invite may still ask after it was used: its machine is not listed at once.
 pub(crate) const GUEST_GRACE: Duration = Duration::from_secs(120);
 /// The longest that this machine waits before it says again where it is; the first waits are shorter.

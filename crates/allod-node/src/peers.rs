@@ -35,7 +35,8 @@ use crate::identity::Identity;
 use crate::inner::Inner;
 use crate::invite::{Entrance, Greeter};
 use crate::limits::{
-    ANSWERS_MAX, ENTRANCE_PERIOD, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD, SNAPSHOT_TIME_MAX,
+    ANSWERS_MAX, ENTRANCE_PERIOD, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD, SILENCE_MIN,
+    SNAPSHOT_TIME_MAX,
 };
 use crate::porter;
 use crate::readers;
@@ -202,6 +203,26 @@ pub(crate) fn unreached(inner: &Inner, state: &State) -> Vec<PublicKey> {
     let keys = validators.iter().map(|(key, _)| *key);
     keys.filter(|key| *key != own && !reached.contains(&peer_key(key)))
         .collect()
+}
+
+/// The validators that are reached, or are this machine itself, and of which no vote has come for the block that has been
+/// under way for a while, with its height. Only a validator hears votes.
+pub(crate) fn silent(inner: &Inner, state: &State) -> Option<(u64, Vec<PublicKey>)> {
+    let own = inner.identity.public_key();
+    let validators = state.validators();
+    let (voted, since) = inner.ledger.chain().voted()?;
+    if validators.power(&own) == 0 || since < SILENCE_MIN {
+        return None;
+    }
+    let is_voting = inner.ledger.view().is_voting;
+    let unreached = unreached(inner, state);
+    let has_voted = |key: &PublicKey| match *key == own {
+        true => is_voting,
+        false => voted.by.contains(key),
+    };
+    let keys = validators.iter().map(|(key, _)| *key);
+    let silent = keys.filter(|key| !unreached.contains(key) && !has_voted(key));
+    Some((voted.height, silent.collect()))
 }
 
 /// Whether this machine reaches as many validators as decide a block.

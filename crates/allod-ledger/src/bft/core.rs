@@ -19,7 +19,7 @@ use super::message::{Message, SignedProposal};
 use super::record::Record;
 use super::shell::{Held, Shell};
 use super::sync::CatchUp;
-use super::{Action, Alarm, Config, Event, Peer, Signer, Standing, Start, Verdict};
+use super::{Action, Alarm, Config, Event, Peer, Signer, Standing, Start, Verdict, Voted};
 use crate::limits::{
     EARLY_MESSAGES_MAX, EARLY_MESSAGES_PER_PEER_MAX, EARLY_PROPOSALS_MAX, EMPTY_FROM_ROUND,
     STATUS_EVERY_MS,
@@ -45,6 +45,8 @@ pub struct Core<S> {
     height: u64,
     phase: Phase,
     idle_since_ms: u64,
+    /// When the height began.
+    began_ms: u64,
     wake_at_ms: Option<u64>,
     has_transactions: bool,
     is_quarantined: bool,
@@ -86,6 +88,7 @@ impl<S: Signer> Core<S> {
             height,
             phase: Phase::Idle,
             idle_since_ms: 0,
+            began_ms: 0,
             wake_at_ms: start.is_waiting.then_some(0),
             has_transactions: false,
             is_quarantined: start.is_quarantined,
@@ -187,6 +190,17 @@ impl<S: Signer> Core<S> {
         self.validators.power(&self.key()) > 0 && !self.is_quarantined && !self.is_halted
     }
 
+    /// Who has voted on the height that is being decided; nothing where none is.
+    #[must_use]
+    pub fn voted(&self) -> Option<Voted> {
+        let is_deciding = self.phase == Phase::Active && !self.is_halted;
+        is_deciding.then(|| Voted {
+            height: self.height,
+            since_ms: self.began_ms,
+            by: self.shell.voted.clone(),
+        })
+    }
+
     /// Whether this node votes and nobody else does.
     #[must_use]
     pub fn is_sole_voter(&self) -> bool {
@@ -274,6 +288,7 @@ impl<S: Signer> Core<S> {
 
     fn start_height(&mut self) {
         self.phase = Phase::Active;
+        self.began_ms = self.shell.now_ms;
         self.feed(Input::StartHeight(
             Height(self.height),
             self.members.clone(),

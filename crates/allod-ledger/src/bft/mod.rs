@@ -54,6 +54,8 @@ mod shell;
 mod sync;
 mod verify;
 
+use std::collections::BTreeSet;
+
 use allod_state::certificate::Certificate;
 use allod_state::validator::{ReportConflict, Said, ValidatorSet};
 use allod_state::{BlockId, NetworkId, NodeId, PublicKey, Signature};
@@ -249,6 +251,17 @@ pub enum Action {
     Evidence(Equivocation),
     /// Something a person must look at.
     Alarm(Alarm),
+}
+
+/// Who has said something about a block that is not decided yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voted {
+    /// Its height.
+    pub height: u64,
+    /// When this node began with it, on the steady clock.
+    pub since_ms: u64,
+    /// Whose votes or proposals for it have come, in whatever round. They may have fallen silent since.
+    pub by: BTreeSet<PublicKey>,
 }
 
 /// Two signatures that prove their validator false.

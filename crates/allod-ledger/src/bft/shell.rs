@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use allod_state::certificate::Certificate;
-use allod_state::{BlockId, codec};
+use allod_state::{BlockId, PublicKey, codec};
 use bytes::Bytes;
 use malachite_consensus::{
     Effect, Input, LivenessMsg, MisbehaviorEvidence, Resumable, Resume, SignedConsensusMsg,
@@ -66,6 +66,8 @@ pub(crate) struct Shell<S> {
     pub(crate) outward: Vec<Action>,
     pub(crate) written: BTreeSet<[u8; 32]>,
     pub(crate) values_written: BTreeSet<BlockId>,
+    /// Who has said something at this height, by a signature that was checked or a proof that held.
+    pub(crate) voted: BTreeSet<PublicKey>,
     /// The round that the engine is in.
     pub(crate) round: Round,
     /// Whether what the engine is told comes from the log.
@@ -96,6 +98,7 @@ impl<S: Signer> Shell<S> {
             outward: Vec::new(),
             written: BTreeSet::new(),
             values_written: BTreeSet::new(),
+            voted: BTreeSet::new(),
             round: Round::Nil,
             is_replaying: false,
             is_dirty: false,
@@ -114,6 +117,7 @@ impl<S: Signer> Shell<S> {
         self.muted_at = None;
         self.written.clear();
         self.values_written.clear();
+        self.voted.clear();
         self.verifier.forget();
         self.guard.raise_floor(next);
     }
@@ -124,7 +128,9 @@ impl<S: Signer> Shell<S> {
             E::SignVote(vote, r) => r.resume_with(self.sign_vote(vote)?),
             E::SignProposal(proposal, r) => r.resume_with(self.sign_proposal(proposal)?),
             E::VerifySignature(message, key, r) => {
-                r.resume_with(self.verifier.message(&message, &key))
+                let is_signed = self.verifier.message(&message, &key);
+                self.voted.extend(is_signed.then_some(key));
+                r.resume_with(is_signed)
             }
             E::VerifyCommitCertificate(certificate, members, params, r) => {
                 r.resume_with(self.verifier.commit(&certificate, &members, params))
@@ -134,10 +140,18 @@ impl<S: Signer> Shell<S> {
                 r.resume_with(self.verifier.commit(&plain, &members, params))
             }
             E::VerifyPolkaCertificate(certificate, members, params, r) => {
-                r.resume_with(self.verifier.polka(&certificate, &members, params))
+                let verified = self.verifier.polka(&certificate, &members, params);
+                let signatures = certificate.polka_signatures.iter();
+                let voters = signatures.filter(|_| verified.is_ok());
+                self.voted.extend(voters.map(|one| one.address.0));
+                r.resume_with(verified)
             }
             E::VerifyRoundCertificate(certificate, members, params, r) => {
-                r.resume_with(self.verifier.round(&certificate, &members, params))
+                let verified = self.verifier.round(&certificate, &members, params);
+                let signatures = certificate.round_signatures.iter();
+                let voters = signatures.filter(|_| verified.is_ok());
+                self.voted.extend(voters.map(|one| one.address.0));
+                r.resume_with(verified)
             }
             E::ExtendVote(_, _, _, _, r) => r.resume_with(None),
             E::VerifyVoteExtension(_, _, _, _, _, _, r) => r.resume_with(Ok(())),

@@ -3,7 +3,11 @@
 mod garbage;
 mod network;
 
-use network::{Fault, Network, Plan};
+use allod_state::Signature;
+use allod_state::certificate::VoteKind;
+
+use super::{Message, SignedVote};
+use network::{Fault, Network, Plan, validator_key};
 
 #[test]
 fn one_validator_decides_what_it_proposes() {
@@ -61,11 +65,29 @@ fn two_of_four_decide_nothing() {
     network.crash(0);
     network.crash(1);
     network.offer_all();
+    // In the name of one that is away, and without its signature.
+    let forged = SignedVote {
+        kind: VoteKind::Prevote,
+        height: 1,
+        round: 0,
+        value: None,
+        validator: validator_key(0),
+        signature: Signature::Ed25519([7; 64]),
+    };
+    network.throw(2, Message::Vote(forged));
     network.run_for_ms(60_000);
     assert_eq!(network.heights(), [0; 4]);
+    // Each knows of whom a vote has come, so that it can be said who is waited for.
+    let voted = network.voted(2).expect("block 1 is being decided");
+    assert_eq!(voted.height, 1);
+    assert!(voted.by.contains(&validator_key(3)));
+    assert!(!voted.by.contains(&validator_key(0)) && !voted.by.contains(&validator_key(1)));
     network.restart(0);
     network.offer_all();
     network.run_until("three decide", |network| network.heights()[0] >= 1);
+    network.run_until("it follows", |network| network.heights()[2] >= 1);
+    let is_of_block_1 = network.voted(2).is_some_and(|voted| voted.height == 1);
+    assert!(!is_of_block_1, "it is decided");
     network.assert_agreement();
 }
 

@@ -10,7 +10,7 @@ use allod_state::{Rejection, Transaction, TransactionId};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{Committed, Outbound, SubmitError, View};
-use crate::bft::{Equivocation, Message, Peer, Signer};
+use crate::bft::{Equivocation, Message, Peer, Signer, Voted};
 use crate::limits::{
     ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, RETELL_MS, STEP_INPUTS_MAX,
     TRANSACTIONS_PER_MESSAGE_MAX,
@@ -46,6 +46,7 @@ pub(super) struct Driver<S> {
     pub(super) commits: broadcast::Sender<Arc<Commit>>,
     pub(super) conflicts: broadcast::Sender<Equivocation>,
     pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) voted: watch::Sender<Option<Voted>>,
     pub(super) steady: Instant,
     pub(super) waiting: BTreeMap<TransactionId, Answers>,
     pub(super) retelling: Retelling,
@@ -324,6 +325,12 @@ impl<S: Signer> Driver<S> {
 
     /// Shows readers what has changed.
     fn show(&self, tip: Option<Tip>) {
+        let voted = self.replica.voted();
+        self.voted.send_if_modified(|shown| {
+            let is_news = *shown != voted;
+            *shown = voted;
+            is_news
+        });
         let shown = self.view.borrow().clone();
         let is_same = shown.is_voting == self.replica.is_voting()
             && shown.is_read_only == self.replica.is_read_only()

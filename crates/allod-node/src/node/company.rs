@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use allod_net::peer::{PeerKey, PeerPath, Protocol};
+use allod_state::validator::ValidatorSet;
 use allod_state::{NodeId, PublicKey, State};
 
 use crate::node::Node;
@@ -20,26 +21,31 @@ impl Node {
         (!entrance.members.is_empty()).then(|| entrance.to_string())
     }
 
-    /// What stands between this node and a block: fewer validators than decide one are reached. Says how many of how many,
-    /// and which are missing.
+    /// What stands between this node and a block: fewer validators than decide one are reached, or those that are reached
+    /// do not vote. Says how many of how many, and which are missing.
     #[must_use]
     pub fn lost_quorum(&self) -> Option<String> {
         let state = self.state();
-        if peers::has_quorum(&self.inner, &state) {
-            return None;
-        }
-        let missing = peers::unreached(&self.inner, &state);
-        let of = state.validators().iter().count();
-        let reached = of.saturating_sub(missing.len());
-        let missing = missing.iter().map(|key| {
+        let unreached = peers::unreached(&self.inner, &state);
+        let (height, silent) = peers::silent(&self.inner, &state).unwrap_or_default();
+        let name = |key: &PublicKey| {
             let node = NodeId::of_first_key(key);
             let name = state.node(&node).map(|row| row.name.to_string());
             format!("{} ({})", name.unwrap_or_default(), node.short())
-        });
-        Some(format!(
-            "no quorum: {reached} of {of} validators are reached, waiting for {}",
-            missing.collect::<Vec<_>>().join(", ")
-        ))
+        };
+        let missing = missing(&state.validators(), &unreached, &silent)?;
+        let names = |keys: &[PublicKey]| keys.iter().map(name).collect::<Vec<_>>().join(", ");
+        let (unreached, silent) = (names(&unreached), names(&silent));
+        Some(match (unreached.as_str(), silent.as_str()) {
+            (_, "") => format!("{missing}, waiting for {unreached}"),
+            ("", _) => format!(
+                "{missing}: {silent} can be reached, and no vote of theirs for block {height} has come"
+            ),
+            _ => format!(
+                "{missing}, waiting for {unreached}; {silent} can be reached, and no vote of theirs for block {height} has \
+                 come"
+            ),
+        })
     }
 
     /// Whether this machine is a validator that does not vote for a while: what it signed is lost, and may be under way.
@@ -87,6 +93,28 @@ impl Node {
     }
 }
 
+/// How many of how many are there where that is no quorum, without those that are not reached and those of which no vote
+/// has come; nothing where the others decide.
+fn missing(
+    validators: &ValidatorSet,
+    unreached: &[PublicKey],
+    silent: &[PublicKey],
+) -> Option<String> {
+    let votes = |key: &PublicKey| !unreached.contains(key) && !silent.contains(key);
+    let voting = validators.iter().filter(|(key, _)| votes(key));
+    let power = voting.fold(0_u64, |sum, (_, power)| sum.saturating_add(power));
+    if validators.is_quorum(power) {
+        return None;
+    }
+    let of = validators.iter().count();
+    let reached = of.saturating_sub(unreached.len());
+    let voting = reached.saturating_sub(silent.len());
+    Some(match silent {
+        [] => format!("no quorum: {reached} of {of} validators are reached"),
+        _ => format!("no quorum: {reached} of {of} validators are reached, and {voting} vote"),
+    })
+}
+
 /// The member whose relay a way names.
 fn relay_at(state: &State, way: &str) -> Option<NodeId> {
     let mut reaches = state.reaches();
@@ -97,3 +125,6 @@ fn relay_at(state: &State, way: &str) -> Option<NodeId> {
     });
     found.map(|(node, _)| *node)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::bft::{
     Action, Config, Core, DecidedBlock, Event, Message, Peer, Record, SignGuard, Signer, Standing,
-    Start, Timing, Verdict,
+    Start, Timing, Verdict, Voted,
 };
 
 const POISON: &[u8] = b"poison";
@@ -238,6 +238,10 @@ impl Network {
             .iter()
             .map(|node| node.disk.chain.len() as u64)
             .collect()
+    }
+
+    pub(super) fn voted(&self, at: usize) -> Option<Voted> {
+        self.nodes[at].core.as_ref()?.voted()
     }
 
     pub(super) fn chain_of(&self, at: usize) -> &[(Certificate, Bytes)] {
