@@ -24,23 +24,44 @@ runs_apps() {
     allod run "$REGISTRY/nginx:alpine" --name web --port 80 --env GREETING=swordfish --yes >"$work/said"
     allod scale web 2 --yes >/dev/null
     allod run "$REGISTRY/busybox:1" --name diary --volume data:/data --yes -- "${obedient[@]}" >/dev/null
+    # What a tar has to say of files: an owner, a mode, a second name, a link, and a hole.
+    allod exec diary -- sh -c 'cd /data && echo "dear diary" >page && chown 7:8 page && chmod 640 page &&
+        ln page again && ln -s page link && truncate -s 67108864 hole && echo end >>hole'
     within 60 is_billed
 }
 is_billed() { allod bill verify 2>/dev/null | grep -q 'evidence item'; }
 exported() {
-    says 'the export is right' allod export "$file"
-    [ "$(stat -c %a "$file")" = 600 ]
+    says 'while replicas went on with diary/data' allod export "$work/busy.allod"
+    # Nothing writes to what nobody runs, and the copy is of one moment.
+    allod scale diary 0 --yes >/dev/null
+    within 20 is_still
+    says 'while nothing used them' allod export "$file"
+    grep -q 'the export is right' "$work/said"
+    [ "$(stat -c %a "$file" "$file.volumes" "$file.volumes/diary.data.tar.gz" | tr '\n' ' ')" = '600 700 600 ' ]
+    tar -tvzf "$file.volumes/diary.data.tar.gz" >"$work/listed"
+    grep -q '^-rw-r----- 7/8 .* ./page$' "$work/listed"
     ! grep -q swordfish "$file"
-    evidence "$(stat -c %s "$file") bytes"
+    evidence "$(stat -c %s "$file") bytes, and $(stat -c %s "$file.volumes/diary.data.tar.gz") of data"
+    allod scale diary 1 --yes >/dev/null
     fails_with 1 allod export "$file"
     grep -q 'is not written over' "$work/said"
+    says 'no data of volumes' allod export --no-volumes "$work/bare.allod"
+    [ ! -e "$work/bare.allod.volumes" ]
     allod export - >"$work/piped.allod"
     grep -q '"signature"' "$work/piped.allod"
 }
+is_still() { [ "$(allod status -o json | field "[r['lease'] for a in it if a['name'] == 'diary' for s in a['services'] for r in s['replicas'] if r['lease']]")" = '[]' ]; }
 # Without a home, and so without any network or identity.
 is_checked_anywhere() {
     ALLOD_HOME=$work/nobody says 'the export is right' allod import --check "$file"
     grep -q 'the bill of' "$work/said"
+    grep -q 'the data of diary/data' "$work/said"
+    # One byte of the data.
+    cp -a "$file" "$work/torn.allod"
+    cp -a "$file.volumes" "$work/torn.allod.volumes"
+    printf x | dd of="$work/torn.allod.volumes/diary.data.tar.gz" bs=1 seek=40 conv=notrunc status=none
+    ALLOD_HOME=$work/nobody fails_with 1 allod import --check "$work/torn.allod"
+    grep -q 'it was changed' "$work/said"
     sed '1s/"manifests":\[/"manifests": [/' "$file" >"$work/bent.allod"
     ! cmp -s "$file" "$work/bent.allod"
     ALLOD_HOME=$work/nobody fails_with 1 allod import --check "$work/bent.allod"
@@ -68,16 +89,32 @@ serves() {
     curl -s -m 5 -H 'Host: web.localhost' "http://$(elsewhere network status -o json | field 'it["ingress"]')/" |
         grep -q 'Welcome to nginx'
 }
+keeps_its_data() {
+    ! elsewhere import "$file" --app diary --yes >"$work/said" 2>&1 && grep -q 'it has data already' "$work/said"
+}
 goes_on() {
-    # Its data are not in the export, and nothing begins empty unless one says so.
-    fails_with 1 elsewhere import "$file" --yes
+    # Damaged data begin nothing, and without them nothing begins empty unless one says so.
+    fails_with 1 elsewhere import "$work/torn.allod" --yes
+    grep -q 'it was changed' "$work/said"
+    [ "$(elsewhere status -o json)" = '[]' ]
+    fails_with 1 elsewhere import "$work/bare.allod" --app diary --yes
     grep -q 'say --empty-volumes' "$work/said"
+    says 'deployed diary' elsewhere import "$file" --yes
     within 10 serves
-    [ "$(elsewhere status -o json | field '[(a["name"], s["wanted"], s["ready"]) for a in it for s in a["services"]]')" = "[('web', 2, 2)]" ]
+    [ "$(elsewhere status -o json | field 'sorted((a["name"], s["wanted"], s["ready"]) for a in it for s in a["services"])')" = "[('diary', 0, 0), ('web', 2, 2)]" ]
     says swordfish elsewhere exec web -- env
+    # As it was scaled to 0 when the export was made.
+    elsewhere scale diary 1 --yes >/dev/null
+    says 'dear diary' elsewhere exec diary -- cat /data/link
+    says '^7 8 640 2$' elsewhere exec diary -- stat -c '%u %g %a %h' /data/again
+    says '^67108868 ' elsewhere exec diary -- sh -c 'echo "$(stat -c %s /data/hole) in $(stat -c %b /data/hole) blocks"'
     fails_with 1 elsewhere import "$file" --app web --yes
     grep -q 'it is there already' "$work/said"
-    says 'deployed diary' elsewhere import "$file" --app diary --empty-volumes --yes
+    # Over data that an app has nothing is put.
+    elsewhere delete diary --yes >/dev/null
+    within 20 keeps_its_data
+    elsewhere volume list >"$work/said"
+    grep -q diary "$work/said"
     fails_with 3 elsewhere import "$file" --app nobody --yes
 }
 # A stranger holds the file, and reads nothing of it.

@@ -80,6 +80,10 @@ pub const QUORUM_TIMEOUT: Duration = Duration::from_secs(18);
 pub const REGISTRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long taking an image archive in may take.
 pub const IMPORT_TIMEOUT: Duration = Duration::from_secs(900);
+/// How long data of a volume may take to come in and be put in their place.
+pub const VOLUME_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
+/// Largest archive of a volume's data, in bytes.
+pub const VOLUME_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 /// Largest JSON body, in bytes.
 pub const JSON_BYTES_MAX: u64 = 16 * 1024;
 /// Largest list of actions that is planned, in bytes.

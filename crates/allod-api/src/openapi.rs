@@ -134,6 +134,10 @@ fn responses(operation: &Operation, views: &mut Map<String, Value>) -> Value {
     });
     let (status, description, content) = match operation.answer {
         Answer::Nothing => ("204", "It is done.", None),
+        Answer::Bytes(what) => {
+            let content = json!({ "application/octet-stream": {} });
+            ("200", what, Some(content))
+        }
         Answer::Socket => ("101", "The connection is a WebSocket from here on.", None),
         Answer::Json(shape) => {
             add(views, &shape);

@@ -18,6 +18,7 @@ mod tally;
 pub(crate) use act::chain;
 pub(crate) use probe::Target;
 pub(crate) use sight::{Sight, waiting_words};
+pub(crate) use spec::volume_name;
 pub use spec::{service_label, unsupported, volume_label};
 pub(crate) use tables::{BackendsOf, Tables, resolver_scope};
 

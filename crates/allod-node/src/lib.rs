@@ -46,7 +46,7 @@ pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};
 pub use archive::Retired;
 pub use images::{IMAGE_REFUSALS, ImageError};
 pub use manifests::KeepManifestError;
-pub use node::{ImageView, LogReader, Node, Which, WorkloadError};
+pub use node::{ImageView, LogReader, Node, VolumeError, Which, WorkloadError};
 pub use peers::JoinError;
 pub use porter::PeerCall;
 pub use registries::LoginError;

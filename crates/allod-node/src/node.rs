@@ -9,10 +9,12 @@ mod plans;
 mod start;
 mod validators;
 mod verdicts;
+mod volumes;
 mod workloads;
 
 pub use claims::{Claim, Taken};
 pub use start::{Places, Settings, StartError, node_keyfile};
+pub use volumes::VolumeError;
 pub use workloads::{LogReader, Which, WorkloadError};
 
 use std::path::PathBuf;

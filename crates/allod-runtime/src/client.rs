@@ -279,6 +279,20 @@ impl Client {
         expect_done(self.ask_within(&Request::RemoveVolume { name }, &[], wait)?)
     }
 
+    /// Writes the archive of a volume's data to `out`, which may be a pipe. Where it fails, what was written is no whole
+    /// archive.
+    pub fn pack_volume(&self, name: VolumeName, out: impl AsFd) -> Result<(), ClientError> {
+        let wait = Duration::from_millis(limits::VOLUME_TIMEOUT_MS);
+        expect_done(self.ask_within(&Request::PackVolume { name }, &[out.as_fd()], wait)?)
+    }
+
+    /// Makes a volume and fills it from an archive, as a whole or not at all. Refused where it has data already, or a
+    /// workload has it.
+    pub fn fill_volume(&self, name: VolumeName, archive: impl AsFd) -> Result<(), ClientError> {
+        let wait = Duration::from_millis(limits::VOLUME_TIMEOUT_MS);
+        expect_done(self.ask_within(&Request::FillVolume { name }, &[archive.as_fd()], wait)?)
+    }
+
     /// Sockets on port 53 of the gateway inside an app's private network, for its resolver.
     pub fn resolver_sockets(&self, app: [u8; 32]) -> Result<ResolverSockets, ClientError> {
         let stream = self.connect()?;

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod logs;
 mod meter;
 pub mod network;
+mod pack;
 mod record;
 mod request;
 pub mod root;

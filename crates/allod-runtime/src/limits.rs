@@ -58,6 +58,10 @@ pub const PATH_BYTES_MAX: usize = 1_024;
 /// Bytes of `/etc/passwd` or `/etc/group` of an image that are read to find a user.
 pub const PASSWD_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Files and folders of a volume that is filled from an archive.
+pub const VOLUME_ENTRIES_MAX: u64 = 10_000_000;
+/// How long a client waits while a volume is packed or filled.
+pub const VOLUME_TIMEOUT_MS: u64 = 4 * 60 * 60_000;
 /// Files that a new volume takes over from an image.
 pub const SEED_ENTRIES_MAX: u64 = 200_000;
 /// Bytes that a new volume takes over from an image.

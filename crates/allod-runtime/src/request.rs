@@ -67,6 +67,10 @@ pub(crate) enum Request {
     ListVolumes,
     /// Remove a volume that no workload uses.
     RemoveVolume { name: VolumeName },
+    /// Write the archive of a volume's data to the descriptor sent along.
+    PackVolume { name: VolumeName },
+    /// Fill a volume that holds nothing, and that no workload uses, from the archive sent along.
+    FillVolume { name: VolumeName },
     /// Sockets for the resolver of an app, in its network.
     ResolverSockets { app: [u8; 32] },
     /// List everything on this host that belongs to the installation.

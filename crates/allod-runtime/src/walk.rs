@@ -69,6 +69,11 @@ impl Opened {
         Ok(names)
     }
 
+    /// Where a directory is open.
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+
     /// What it is itself.
     pub(crate) fn stat(&self) -> io::Result<Stat> {
         Ok(rustix::fs::fstat(&self.descriptor)?)

@@ -7,10 +7,11 @@ use allod_node::home::Home;
 use allod_node::identity::{Identity, Keyfile, Secret};
 use allod_node::root::Down;
 use allod_state::{AccountId, NetworkId};
+use axum::body::Body;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -20,6 +21,7 @@ use url::Url;
 use super::Result;
 use super::error::{Error, Problem};
 use super::limits::{ANSWER_BYTES_MAX, ANSWER_TIMEOUT, DOWN_AFTER, DOWN_PERIOD};
+use super::payload::{Payload, Summed};
 use super::way::{Stream, Way};
 use crate::signature::sign_for;
 
@@ -27,7 +29,7 @@ use crate::signature::sign_for;
 pub struct Client {
     url: Url,
     way: Way,
-    http: HttpClient<Way, Full<Bytes>>,
+    http: HttpClient<Way, Body>,
     pub(super) identity: Identity,
     account: AccountId,
     /// Whom the signatures name; nothing where the API finds the account by the key.
@@ -174,7 +176,7 @@ impl Client {
     async fn send_once(&self, call: Call) -> Result<Response<Incoming>> {
         let attempted = format!("{} {}", call.method, call.url.path());
         let within = call.timeout;
-        let request = self.request(call)?;
+        let request = self.request(call).await?;
         let answer = tokio::time::timeout(within, self.http.request(request));
         let answer = tokio::select! {
             biased;
@@ -239,7 +241,7 @@ impl Client {
         let host = self.host();
         request.headers_mut().insert(HOST, host);
         let (mut parts, ()) = request.into_parts();
-        sign_for(&mut parts, b"", &self.identity, self.named, now_s())?;
+        sign_for(&mut parts, None, &self.identity, self.named, now_s())?;
         Ok(Request::from_parts(parts, ()))
     }
 
@@ -271,7 +273,7 @@ impl Client {
         http::HeaderValue::from_str(&text).expect("a parsed URL's host is ASCII")
     }
 
-    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>> {
+    async fn request(&self, call: Call) -> Result<Request<Body>> {
         let builder = Request::builder()
             .method(call.method)
             .uri(call.url.as_str())
@@ -285,8 +287,9 @@ impl Client {
             url: call.url.to_string(),
         })?;
         let (mut parts, ()) = request.into_parts();
-        sign_for(&mut parts, &call.body, &self.identity, self.named, now_s())?;
-        Ok(Request::from_parts(parts, Full::new(call.body)))
+        let sha256 = call.payload.sha256();
+        sign_for(&mut parts, sha256, &self.identity, self.named, now_s())?;
+        Ok(Request::from_parts(parts, call.payload.body().await?))
     }
 
     async fn read(&self, response: Response<Incoming>, attempted: &str) -> Result<Bytes> {
@@ -316,7 +319,7 @@ pub(super) struct Call {
     url: Url,
     content_type: Option<&'static str>,
     accept: &'static str,
-    body: Bytes,
+    payload: Payload,
     timeout: Duration,
 }
 
@@ -327,20 +330,26 @@ impl Call {
             url,
             content_type: None,
             accept: "application/json",
-            body: Bytes::new(),
+            payload: Payload::Bytes(Bytes::new()),
             timeout: ANSWER_TIMEOUT,
         }
     }
 
     pub(super) fn bytes(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
+        self.payload = Payload::Bytes(body.into());
         self.content_type = Some("application/octet-stream");
         self
     }
 
     pub(super) fn json(mut self, body: &serde_json::Value) -> Self {
-        self.body = body.to_string().into();
+        self.payload = Payload::Bytes(body.to_string().into());
         self.content_type = Some("application/json");
+        self
+    }
+
+    pub(super) fn file(mut self, file: Summed) -> Self {
+        self.payload = Payload::File(file);
+        self.content_type = Some("application/octet-stream");
         self
     }
 

@@ -1,11 +1,13 @@
 //! What an account takes along when it leaves: everything that the ledger holds of it, in one signed file that can be
 //! checked without any network, and deployed again on another one.
 //!
+//! The data of volumes are in files beside it, one archive each, and it names each by its hash.
+//!
 //! The file is two lines of JSON. The first holds the rows of the state with their proofs, the sealed manifests that they
 //! name, and the bills with all that recomputes them. The second holds the key and its signature of the first. Nothing in it
 //! is secret: what is sealed stays sealed for its owner.
 //!
-//! What it does not show: that no row was left out, since a proof names one row at a time. Data of volumes are not in it.
+//! What it does not show: that no row was left out, since a proof names one row at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +28,7 @@ use super::connection::Client;
 use super::error::Error;
 use super::limits::BILL_TRIES;
 use super::proven::{Check, decoded, header_of, proved_bytes, unhex};
+use super::volumes::VolumeCopy;
 use crate::compose::{Lowered, ServiceDemand};
 
 const DOMAIN: &[u8] = b"allod-export-v1";
@@ -39,6 +42,9 @@ pub struct Export {
     pub manifests: Vec<Sealed>,
     /// The bills, month by month.
     pub bills: Vec<Month>,
+    /// Its volumes, whose data are in files beside it. None where the data were left out.
+    #[serde(default)]
+    pub volumes: Vec<VolumeCopy>,
 }
 
 /// A month's bill and what recomputes it.
@@ -61,8 +67,10 @@ struct Signed {
 pub struct Exported {
     /// The app as its newest revision has it, and as many replicas as were wanted last.
     pub lowered: Lowered,
-    /// The names of its volumes, whose data are not in the export.
+    /// The names of its volumes.
     pub volumes: Vec<String>,
+    /// The volumes of its own that are in the export, by their names.
+    pub copies: BTreeMap<String, VolumeCopy>,
     /// Whether its image was handed to a node, so that no registry has it.
     pub is_handed_over: bool,
 }
@@ -94,6 +102,7 @@ impl Client {
             belongings,
             manifests,
             bills,
+            volumes: Vec::new(),
         })
     }
 
@@ -159,6 +168,10 @@ impl Export {
                 ));
             }
         }
+        if !export.volumes.is_empty() {
+            let named = rows(belongings, None).and_then(|rows| owned_volumes(&export, &rows));
+            checks.push(Check::new("the volumes are the account's", named));
+        }
         for Month { bill, proof } in &export.bills {
             let made = verify_bill(&belongings.network, &belongings.account, bill, proof);
             let wrong = made.into_iter().find(|check| !check.is_good);
@@ -185,10 +198,25 @@ impl Export {
             };
             let revision = newest(&rows, id, app).ok_or("an app has no revision")?;
             let manifest = self.opened(identity, app, revision, &sealed)?;
-            apps.push(exported(app, revision, manifest)?);
+            let copies = self.copies(app, &manifest);
+            apps.push(Exported {
+                copies,
+                ..exported(app, revision, manifest)?
+            });
         }
         apps.sort_by(|a, b| a.lowered.manifest.app.cmp(&b.lowered.manifest.app));
         Ok(apps)
+    }
+
+    /// The volumes of an app, by the names that its manifest gives them.
+    fn copies(&self, app: &App, manifest: &Manifest) -> BTreeMap<String, VolumeCopy> {
+        let named = manifest.volumes.keys().filter_map(|name| {
+            let label = volume_label(&app.label, name);
+            let mut copies = self.volumes.iter();
+            let copy = copies.find(|copy| copy.app == app.label && copy.volume == label)?;
+            Some((name.clone(), copy.clone()))
+        });
+        named.collect()
     }
 
     fn opened(
@@ -290,6 +318,24 @@ fn whole(export: &Export, rows: &[Owned]) -> Result<String, String> {
     }
 }
 
+fn owned_volumes(export: &Export, rows: &[Owned]) -> Result<String, String> {
+    for copy in &export.volumes {
+        let key = (export.belongings.account, copy.app, copy.volume);
+        if !rows
+            .iter()
+            .any(|row| matches!(row, Owned::Volume(at, _) if *at == key))
+        {
+            return Err(format!("{} is none of them", copy.name));
+        }
+    }
+    let copied = export.volumes.iter().filter(|copy| copy.data.is_some());
+    let of = export.volumes.len();
+    Ok(format!(
+        "the data of {} of {of} are beside it",
+        copied.count()
+    ))
+}
+
 fn newest<'a>(rows: &'a [Owned], id: &AppId, app: &App) -> Option<&'a Revision> {
     rows.iter().find_map(|row| match row {
         Owned::Revision(key, revision) if *key == (*id, app.revision) => Some(revision),
@@ -315,6 +361,7 @@ fn exported(app: &App, revision: &Revision, manifest: Manifest) -> Result<Export
     let mut services = manifest.services.values();
     Ok(Exported {
         volumes: manifest.volumes.keys().cloned().collect(),
+        copies: BTreeMap::new(),
         is_handed_over: services.any(|service| service.image.source == ImageSource::Archive),
         lowered: Lowered {
             manifest,

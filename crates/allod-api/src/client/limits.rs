@@ -16,6 +16,10 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(45);
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the node may take to unpack an image archive.
 pub(super) const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long sending the data of a volume and putting them in their place may take.
+pub(super) const VOLUME_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
+/// How long the data of a volume may stop on their way.
+pub(super) const DATA_SILENCE_MAX: Duration = Duration::from_secs(300);
 /// How long a stream may be silent; the server sends a heartbeat every 15 s.
 pub(super) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Largest answer, in bytes.

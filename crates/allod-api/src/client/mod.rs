@@ -13,11 +13,13 @@ mod export;
 mod follow;
 mod grant;
 mod limits;
+mod payload;
 mod proven;
 mod routes;
 mod stream;
 mod submit;
 mod target;
+mod volumes;
 mod way;
 
 pub use bill::verify_bill;
@@ -33,6 +35,7 @@ pub use proven::Check;
 pub use routes::LogQuery;
 pub use stream::Lines;
 pub use target::{Target, Wanted, app_of, service_of};
+pub use volumes::{VolumeCopy, VolumeData};
 
 /// A result of the client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

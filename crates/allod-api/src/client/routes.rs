@@ -4,15 +4,19 @@ use std::path::Path;
 
 use allod_node::identity::Secret;
 use allod_node::view;
-use allod_state::{AccountId, Action, Digest, codec};
-use http::Method;
+use allod_state::{AccountId, Action, Digest, Label, codec};
+use http::{Method, Response};
+use hyper::body::Incoming;
 use serde_json::json;
 
 use super::Result;
 use super::connection::{Call, Client};
 use super::deploy::Doors;
 use super::error::Error;
-use super::limits::{ARCHIVE_BYTES_MAX, DOORS_ASKED, IMPORT_TIMEOUT, RESOLVE_TIMEOUT};
+use super::limits::{
+    ARCHIVE_BYTES_MAX, DOORS_ASKED, IMPORT_TIMEOUT, RESOLVE_TIMEOUT, VOLUME_TIMEOUT,
+};
+use super::payload::Summed;
 use super::stream::Lines;
 
 /// Which lines of an app's output are wanted.
@@ -325,6 +329,39 @@ impl Client {
     /// See [`Client::network`].
     pub async fn volumes(&self) -> Result<Vec<view::Volume>> {
         self.get(&["v1", "volumes"], &[]).await
+    }
+
+    /// Fills one of the own volumes on the node, for an app that is deployed there afterwards.
+    ///
+    /// # Errors
+    /// Where it has data already, or the archive is not whole; see also [`Client::network`].
+    pub(super) async fn fill_volume(
+        &self,
+        app: &Label,
+        volume: &Label,
+        archive: Summed,
+    ) -> Result<()> {
+        let (app, volume) = (app.to_string(), volume.to_string());
+        let url = self.address(&["v1", "volumes", &app, &volume, "data"], &[]);
+        let call = Call::new(Method::PUT, url)
+            .file(archive)
+            .within(VOLUME_TIMEOUT);
+        self.call::<serde_json::Value>(call).await.map(drop)
+    }
+
+    /// The data of one of the own volumes, as they come.
+    ///
+    /// # Errors
+    /// Where the machine that has them cannot be asked; see also [`Client::network`].
+    pub(super) async fn volume_data(
+        &self,
+        app: &Label,
+        volume: &Label,
+    ) -> Result<Response<Incoming>> {
+        let (app, volume) = (app.to_string(), volume.to_string());
+        let url = self.address(&["v1", "volumes", &app, &volume, "data"], &[]);
+        let call = Call::new(Method::GET, url).accept("application/octet-stream");
+        self.send(call).await
     }
 
     /// Keeps credentials for a registry on the node.

@@ -88,6 +88,7 @@ fn section(text: &mut String, operation: &Operation, views: &mut Vec<&'static Vi
     }
     let answer = match operation.answer {
         Answer::Nothing => "nothing (204)".to_owned(),
+        Answer::Bytes(what) => format!("bytes: {what}"),
         Answer::Socket => "a WebSocket".to_owned(),
         Answer::Json(shape) => {
             collect(&shape, views);

@@ -33,7 +33,7 @@ does not become a transaction is not even seen by it.
 ";
 
 /// The refusals of the doors themselves: name, status, what is wrong, and what to do.
-const OF_THE_API: [(&str, u16, &str, &str); 36] = [
+const OF_THE_API: [(&str, u16, &str, &str); 37] = [
     (
         "account-full",
         429,
@@ -165,6 +165,12 @@ const OF_THE_API: [(&str, u16, &str, &str); 36] = [
         422,
         "several replicas fit what was named",
         "name one of them in full: APP/SERVICE",
+    ),
+    (
+        "volume-busy",
+        409,
+        "the volume has data already, or a replica has it",
+        "give it up first, or leave the app out: allod volume list",
     ),
     (
         "not-running",

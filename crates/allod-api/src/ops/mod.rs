@@ -64,6 +64,8 @@ pub static OPERATIONS: &[&Operation] = &[
     &registry::LOGOUT,
     &transaction::SUBMIT,
     &validator::LIST,
+    &volume::DATA,
+    &volume::FILL,
     &volume::LIST,
 ];
 
@@ -188,6 +190,8 @@ pub enum Answer {
     JsonOrEvents(Shape, Shape),
     /// Lines of JSON, or server-sent events where the caller follows.
     LinesOrEvents(Shape),
+    /// Bytes, which come as they are read.
+    Bytes(&'static str),
     /// A WebSocket.
     Socket,
 }

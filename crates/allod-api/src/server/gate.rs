@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
 use allod_node::{Node, Retired, view};
 use allod_state::account::grant::Verb;
@@ -219,12 +220,13 @@ fn refusal(rejection: &Rejection) -> Problem {
     Problem::of_rejection(&view::Rejection::from(rejection))
 }
 
-/// Reads the body within its bound and holds it against the signature.
+/// Reads the body within its bound and holds it against the signature. What is kept in a file is kept in `room`.
 pub(super) async fn payload(
     input: Input,
     head: Option<Head>,
     parts: &Parts,
     body: Body,
+    room: &Path,
 ) -> Result<Payload, Problem> {
     let (kinds, bytes_max): (&[&str], u64) = match input {
         Input::Nothing => {
@@ -241,7 +243,7 @@ pub(super) async fn payload(
     check_kind(parts, kinds)?;
     check_length(parts, bytes_max)?;
     if let Input::File { .. } = input {
-        let (file, sha256) = keep(body, bytes_max).await?;
+        let (file, sha256) = keep(body, bytes_max, room).await?;
         head.map(|head| head.with_sha256(sha256)).transpose()?;
         return Ok(Payload::File(file));
     }
@@ -301,7 +303,7 @@ async fn collect(mut body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
 }
 
 /// Keeps the body in a file without a name, which goes when it is closed.
-async fn keep(mut body: Body, bytes_max: u64) -> Result<(File, [u8; 32]), Problem> {
+async fn keep(mut body: Body, bytes_max: u64, room: &Path) -> Result<(File, [u8; 32]), Problem> {
     let unkept = |error: std::io::Error| {
         Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
@@ -310,7 +312,7 @@ async fn keep(mut body: Body, bytes_max: u64) -> Result<(File, [u8; 32]), Proble
             "free some space there",
         )
     };
-    let mut file = tempfile::tempfile().map_err(unkept)?;
+    let mut file = tempfile::tempfile_in(room).map_err(unkept)?;
     let (mut hasher, mut length) = (Sha256::new(), 0_u64);
     while let Some(piece) = piece(&mut body).await? {
         length = length.saturating_add(piece.len().try_into().unwrap_or(u64::MAX));

@@ -83,6 +83,11 @@ pub(crate) async fn lines(
     Ok(response)
 }
 
+/// The whole answer of another machine.
+pub(crate) async fn whole(call: &Call, node: NodeId) -> Result<Response<Body>, Problem> {
+    Ok(ask(call, node).await?.map(Body::new))
+}
+
 /// Asks another machine, and connects both ends where the answer is another protocol.
 pub(crate) async fn socket(
     call: &mut Call,
@@ -250,6 +255,6 @@ mod tests {
             .map(|operation| operation.name)
             .collect();
         names.sort_unstable();
-        assert_eq!(names, ["exec.run", "log.read"]);
+        assert_eq!(names, ["exec.run", "log.read", "volume.data"]);
     }
 }

@@ -128,7 +128,8 @@ async fn answer(
     // A stranger who still owes us bytes can be asked to make room; whoever is proven has a share of its own.
     let busy = (!is_stranger).then(|| seat.busy());
     let (caller, head) = entry.into_parts();
-    let payload: Payload = gate::payload(operation.input, head, &parts, body).await?;
+    let room = shared.node.file(".");
+    let payload: Payload = gate::payload(operation.input, head, &parts, body, &room).await?;
     let busy = busy.unwrap_or_else(|| seat.busy());
     let _turn = must_take_turn.then(|| shared.stranger_turn()).transpose()?;
     let call = Call {

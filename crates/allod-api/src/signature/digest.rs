@@ -9,10 +9,10 @@ use super::error::SignatureError;
 
 pub(super) const CONTENT_DIGEST: &str = "content-digest";
 
-/// The header's value for `body`.
-pub(super) fn of(body: &[u8]) -> String {
+/// The header's value for a body with this SHA-256.
+pub(super) fn of(sha256: &[u8; 32]) -> String {
     let mut dictionary = DictSerializer::new();
-    dictionary.bare_item(key_ref("sha-256"), sha256(body).as_slice());
+    dictionary.bare_item(key_ref("sha-256"), sha256.as_slice());
     dictionary.finish().expect("one entry was written")
 }
 
@@ -46,6 +46,6 @@ pub(super) fn check(promised: Option<[u8; 32]>, body: &[u8]) -> Result<(), Signa
     }
 }
 
-fn sha256(body: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()
 }

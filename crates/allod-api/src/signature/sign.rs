@@ -45,13 +45,15 @@ pub fn sign(
     identity: &Identity,
     now_s: u64,
 ) -> Result<(), SignError> {
-    sign_for(parts, body, identity, identity.account(), now_s)
+    let sha256 = (!body.is_empty()).then(|| digest::sha256(body));
+    sign_for(parts, sha256, identity, identity.account(), now_s)
 }
 
-/// The same for an account that is not the identity's own guess; nothing where the API is to find it by the key.
+/// The same for a body known by its SHA-256, where there is one, and for an account that is not the identity's own guess;
+/// nothing where the API is to find it by the key.
 pub(crate) fn sign_for(
     parts: &mut Parts,
-    body: &[u8],
+    sha256: Option<[u8; 32]>,
     identity: &Identity,
     account: Option<AccountId>,
     now_s: u64,
@@ -60,7 +62,7 @@ pub(crate) fn sign_for(
     getrandom::fill(&mut random).map_err(|_| SignError::Random)?;
     let nonce = data_encoding::BASE64URL_NOPAD.encode(&random);
     let signer = Signer { identity, account };
-    sign_with_nonce(parts, body, &signer, now_s, &nonce)
+    sign_promised(parts, sha256, &signer, now_s, &nonce)
 }
 
 /// A key and the account that it says it acts for.
@@ -69,9 +71,21 @@ pub(super) struct Signer<'a> {
     pub(super) account: Option<AccountId>,
 }
 
+#[cfg(test)]
 pub(super) fn sign_with_nonce(
     parts: &mut Parts,
     body: &[u8],
+    signer: &Signer<'_>,
+    now_s: u64,
+    nonce: &str,
+) -> Result<(), SignError> {
+    let sha256 = (!body.is_empty()).then(|| digest::sha256(body));
+    sign_promised(parts, sha256, signer, now_s, nonce)
+}
+
+fn sign_promised(
+    parts: &mut Parts,
+    sha256: Option<[u8; 32]>,
     signer: &Signer<'_>,
     now_s: u64,
     nonce: &str,
@@ -81,8 +95,8 @@ pub(super) fn sign_with_nonce(
         _ => Scheme::Http,
     };
     parts.headers.remove(CONTENT_DIGEST);
-    if !body.is_empty() {
-        insert(parts, CONTENT_DIGEST, &digest::of(body));
+    if let Some(sha256) = sha256 {
+        insert(parts, CONTENT_DIGEST, &digest::of(&sha256));
     }
     let present = IF_PRESENT
         .iter()

@@ -239,6 +239,7 @@ impl Rootfs {
                 "the volume was not made",
             ));
         }
+        seed::mark_used(&source)?;
         let base = self.slot.base();
         let target = self.mount_point(&volume.target, Missing::Directory)?;
         if !volume.read_only {

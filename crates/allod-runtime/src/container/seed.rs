@@ -7,18 +7,20 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Stat, XattrFlags};
 
 use crate::limits::{SEED_BYTES_MAX, SEED_ENTRIES_MAX, USER_RANGE};
 use crate::walk::{Directory, Opened};
 
 /// Copies that are not volumes yet; no volume has such a name.
 const UNFINISHED_PREFIX: &str = ".seed-";
+/// Marks a volume that was filled from an archive and that no workload has had yet.
+const UNUSED: &str = "trusted.allod.unused";
 
 /// Fills `volume` from the image's directory `source`, if it is new. Owners are seen in the image
 /// from `base` on, and are kept in the volume from 0 on. The source may lie in another volume,
@@ -27,8 +29,7 @@ pub(crate) fn seed(volume: &Path, source: BorrowedFd<'_>, base: u32) -> io::Resu
     if fs::read_dir(volume)?.next().is_some() {
         return Ok(());
     }
-    let parent = volume.parent().unwrap_or(Path::new("/"));
-    let unfinished = parent.join(format!("{UNFINISHED_PREFIX}{}", std::process::id()));
+    let unfinished = unfinished(volume.parent().unwrap_or(Path::new("/")));
     let mut copy = Copy {
         base,
         entries: 0,
@@ -47,6 +48,34 @@ pub(crate) fn seed(volume: &Path, source: BorrowedFd<'_>, base: u32) -> io::Resu
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         other => other,
     }
+}
+
+/// Marks a volume as one that nobody has used, so that it may be filled again.
+pub(crate) fn mark_unused(volume: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fsetxattr(
+        volume,
+        UNUSED,
+        b"",
+        XattrFlags::empty(),
+    )?)
+}
+
+/// Whether nobody has used it since it was filled.
+pub(crate) fn is_unused(volume: &Path) -> bool {
+    rustix::fs::lgetxattr(volume, UNUSED, &mut [0_u8; 1][..]).is_ok()
+}
+
+/// From now on its data are its user's.
+pub(crate) fn mark_used(volume: &Path) -> io::Result<()> {
+    match rustix::fs::lremovexattr(volume, UNUSED) {
+        Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+/// Where what is not a volume yet grows, among the volumes of `parent`: by this process alone.
+pub(crate) fn unfinished(parent: &Path) -> PathBuf {
+    parent.join(format!("{UNFINISHED_PREFIX}{}", std::process::id()))
 }
 
 /// Removes what interrupted copies have left among the volumes.

@@ -396,6 +396,11 @@ impl LayerStore {
         lock(&self.directory, FlockOperation::LockShared)
     }
 
+    /// Waits until nobody makes a workload or unpacks a layer, and keeps them waiting as long as the answer is kept.
+    pub(crate) fn alone(&self) -> Result<InUse, StoreError> {
+        lock(&self.directory, FlockOperation::LockExclusive)
+    }
+
     /// The tree of an unpacked layer: an overlayfs `lowerdir`.
     #[must_use]
     pub fn tree(&self, diff_id: Digest) -> PathBuf {

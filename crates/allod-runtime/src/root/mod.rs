@@ -25,6 +25,7 @@ mod serve;
 mod shim;
 mod supervise;
 mod tend;
+mod volume;
 mod work;
 
 use std::io;

@@ -1,23 +1,22 @@
 //! What a worker does for its one request.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 
 use super::audit;
 use super::exec;
-use super::host::{Host, absent_is_none, not_found, refuse};
+use super::host::{Host, absent_is_none, refuse};
 use super::layer;
 use super::make;
 use super::remove;
+use super::volume;
 use crate::network::AppTag;
 use crate::record;
 use crate::request::{Answer, Refusal, Request};
 use crate::storage;
 use crate::wire;
-use crate::workload::{StorageUsage, Usage, VolumeName, WorkloadId};
+use crate::workload::{StorageUsage, Usage, WorkloadId};
 
 /// A request, as far as the root process has done it already.
 pub(super) enum Job {
@@ -96,11 +95,13 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         Request::CollectLayers { keep, budget } => Ok(Answer::Collected {
             freed: layer::collect(host, &keep, &budget)?,
         }),
-        Request::EnsureVolume { name } => ensure_volume(host, &name).map(done),
+        Request::EnsureVolume { name } => volume::ensure(host, &name).map(done),
         Request::ListVolumes => Ok(Answer::Volumes {
-            volumes: volumes(host)?,
+            volumes: volume::list(host)?,
         }),
-        Request::RemoveVolume { name } => remove_volume(host, &name).map(done),
+        Request::RemoveVolume { name } => volume::remove(host, &name).map(done),
+        Request::PackVolume { name } => volume::pack(host, &name, sent(fds)?).map(done),
+        Request::FillVolume { name } => volume::fill(host, &name, sent(fds)?).map(done),
         Request::Audit => Ok(Answer::HostObjects {
             objects: audit::audit(host)?,
         }),
@@ -115,6 +116,12 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         | Request::Usage { .. }
         | Request::ResolverSockets { .. } => Err(invalid("the request went to the wrong place")),
     }
+}
+
+/// The file that came along.
+fn sent(fds: Vec<OwnedFd>) -> Result<File, Refusal> {
+    let file = fds.into_iter().next().map(File::from);
+    file.ok_or_else(|| invalid("no file came with the request"))
 }
 
 fn invalid(what: &str) -> Refusal {
@@ -169,45 +176,8 @@ fn resolver_sockets(host: &Host, app: [u8; 32], stream: &UnixStream) -> Result<(
     .map_err(refuse("answer"))
 }
 
-fn ensure_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
-    match std::fs::DirBuilder::new()
-        .mode(0o755)
-        .create(host.layout.volume(name))
-    {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(refuse("make the volume")(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn volumes(host: &Host) -> Result<Vec<VolumeName>, Refusal> {
-    let entries = std::fs::read_dir(host.layout.volumes()).map_err(refuse("list the volumes"))?;
-    let mut found: Vec<VolumeName> = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
-    found.sort_unstable();
-    Ok(found)
-}
-
-fn remove_volume(host: &Host, name: &VolumeName) -> Result<(), Refusal> {
-    let path = host.layout.volume(name);
-    if !path.exists() {
-        return Err(not_found(format!("volume {name}")));
-    }
-    if let Some(id) = find_user(host, |record| record.volumes.contains(name))? {
-        let what = format!("volume {name}");
-        return Err(Refusal::Busy {
-            what,
-            why: format!("workload {id} has it"),
-        });
-    }
-    std::fs::remove_dir_all(path).map_err(refuse("remove the volume"))
-}
-
 /// A workload whose record says that it uses something, whatever its phase.
-fn find_user(
+pub(super) fn find_user(
     host: &Host,
     uses: impl Fn(&record::Record) -> bool,
 ) -> Result<Option<WorkloadId>, Refusal> {

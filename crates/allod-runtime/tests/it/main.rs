@@ -22,3 +22,4 @@ mod rules;
 mod storage;
 mod supervise;
 mod tend;
+mod volume;

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use allod_api::client::{Check, Error, Export, Exported, Goal, Result};
+use allod_api::client::{Check, Client, Error, Export, Exported, Goal, Result, VolumeCopy};
 use allod_node::view;
+use allod_state::PlanId;
 use serde::Serialize;
 
 use super::bill::rows;
-use super::export::worst;
+use super::export::{volumes_beside, worst};
 use super::launch;
 use crate::context::{Context, usage};
 
 /// Check an export, and deploy its apps on this network: a new one of your own (`allod up`), or any that you have joined. They
-/// open with the identity that they were sealed for. Apps that are there already are left alone.
+/// open with the identity that they were sealed for, and their volumes begin with the data of the export. Apps that are there
+/// already are left alone.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file; `-` is standard input.
@@ -23,7 +25,7 @@ pub(crate) struct Args {
     /// Only these apps; all where none is named.
     #[arg(long = "app", value_name = "APP", conflicts_with = "check")]
     apps: Vec<String>,
-    /// Deploy apps with volumes too, which begin empty: their data are not in an export.
+    /// Deploy apps with volumes whose data are not in the export, too: those begin empty.
     #[arg(long, conflicts_with = "check")]
     empty_volumes: bool,
     /// Do not wait until the apps are ready.
@@ -46,8 +48,12 @@ struct LeftOut {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     let no_export = |cause| usage(cause, "name a file that `allod export` wrote".to_owned());
-    let (export, checks) = Export::read(&read(&args.file)?).map_err(no_export)?;
+    let (export, mut checks) = Export::read(&read(&args.file)?).map_err(no_export)?;
+    let dir = volumes_beside(&args.file);
     if args.check {
+        for copy in export.volumes.iter().filter(|copy| copy.data.is_some()) {
+            checks.push(copy.check(&dir).await);
+        }
         context.show(&checks, |checks: &Vec<Check>| rows(checks, "the export"));
         return worst(&checks);
     }
@@ -65,6 +71,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
             "look at what it holds: allod import --check FILE".to_owned(),
         ));
     }
+    // Nothing is begun with where a file is not what it was.
+    for copy in wanted.iter().flat_map(data_of).map(|(_, copy)| copy) {
+        worst(&[copy.check(&dir).await])?;
+    }
     let names: Vec<&str> = wanted
         .iter()
         .map(|it| it.lowered.manifest.app.as_str())
@@ -76,7 +86,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     for app in wanted {
         let name = app.lowered.manifest.app.clone();
         let goal = (!args.no_wait).then(Goal::default);
-        match Box::pin(launch::launch(context, &client, app.lowered, None, goal)).await {
+        let begun = Box::pin(begin(context, &client, app, &dir, goal));
+        match begun.await {
             Ok(app) => deployed.push(app),
             Err(error) => left_out.push(LeftOut {
                 app: name,
@@ -93,6 +104,62 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
         }),
         None => Ok(()),
     }
+}
+
+/// Puts the data of an app's volumes in their place, and deploys it then.
+async fn begin(
+    context: &Context,
+    client: &Client,
+    app: Exported,
+    dir: &Path,
+    goal: Option<Goal>,
+) -> Result<view::App> {
+    let name = app.lowered.manifest.app.as_str();
+    let pinned = match data_of(&app).next() {
+        Some(_) => planned_here(client, &app).await?,
+        None => None,
+    };
+    for (volume, copy) in data_of(&app) {
+        context.tell(&format!("putting back the data of {name}/{volume}"));
+        client.put_back(copy, dir, (name, volume)).await?;
+    }
+    launch::launch(context, client, app.lowered, pinned, goal).await
+}
+
+/// Data are put on the machine that is asked, so the app has to begin there: the ledger refuses it elsewhere.
+async fn planned_here(client: &Client, app: &Exported) -> Result<Option<PlanId>> {
+    let (network, _, plan) = launch::rehearse(client, app.lowered.clone()).await?;
+    if let Some(error) = launch::refused(&plan) {
+        return Err(error);
+    }
+    let mut demands = app.lowered.demands.values();
+    let begins_later = demands.any(|it| it.replicas == 0 && !it.volumes.is_empty());
+    if begins_later && client.nodes().await?.len() > 1 {
+        return Err(Error::Failed {
+            message: format!(
+                "{} is scaled to 0, and once it begins it may begin on another machine than its data",
+                app.lowered.manifest.app
+            ),
+            help: "import it into a new network of one, and let others join once it runs".into(),
+        });
+    }
+    let mut elsewhere = plan.placements.iter();
+    match elsewhere.find(|placement| placement.node != network.node) {
+        None => Ok(plan.id),
+        Some(placement) => Err(Error::Failed {
+            message: format!(
+                "{} would begin on {}, and its data can only be put on the machine that is asked",
+                app.lowered.manifest.app, placement.node_name
+            ),
+            help: "ask that machine: allod --api URL import FILE; or import into a new network of one, and let others join it then".into(),
+        }),
+    }
+}
+
+/// The volumes of an app whose data are in the export.
+fn data_of(app: &Exported) -> impl Iterator<Item = (&str, &VolumeCopy)> {
+    let copies = app.copies.iter().filter(|(_, copy)| copy.data.is_some());
+    copies.map(|(name, copy)| (name.as_str(), copy))
 }
 
 /// The apps to deploy, and why the others are not.
@@ -120,10 +187,9 @@ fn sorted(
             "it is there already".to_owned()
         } else if app.is_handed_over {
             "its image was handed to a machine, and no registry has it; hand it over again: allod run --image-file".to_owned()
-        } else if !app.volumes.is_empty() && !args.empty_volumes {
+        } else if let Some(lacking) = lacking(&app).filter(|_| !args.empty_volumes) {
             format!(
-                "its data ({}) are not in the export; say --empty-volumes to begin with none",
-                app.volumes.join(", ")
+                "its data ({lacking}) are not in the export; say --empty-volumes to begin with none"
             )
         } else {
             wanted.push(app);
@@ -132,6 +198,14 @@ fn sorted(
         left_out.push(LeftOut { app: name, why });
     }
     Ok((wanted, left_out))
+}
+
+/// The volumes of an app whose data are not in the export.
+fn lacking(app: &Exported) -> Option<String> {
+    let has_data = |name: &str| data_of(app).any(|(copied, _)| copied == name);
+    let lacking = app.volumes.iter().filter(|name| !has_data(name));
+    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    (!lacking.is_empty()).then(|| lacking.join(", "))
 }
 
 fn told(imported: &Imported) -> String {

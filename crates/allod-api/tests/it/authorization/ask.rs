@@ -41,6 +41,8 @@ impl Stage {
             .replace("{account}", &owner.to_string())
             .replace("{app}", &self.shop().to_string())
             .replace("{digest}", "sha256:00")
+            .replace("{label}", &self.label("shop").to_string())
+            .replace("{volume}", &self.label("no volume").to_string())
             .replace("{host}", "registry.invalid:5000");
         match operation.name {
             "bill.prove" | "bill.show" => path.push_str("?month=202611"),

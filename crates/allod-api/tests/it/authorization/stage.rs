@@ -25,6 +25,7 @@ const WHOLE: &[&str] = &[
     "manifest.show",
     "registry.login",
     "registry.logout",
+    "volume.fill",
 ];
 
 pub(super) struct Stage {

@@ -241,6 +241,18 @@ pub(super) static OPERATION_ROWS: &[Row] = &[
     ),
     public("transaction.submit", (400, "malformed-request")),
     read("validator.list", OK, None, [Y, Y, Y]),
+    read(
+        "volume.data",
+        (404, "unknown-volume"),
+        None,
+        [Y, VERB, SCOPE],
+    ),
+    read(
+        "volume.fill",
+        (502, "runtime"),
+        None,
+        [NOT_NODE, VERB, SCOPE],
+    ),
     read("volume.list", OK, Some(Marker::Label), [B, VERB, B]),
 ];
 

@@ -26,9 +26,13 @@ pub(super) mod path;
 mod pax;
 pub(super) mod tar;
 mod tree;
+mod volume;
 mod xattr;
 
 pub use error::{Refusal, UnpackError};
+pub use volume::VolumeError;
+
+pub(crate) use volume::fill;
 
 pub(super) use error::shown;
 

@@ -17,7 +17,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
@@ -76,6 +77,8 @@ pub(super) struct Tree {
     /// Applied at the end, because creating an entry changes its directory's time.
     directory_times: BTreeMap<InnerPath, Timestamps>,
     whiteouts: BTreeSet<InnerPath>,
+    /// Whether some names stand for what is hidden in a lower layer.
+    has_whiteouts: bool,
     pub(super) dropped_xattrs: u64,
 }
 
@@ -89,7 +92,16 @@ impl Tree {
             last_parent: None,
             directory_times,
             whiteouts: BTreeSet::new(),
+            has_whiteouts: true,
             dropped_xattrs: 0,
+        }
+    }
+
+    /// The same where every name is a name: below which there is nothing to hide.
+    pub(super) fn without_whiteouts(root: OwnedFd) -> Self {
+        Self {
+            has_whiteouts: false,
+            ..Self::new(root)
         }
     }
 
@@ -97,11 +109,14 @@ impl Tree {
     pub(super) fn place<E: From<TreeError>>(
         &mut self,
         entry: &Entry,
-        contents: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+        contents: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<Placed, E> {
         let Some((parent, name)) = entry.path.split() else {
             return Ok(self.place_root(entry)?);
         };
+        if !self.has_whiteouts {
+            return self.place_name(entry, &parent, name, contents);
+        }
         if parent
             .parts()
             .chain([name])
@@ -119,7 +134,17 @@ impl Tree {
         if let Some(hidden) = name.strip_prefix(b".wh.") {
             return Ok(self.whiteout(entry, &parent, hidden)?);
         }
-        let parent = self.directory(&parent)?;
+        self.place_name(entry, &parent, name, contents)
+    }
+
+    fn place_name<E: From<TreeError>>(
+        &mut self,
+        entry: &Entry,
+        parent: &InnerPath,
+        name: &[u8],
+        contents: impl FnOnce(&mut File) -> Result<(), E>,
+    ) -> Result<Placed, E> {
+        let parent = self.directory(parent)?;
         let place = Place {
             parent,
             name: OsStr::from_bytes(name),
