@@ -301,11 +301,11 @@ impl Agent {
                 reach(Point::WorkloadStarted);
                 self.learn_one(status);
             }
-            Done::Removed(usage) => {
+            Done::Removed(usage, cause) => {
                 if let (Some(tally), Some(usage)) = (&mut entry.tally, usage) {
                     tally.sample(usage, steady_ms());
                 }
-                entry.local.stage = Stage::Unprepared;
+                entry.local.stage = cause.map_or(Stage::Unprepared, Stage::Failed);
                 entry.address = None;
                 entry.stop_probes();
                 self.submit_evidence();
@@ -445,6 +445,8 @@ impl Agent {
                 slot: lease.slot(),
                 phase: lease.phase.clone(),
                 has_volumes: !lease.volumes.is_empty(),
+                is_exclusive: lease.is_exclusive,
+                is_ending: lease.ending.is_some(),
                 is_readable: found.is_some(),
                 is_awaited: self.awaited.may_come(&lease.manifest),
                 is_blocked,

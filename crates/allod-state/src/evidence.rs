@@ -241,7 +241,7 @@ fn charge(context: &mut Context<'_>, item: &Item, lease: Lease) -> Result<(), Re
         });
     }
     if paid < due {
-        lease::end(context, &item.lease, EndCause::CreditExhausted);
+        lease::ask_to_end(context, &item.lease, EndCause::CreditExhausted);
     }
     Ok(())
 }

@@ -8,7 +8,11 @@
 //!    forgives the failures before it.
 //! 5. A new revision that fails three times in a row while an old lease serves stops trying: the old one stays.
 //! 6. What becomes of a lease whose machine is gone, its witnesses say: [`witness`].
+//! 7. An exclusive lease is not ended over its holder's head: it is asked to end, and is active until its holder says
+//!    that nothing of it runs, or most of its witnesses have given it up. So no two leases of its slot are active at
+//!    once, and what is active is all that may run: [`right`] says why that holds for machines that nobody reaches.
 
+pub mod right;
 pub mod witness;
 
 use std::collections::BTreeSet;
@@ -79,6 +83,10 @@ pub struct Lease {
     pub given_up_by: BTreeSet<NodeId>,
     /// Block time at which the first of them gave it up, until more are asked whether it is so.
     pub doubted_ms: Option<u64>,
+    /// Whether nothing else of its slot may run while it does.
+    pub is_exclusive: bool,
+    /// Why it is to end, once its holder has said that nothing of it runs any more.
+    pub ending: Option<EndCause>,
 }
 
 /// Where a lease is in its life.
@@ -289,6 +297,8 @@ pub enum Report {
     NotReady,
     /// It is over.
     Ended(EndCause),
+    /// Nothing of it runs any more: it was asked to end.
+    Gone,
 }
 
 impl Apply for ReportLease {
@@ -329,6 +339,12 @@ impl Apply for ReportLease {
                 Ok(())
             }
             Report::Ended(cause) if cause.is_reportable() => {
+                end(context, &self.lease, lease.ending.unwrap_or(cause));
+                Ok(())
+            }
+            Report::Gone => {
+                let cause = lease.ending;
+                let cause = cause.ok_or(Rejection::field("nobody has asked this lease to end"))?;
                 end(context, &self.lease, cause);
                 Ok(())
             }
@@ -370,6 +386,30 @@ fn become_ready(context: &mut Context<'_>, id: LeaseId, lease: Lease) {
     place::roll_on(context, &app, &key.1);
 }
 
+/// Ends an active lease, or asks its holder to: an exclusive one is active for as long as it may run.
+pub(crate) fn ask_to_end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
+    let Some(lease) = context.state.lease(id).filter(Lease::is_active) else {
+        return;
+    };
+    if lease.is_exclusive {
+        ask(context, id, cause);
+    } else {
+        end(context, id, cause);
+    }
+}
+
+/// Asks the holder of an active lease to end it.
+pub(crate) fn ask(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
+    let Some(lease) = context.state.lease(id).filter(Lease::is_active) else {
+        return;
+    };
+    context.toil(EFFORT_PER_LEASE);
+    // That it could not be paid for is what explains its bill.
+    let exhausted = lease.ending.filter(|it| *it == EndCause::CreditExhausted);
+    let ending = exhausted.or(Some(cause));
+    context.state.put_lease(*id, Lease { ending, ..lease });
+}
+
 /// Ends an active lease and settles what its slot does next.
 pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
     let Some(lease) = context.state.lease(id).filter(Lease::is_active) else {
@@ -390,12 +430,17 @@ pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
         lease: *id,
         cause,
     });
-    let node = lease.node;
+    let (node, was_asked) = (lease.node, lease.ending.is_some());
     context.state.put_lease(*id, Lease { phase, ..lease });
     node::ended(context, &node);
     if let Some(slot) = context.state.slot(&key) {
         let slot = without(slot, id);
         let slot = match cause.consequence() {
+            // What was to come after it waited for this.
+            Consequence::Wanted if was_asked && cause != EndCause::CreditExhausted => Slot {
+                due_ms: Some(context.now_ms),
+                ..slot
+            },
             Consequence::Wanted => slot,
             Consequence::Failure => after_failure(context, &key, slot, cause, was_ready_ms),
             Consequence::Displaced => Slot {

@@ -84,6 +84,22 @@ pub const DOUBT_MS: u64 = 10_000;
 pub const WIDENED_PER_BLOCK_MAX: usize = 100;
 /// Machines that are looked at to find them.
 pub const WITNESS_SEARCH_MAX: usize = 32;
+/// How long after it was sent a sign of life that most witnesses have acknowledged lets an exclusive replica run.
+pub const RIGHT_RUNS_MS: u64 = 3_000;
+/// How long until it may do nothing any more, be it that freezing it took so long.
+pub const RIGHT_MS: u64 = 4_000;
+/// How long a witness is silent itself before it may give a lease up: since what it last acknowledged.
+pub const SILENCE_MS: u64 = 5_000;
+/// By how much more a witness waits each time that the ledger did not take it, at most.
+pub const SILENCE_MORE_MAX_MS: u64 = 12 * SILENCE_MS;
+/// How late a look may be before it is taken that the machine stood still itself.
+pub const LATE_MS: u64 = 2_000;
+/// Signs of life of which it is remembered when they were sent: more than can be of use.
+pub const BEATS_KEPT: usize = 8;
+/// Leases that one sign of life names.
+pub const BEAT_LEASES_MAX: usize = 1_024;
+/// Bytes of a sign of life, or of its acknowledgement, with its signature.
+pub const WORD_BYTES_MAX: usize = BEAT_LEASES_MAX * 40 + 128;
 /// Leases that one transaction gives up.
 pub const DEATHS_PER_REPORT_MAX: usize = 200;
 /// Days for which a machine's uptime is kept.

@@ -202,13 +202,15 @@ impl Folded {
 
 /// A payer whose credits ran out paid what was left, which can be less than the evidence makes.
 const fn was_exhausted(lease: &Lease) -> bool {
-    matches!(
-        lease.phase,
-        Phase::Ended {
-            cause: EndCause::CreditExhausted,
-            ..
-        }
-    )
+    // An exclusive lease is over later, and not always for that.
+    matches!(lease.ending, Some(EndCause::CreditExhausted))
+        || matches!(
+            lease.phase,
+            Phase::Ended {
+                cause: EndCause::CreditExhausted,
+                ..
+            }
+        )
 }
 
 fn owner(payer: &AccountId, bill: &Bill) -> Result<String, String> {

@@ -42,7 +42,7 @@ const PLACE_KEYS: [&str; 6] = [
     "spread",
     "reputation",
 ];
-const SERVICE_KEYS: [&str; 10] = [
+const SERVICE_KEYS: [&str; 11] = [
     "region",
     "operators",
     "tags",
@@ -53,6 +53,7 @@ const SERVICE_KEYS: [&str; 10] = [
     "ready",
     "ingress",
     "storage",
+    "exclusive",
 ];
 
 /// `x-allod` of a service.
@@ -64,6 +65,8 @@ pub(crate) struct Extension {
     /// `None` where nothing is said; an empty list means no host at all.
     pub(crate) ingress: Option<Vec<Ingress>>,
     pub(crate) storage_bytes: Option<u64>,
+    /// Whether two replicas must never run at once, be it for a moment or out of sight.
+    pub(crate) is_exclusive: bool,
 }
 
 /// Reads `x-allod` of the app: constraints for every service.
@@ -100,6 +103,8 @@ pub(crate) fn of_service(at: Option<&At<'_>>, app: &Constraints, report: &mut Re
     let storage_bytes = fields
         .take("storage")
         .and_then(|at| at.read(report, storage));
+    let exclusive = fields.take("exclusive");
+    let is_exclusive = exclusive.and_then(|at| at.truth(report));
     refuse_rest(fields, &SERVICE_KEYS, report);
     Extension {
         constraints,
@@ -107,6 +112,7 @@ pub(crate) fn of_service(at: Option<&At<'_>>, app: &Constraints, report: &mut Re
         ready,
         ingress,
         storage_bytes,
+        is_exclusive: is_exclusive.unwrap_or(false),
     }
 }
 

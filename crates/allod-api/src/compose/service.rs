@@ -79,7 +79,7 @@ pub(crate) fn lower(
     });
     fields.warn_rest(report);
     ingress(&mut service, at, app, &extension);
-    check_replicas(at, &service, &deploy, report);
+    check_replicas(at, &service, &deploy, extension.is_exclusive, report);
     fit::check(at, &service, report);
     let storage_bytes = extension.storage_bytes.or(storage_opt);
     let demand = demand(&service, &deploy, extension, storage_bytes, app);
@@ -343,24 +343,40 @@ fn ingress(service: &mut Service, at: &At<'_>, app: &App<'_>, extension: &Extens
     }
 }
 
-fn check_replicas(at: &At<'_>, service: &Service, deploy: &Deploy, report: &mut Report) {
+fn check_replicas(
+    at: &At<'_>,
+    service: &Service,
+    deploy: &Deploy,
+    is_exclusive: bool,
+    report: &mut Report,
+) {
     let replicas = deploy.replicas.unwrap_or(defaults::REPLICAS);
-    if replicas > 1 && !service.mounts.is_empty() {
+    let of_replicas = || {
         let place = at
             .node
             .get("deploy")
             .and_then(|deploy| deploy.get("replicas"));
         let place = place.or_else(|| at.node.get("scale")).unwrap_or(at.node);
-        let place = At::named(place, &format!("{}.deploy.replicas", at.path));
+        At::named(place, &format!("{}.deploy.replicas", at.path))
+    };
+    if replicas > 1 && !service.mounts.is_empty() {
         let message = format!("{replicas} replicas would write to the same volume");
         let help = "a service with volumes runs one replica; keep its data in one service, and \
                     scale the others";
-        report.push(place.error(message).help(help));
+        report.push(of_replicas().error(message).help(help));
+    } else if replicas > 1 && is_exclusive {
+        let message = format!("{replicas} replicas of an exclusive service");
+        let help = "ask for one replica, or leave `exclusive` out";
+        report.push(of_replicas().error(message).help(help));
     }
-    if deploy.update == Some(Update::StartFirst) && !service.mounts.is_empty() {
+    if deploy.update == Some(Update::StartFirst) && (is_exclusive || !service.mounts.is_empty()) {
         let place = at.node.get("deploy").unwrap_or(at.node);
         let place = At::named(place, &format!("{}.deploy.update_config.order", at.path));
-        let message = "a service with volumes is replaced stop-first: two never share a volume";
+        let message = if is_exclusive {
+            "an exclusive service is replaced stop-first: two never run at once"
+        } else {
+            "a service with volumes is replaced stop-first: two never share a volume"
+        };
         report.push(place.warning(message));
     }
 }
@@ -382,7 +398,9 @@ fn demand(
         (mount.volume.clone(), bytes)
     });
     let volumes: BTreeMap<String, u64> = volumes.collect();
-    let update = if volumes.is_empty() {
+    let update = if extension.is_exclusive {
+        Update::Exclusive
+    } else if volumes.is_empty() {
         deploy.update.unwrap_or(Update::StartFirst)
     } else {
         Update::StopFirst

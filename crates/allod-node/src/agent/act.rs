@@ -31,8 +31,8 @@ pub(crate) enum Done {
     Failed(EndCause, String),
     /// It runs.
     Started(Status),
-    /// Nothing of it is left; the last measurement.
-    Removed(Option<Usage>),
+    /// Nothing of it is left; the last measurement, and why it had to go where the law is still to be told.
+    Removed(Option<Usage>, Option<EndCause>),
     /// The law has it.
     Reported,
     /// It did not work this time.
@@ -62,7 +62,8 @@ impl Agent {
                     }
                 }
             }
-            Step::Remove => self.remove(id),
+            Step::Remove => self.remove(id, None),
+            Step::Halt(cause) => self.remove(id, Some(cause)),
             Step::Report(report) => self.report(id, step, report, leases),
         }
     }
@@ -145,7 +146,7 @@ impl Agent {
 
     /// Takes a workload out of the routes, lets its open requests end, stops and removes it. The routes were changed
     /// by this very pass: a workload whose lease has ended is in none.
-    fn remove(&mut self, id: WorkloadId) {
+    fn remove(&mut self, id: WorkloadId, cause: Option<EndCause>) {
         let address = self.entries.get(&id).and_then(|entry| entry.address);
         let app = self.last_of_its_app(&id);
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -177,7 +178,7 @@ impl Agent {
                         doors.forget_app(app).await;
                         reach(Point::AppForgotten);
                     }
-                    Done::Removed(usage)
+                    Done::Removed(usage, cause)
                 }
                 Err(error) => Done::Retry(error),
             }
@@ -220,6 +221,14 @@ impl Agent {
         };
         let inner = Arc::clone(&self.inner);
         self.in_background(id, async move {
+            if report == Report::Gone {
+                // Whoever was making it when this agent was begun anew makes it no more.
+                let runtime = inner.runtime.clone();
+                let deleted = blocking(move || runtime.delete(id).or_else(absent_is_done));
+                if let Err(error) = deleted.await {
+                    return Done::Retry(error);
+                }
+            }
             match inner.signer.submit(vec![action.into()]).await {
                 Ok(_) => {
                     reach(Point::ReadyReported);

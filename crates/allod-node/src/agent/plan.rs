@@ -6,11 +6,14 @@
 //! 2. One step at a time for each workload.
 //! 3. A workload is removed only when the law says in so many words that its lease has ended. A lease that is not in
 //!    sight is left alone: absence of data never means delete.
-//! 4. A replica with a volume starts only when no earlier epoch of it is left on this machine: one writer at a time.
+//! 4. A replica with a volume, or an exclusive one, starts only when no earlier epoch of it is left on this machine: one
+//!    writer at a time.
 //! 5. Nothing is planned before the runtime has said what is here: an agent that was started anew would take what it has
 //!    not seen yet for absent, such as the earlier writer of a volume.
 //! 6. A replica that the law has as ready and of which nothing is here, as after the machine was restarted, is told as
 //!    lost. It comes back under a new epoch, and is not started again in silence.
+//! 7. What is to end is removed, and then told to be gone. Of an exclusive replica no end is told while something of it
+//!    runs: the law places the next one when it hears so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +30,10 @@ pub(crate) struct Wanted {
     pub(crate) phase: Phase,
     /// Whether it mounts volumes.
     pub(crate) has_volumes: bool,
+    /// Whether nothing else of its replica may run while it does.
+    pub(crate) is_exclusive: bool,
+    /// Whether the law has asked to end it.
+    pub(crate) is_ending: bool,
     /// Whether its manifest could be opened.
     pub(crate) is_readable: bool,
     /// Whether its manifest is on its way from another machine.
@@ -82,6 +89,8 @@ pub(crate) enum Step {
     Start,
     /// Take it out of the routes, stop it, remove it.
     Remove,
+    /// The same, for a reason that is to be told when nothing of it is left.
+    Halt(EndCause),
     /// Forget it: nothing of it is left.
     Forget,
     /// Tell the law.
@@ -106,6 +115,14 @@ pub(crate) fn plan(
         } else {
             toward(*id, wanted, local, locals)
         };
+        let step = step.map(|step| match step {
+            Step::Report(Report::Ended(cause))
+                if wanted.is_exclusive && local.stage == Stage::Running =>
+            {
+                Step::Halt(cause)
+            }
+            step => step,
+        });
         step.map(|step| (*id, step))
     });
     let removals = locals
@@ -128,6 +145,14 @@ fn toward(
     local: &Local,
     locals: &BTreeMap<WorkloadId, Local>,
 ) -> Option<Step> {
+    if wanted.is_ending {
+        let is_here = local.stage.is_on_host();
+        return Some(if is_here {
+            Step::Remove
+        } else {
+            Step::Report(Report::Gone)
+        });
+    }
     if !wanted.is_readable && wanted.is_awaited {
         return None;
     }
@@ -140,7 +165,12 @@ fn toward(
         }
         Stage::Unprepared => Some(Step::Prepare),
         Stage::Prepared if wanted.is_blocked => None,
-        Stage::Prepared if wanted.has_volumes && has_other_epoch(id, wanted, locals) => None,
+        Stage::Prepared
+            if (wanted.has_volumes || wanted.is_exclusive)
+                && has_other_epoch(id, wanted, locals) =>
+        {
+            None
+        }
         Stage::Prepared => Some(Step::Start),
         Stage::Exited(cause) | Stage::Failed(cause) => Some(Step::Report(Report::Ended(cause))),
         Stage::Running => match (local.verdict, local.is_ready, &wanted.phase) {

@@ -100,7 +100,8 @@ impl Agent {
                     image: digest,
                     address: entry.and_then(|entry| entry.address),
                     is_running: stage == Stage::Running,
-                    is_ready: is_ready && stage == Stage::Running,
+                    // One that is to end is in no route any more.
+                    is_ready: is_ready && stage == Stage::Running && lease.ending.is_none(),
                     has_ended: matches!(stage, Stage::Exited(_) | Stage::Failed(_)),
                     since_ms: lease.placed_ms,
                     stage: words,

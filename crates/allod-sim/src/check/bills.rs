@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use allod_state::event::Event;
 use allod_state::evidence::Item;
+use allod_state::lease::EndCause;
 use allod_state::receipt::Receipt;
 use allod_state::{AccountId, Action, LeaseId, State, bill};
 
@@ -57,7 +58,9 @@ impl Bills {
             .iter()
             .map(|event| charge_of(event, id))
             .sum();
-        let is_short = paid < due && (lease.is_active() || lease.payer == lease.payee);
+        let is_exhausted = lease.ending == Some(EndCause::CreditExhausted);
+        let is_short =
+            paid < due && (lease.is_active() && !is_exhausted || lease.payer == lease.payee);
         if paid > due || paid < 0 || is_short {
             return Err(format!(
                 "{id} owed {due} micro-credits and was charged {paid}"

@@ -1,4 +1,5 @@
-//! A slot has one active lease, and at most one more that is to succeed it; nodes owe what their leases take.
+//! A slot has one active lease, and at most one more that is to succeed it, unless one of them is exclusive; nodes owe what
+//! their leases take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +47,10 @@ fn slot_holds(state: &State, key: &SlotKey, active: &BTreeSet<LeaseId>) -> Found
         .collect();
     if named != *active {
         return Err(format!("a slot names {named:?}; active are {active:?}"));
+    }
+    let mut rows = active.iter().filter_map(|id| state.lease(id));
+    if active.len() > 1 && rows.any(|lease| lease.is_exclusive) {
+        return Err(format!("beside an exclusive lease: {active:?}"));
     }
     let epoch = |id: Option<LeaseId>| id.and_then(|id| state.lease(&id)).map(|row| row.epoch);
     let (current, successor) = (epoch(slot.current), epoch(slot.successor));

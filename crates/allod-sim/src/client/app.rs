@@ -68,15 +68,15 @@ fn demand(draft: &mut Draft<'_>, scope: &Label) -> Demand {
             }
         }
     }
-    let replicas = if volumes.is_empty() {
+    let update = match random.below(10) {
+        0..=3 => Update::StartFirst,
+        4..=7 => Update::StopFirst,
+        _ => Update::Exclusive,
+    };
+    let replicas = if volumes.is_empty() && update != Update::Exclusive {
         random.between(0, 4)
     } else {
         random.between(0, 1)
-    };
-    let update = if random.percent(50) {
-        Update::StartFirst
-    } else {
-        Update::StopFirst
     };
     let restarts = [
         RestartPolicy::Always,

@@ -201,6 +201,7 @@ fn watch(draft: &mut Draft<'_>, node: NodeId) -> Option<Action> {
 fn some_report(draw: u64, lease: &Lease) -> Option<Report> {
     let is_ready = matches!(lease.phase, Phase::Ready { .. });
     match draw {
+        0..=60 if lease.ending.is_some() => Some(Report::Gone),
         0..=4 => Some(Report::Ended(EndCause::Exited { code: 1 })),
         5..=8 => Some(Report::Ended(EndCause::Exited { code: 0 })),
         9..=11 => Some(Report::Ended(EndCause::OutOfMemory)),

@@ -109,6 +109,9 @@ pub enum Update {
     StartFirst,
     /// The old one stops before the new one starts.
     StopFirst,
+    /// There is one at a time, whatever happens: the new one is placed once nothing of the old one runs, as its machine
+    /// or most of its witnesses say. One whose machine has lost contact stands still until it is confirmed, or ends.
+    Exclusive,
 }
 
 /// What follows when a replica's process ends by itself.
@@ -189,6 +192,30 @@ impl Demand {
         self.update == Update::StartFirst && self.volumes.is_empty()
     }
 
+    /// Whether two of it never run at once, be one of them on a machine that nobody reaches.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.update == Update::Exclusive
+    }
+
+    /// Whether it may have so many replicas.
+    pub(crate) fn check_replicas(&self, replicas: u32) -> Result<(), Rejection> {
+        if replicas > REPLICAS_PER_SERVICE_MAX {
+            return Err(Rejection::too_many("replicas"));
+        }
+        if !self.volumes.is_empty() && replicas > 1 {
+            return Err(Rejection::field(
+                "a service with volumes runs one replica: two writers would share its data",
+            ));
+        }
+        if self.is_exclusive() && replicas > 1 {
+            return Err(Rejection::field(
+                "an exclusive service runs one replica: ask for one, or leave `exclusive` out",
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Rejection> {
         let Resources {
             cpu_milli,
@@ -214,14 +241,7 @@ impl Demand {
                 "a volume's size is zero or larger than any disk",
             ));
         }
-        if self.replicas > REPLICAS_PER_SERVICE_MAX {
-            return Err(Rejection::too_many("replicas"));
-        }
-        if !self.volumes.is_empty() && self.replicas > 1 {
-            return Err(Rejection::field(
-                "a service with volumes runs one replica: two writers would share its data",
-            ));
-        }
+        self.check_replicas(self.replicas)?;
         if self.ports.len() > PORTS_PER_SERVICE_MAX {
             return Err(Rejection::too_many("ports"));
         }

@@ -6,7 +6,6 @@ use crate::account::grant::Verb;
 use crate::apply::Context;
 use crate::event::Event;
 use crate::id::{AppId, Label};
-use crate::limits::REPLICAS_PER_SERVICE_MAX;
 use crate::place;
 use crate::reject::Rejection;
 use crate::transaction::Apply;
@@ -33,9 +32,6 @@ impl Apply for Scale {
 
     fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
         let mut app = context.own_app(&self.app)?;
-        if self.replicas > REPLICAS_PER_SERVICE_MAX {
-            return Err(Rejection::too_many("replicas"));
-        }
         let service = app
             .services
             .get_mut(&self.service)
@@ -44,11 +40,7 @@ impl Apply for Scale {
             .state
             .demand(&self.app, service.revision, &self.service)
             .ok_or(Rejection::UnknownService)?;
-        if !demand.volumes.is_empty() && self.replicas > 1 {
-            return Err(Rejection::field(
-                "a service with volumes runs one replica: two writers would share its data",
-            ));
-        }
+        demand.check_replicas(self.replicas)?;
         service.replicas = self.replicas;
         // What a limited key asks for is in its budget, whoever deployed the app.
         if context.grant().budget.is_some() {

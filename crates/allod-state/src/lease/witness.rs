@@ -9,6 +9,7 @@
 //!    so that one which lies, or is itself cut off, moves nothing.
 //!    Where it is not more than half [`DOUBT_MS`](crate::limits::DOUBT_MS) after the first of them, because others are gone themselves, up to
 //!    [`WITNESSES_MORE`] further ones are recorded, once for an epoch. Nobody leaves a set: it takes more than half of all.
+//!    The set of an exclusive lease never changes ([`super::right`] says why): where most of it are gone, it stands still.
 //! 3. A lease that is given up ends as unreachable. It is charged no further than its evidence reaches by then, is no
 //!    failure of its replica's, and its slot looks for another machine at once: with the next epoch, which fences this one.
 //! 4. Its machine gets no new replicas until it says itself that it is back. What else it has is left to its witnesses.
@@ -140,7 +141,8 @@ impl Apply for ReportDeaths {
 
 fn give_up(context: &mut Context<'_>, id: LeaseId, lease: Lease, by: NodeId) {
     let mut lease = lease;
-    if lease.given_up_by.is_empty() {
+    // Those that confirm an exclusive lease and those that end it have to be of one set.
+    if lease.given_up_by.is_empty() && !lease.is_exclusive {
         lease.doubted_ms = Some(context.now_ms);
     }
     if !lease.given_up_by.insert(by) {

@@ -102,8 +102,14 @@ fn drop_slots(context: &mut Context<'_>, app: &App, slots: Vec<SlotKey>) {
 fn drop_slot(context: &mut Context<'_>, key: &SlotKey) {
     context.toil(EFFORT_PER_ROW);
     let slot = context.state.slot(key).unwrap_or_default();
-    for id in [slot.current, slot.successor].into_iter().flatten() {
-        lease::end(context, &id, EndCause::ScaledDown);
+    let leases = [slot.current, slot.successor].into_iter().flatten();
+    for id in leases.clone() {
+        lease::ask_to_end(context, &id, EndCause::ScaledDown);
+    }
+    let is_active = |id: LeaseId| context.state.lease_row(&id).is_some_and(Lease::is_active);
+    if leases.clone().any(is_active) {
+        // It goes with the lease that has to be ended first.
+        return;
     }
     context.state.remove_slot(key);
     if let Some(app) = context.state.app(&key.0) {
@@ -307,11 +313,22 @@ fn freed_by(
     slot: &Slot,
     demand: &Demand,
 ) -> Option<(crate::id::NodeId, crate::node::Resources)> {
-    if demand.starts_first() {
+    if starts_first(context, slot, demand) {
         return None;
     }
     let lease = slot.current.and_then(|id| context.state.lease_row(&id))?;
     Some((lease.node, lease.footprint))
+}
+
+/// Whether the slot's next lease becomes ready beside the one before.
+fn starts_first(context: &Context<'_>, slot: &Slot, demand: &Demand) -> bool {
+    demand.starts_first() && !has_exclusive(context, slot)
+}
+
+/// Whether what the slot has tolerates nothing beside it.
+fn has_exclusive(context: &Context<'_>, slot: &Slot) -> bool {
+    let lease = slot.current.and_then(|id| context.state.lease_row(&id));
+    lease.is_some_and(|lease| lease.is_exclusive)
 }
 
 fn demand_of(
@@ -331,7 +348,13 @@ fn fill(context: &mut Context<'_>, key: &SlotKey) {
     let Some(slot) = context.state.slot(key) else {
         return;
     };
-    let wanted = context.state.app(&id).and_then(|app| {
+    let app = context.state.app(&id);
+    let service = app.as_ref().and_then(|app| app.services.get(&label));
+    if replica >= service.map_or(0, |service| service.replicas) && slot.current.is_none() {
+        // It has waited for its last lease to end.
+        return drop_slot(context, key);
+    }
+    let wanted = app.and_then(|app| {
         let service = app
             .services
             .get(&label)
@@ -404,12 +427,21 @@ fn waiting(context: &mut Context<'_>, key: &SlotKey, revision: u64, why: &WhyNot
     Waiting::NoPlacement(why.clone())
 }
 
-/// Opens the slot's next lease: beside the current one where the service starts first, in its stead otherwise.
+/// Opens the slot's next lease: beside the current one where the service starts first, in its stead otherwise. One that
+/// somebody has to end first is asked to, and the next one is opened once that is done.
 fn take(context: &mut Context<'_>, wanted: &Wanted<'_>, service: &Service, found: &Found) {
     let Some(slot) = context.state.slot(wanted.slot) else {
         return;
     };
-    let starts_first = wanted.demand.starts_first();
+    let is_exclusive = wanted.demand.is_exclusive() || has_exclusive(context, &slot);
+    let starts_first = starts_first(context, &slot, wanted.demand);
+    if let Some(current) = slot.current.filter(|_| is_exclusive) {
+        lease::ask(context, &current, EndCause::Superseded);
+        let due_ms = Some(context.now_ms.saturating_add(PLACE_RETRY_MS));
+        return context
+            .state
+            .put_slot(*wanted.slot, Slot { due_ms, ..slot });
+    }
     if let Some(current) = slot.current.filter(|_| !starts_first) {
         lease::end(context, &current, EndCause::Superseded);
     }
@@ -495,6 +527,8 @@ fn open(
         witnesses,
         given_up_by: BTreeSet::new(),
         doubted_ms: None,
+        is_exclusive: wanted.demand.is_exclusive(),
+        ending: None,
     };
     node::opened(context, &lease);
     context.state.put_lease(id, lease);

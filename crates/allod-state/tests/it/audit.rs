@@ -142,6 +142,7 @@ impl Audit {
 
     fn leases(&mut self, before: &State, state: &State) {
         let mut active: BTreeMap<SlotKey, usize> = BTreeMap::new();
+        let mut exclusive = BTreeSet::new();
         let mut used: BTreeMap<_, Resources> = BTreeMap::new();
         for (id, lease) in state.leases() {
             assert_eq!(*id, LeaseId::of(&lease.slot(), lease.epoch));
@@ -149,6 +150,9 @@ impl Audit {
                 continue;
             }
             *active.entry(lease.slot()).or_default() += 1;
+            if lease.is_exclusive {
+                exclusive.insert(lease.slot());
+            }
             let sum = used.entry(lease.node).or_default();
             *sum = sum.plus(lease.footprint);
             let slot = state.slot(&lease.slot()).expect("its slot");
@@ -161,6 +165,8 @@ impl Audit {
             *epoch = slot.epoch.max(*epoch);
         }
         assert!(active.values().all(|count| *count <= 2));
+        let alone = exclusive.iter().all(|slot| active[slot] == 1);
+        assert!(alone, "something runs beside an exclusive lease");
         for (key, epoch) in &self.epochs {
             let slot = state.slot(key);
             assert!(slot.is_none_or(|slot| slot.epoch >= *epoch), "epoch falls");

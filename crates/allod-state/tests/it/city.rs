@@ -287,7 +287,7 @@ impl City {
             ports,
             volumes,
             constraints: self.constraints(dice),
-            update: dice.pick(&[Update::StartFirst, Update::StopFirst]),
+            update: dice.pick(&[Update::StartFirst, Update::StopFirst, Update::Exclusive]),
             restart: dice.pick(&[
                 RestartPolicy::Always,
                 RestartPolicy::OnFailure,
@@ -435,12 +435,13 @@ fn scale(state: &State, dice: &mut Dice<'_>) -> Scale {
 fn report(state: &State, dice: &mut Dice<'_>) -> ReportLease {
     let id = lease(state, dice);
     let epoch = state.lease(&id).map_or(1, |lease| lease.epoch);
-    let report = match dice.byte() % 8 {
+    let report = match dice.byte() % 9 {
         0..=2 => Report::Ready,
         3 => Report::NotReady,
         4 => Report::Ended(EndCause::Exited { code: 0 }),
-        5 => Report::Ended(EndCause::ProbeFailed),
+        5 => Report::Gone,
         6 => Report::Ended(EndCause::Signaled { signal: 9 }),
+        7 => Report::Ended(EndCause::ProbeFailed),
         _ => Report::Ended(EndCause::Deleted),
     };
     ReportLease {

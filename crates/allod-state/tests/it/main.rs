@@ -14,6 +14,7 @@ mod credit;
 mod dice;
 mod envelope;
 mod evidence;
+mod exclusive;
 mod golden;
 mod hostile;
 mod invite;

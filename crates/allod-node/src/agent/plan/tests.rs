@@ -20,6 +20,8 @@ fn wanted() -> Wanted {
         slot: slot(0),
         phase: Phase::Placed,
         has_volumes: false,
+        is_exclusive: false,
+        is_ending: false,
         is_readable: true,
         is_awaited: false,
         is_blocked: false,
@@ -201,4 +203,59 @@ fn a_ready_replica_of_which_nothing_is_here_is_told_as_lost() {
         steps(&[(1, ready)], &[(1, local(Stage::Running))], &[]),
         [(1, Step::Report(Report::NotReady))]
     );
+}
+
+#[test]
+fn what_is_to_end_is_removed_and_then_told_to_be_gone() {
+    let ending = Wanted {
+        is_exclusive: true,
+        is_ending: true,
+        is_readable: false,
+        ..wanted()
+    };
+    let gone = Step::Report(Report::Gone);
+    for (stage, step) in [
+        (Stage::Running, Step::Remove),
+        (Stage::Exited(EndCause::Lost), Step::Remove),
+        (Stage::Prepared, gone),
+        (Stage::Unprepared, gone),
+    ] {
+        let one = (1, local(stage));
+        assert_eq!(steps(&[(1, ending.clone())], &[one], &[]), [(1, step)]);
+    }
+    let busy = Local {
+        is_busy: true,
+        ..local(Stage::Prepared)
+    };
+    assert_eq!(steps(&[(1, ending)], &[(1, busy)], &[]), [], "it starts");
+}
+
+#[test]
+fn no_end_of_an_exclusive_replica_is_told_while_it_runs() {
+    let wanted = Wanted {
+        is_exclusive: true,
+        ..wanted()
+    };
+    let failed = Local {
+        verdict: Some(EndCause::ProbeFailed),
+        ..local(Stage::Running)
+    };
+    let halt = Step::Halt(EndCause::ProbeFailed);
+    assert_eq!(
+        steps(&[(1, wanted.clone())], &[(1, failed)], &[]),
+        [(1, halt)]
+    );
+    let unreadable = Wanted {
+        is_readable: false,
+        ..wanted.clone()
+    };
+    let halt = Step::Halt(EndCause::ManifestUnreadable);
+    let runs = local(Stage::Running);
+    assert_eq!(
+        steps(&[(1, unreadable)], &[(1, runs.clone())], &[]),
+        [(1, halt)]
+    );
+    // Nor does it start while an earlier one is here.
+    let later = (2, local(Stage::Prepared));
+    assert_eq!(steps(&[(2, wanted)], &[(1, runs), later], &[]), []);
 }

@@ -31,6 +31,8 @@ fn lease(placed_ms: u64) -> Lease {
         witnesses: [].into(),
         given_up_by: [].into(),
         doubted_ms: None,
+        is_exclusive: false,
+        ending: None,
     }
 }
 
