@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allod_runtime::{
-    EndCause as RuntimeEnd, Image, Phase as RuntimePhase, Status, Usage, WorkloadId,
+    EndCause as RuntimeEnd, Image, Phase as RuntimePhase, Status, Usage, WorkloadId, boot_ms,
 };
 use allod_state::lease::{EndCause, Lease, Phase};
 use allod_state::volume::VolumeKey;
@@ -55,6 +55,8 @@ use crate::time::steady_ms;
 pub(crate) enum Event {
     /// A block was committed.
     Committed,
+    /// Witnesses confirm another set of exclusive replicas than before.
+    Confirmed,
     /// The runtime saw a workload change.
     Changed(WorkloadId),
     /// A probe was answered.
@@ -140,6 +142,7 @@ impl Agent {
             is_collecting: false,
             collected: None,
         };
+        let mut until = agent.inner.until.subscribe();
         let mut meter = interval(METER_PERIOD);
         let mut sweep = interval(SWEEP_PERIOD);
         loop {
@@ -148,6 +151,7 @@ impl Agent {
                     Some(event) => event,
                     None => return,
                 },
+                Ok(()) = until.changed() => Event::Confirmed,
                 _ = meter.tick() => Event::Meter,
                 _ = sweep.tick() => Event::Sweep,
                 Some(_) = agent.tasks.join_next() => continue,
@@ -166,7 +170,7 @@ impl Agent {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Committed => {}
+            Event::Committed | Event::Confirmed => {}
             Event::Changed(id) => self.look_at(id),
             Event::Answered {
                 id,
@@ -447,6 +451,7 @@ impl Agent {
                 has_volumes: !lease.volumes.is_empty(),
                 is_exclusive: lease.is_exclusive,
                 is_ending: lease.ending.is_some(),
+                is_unconfirmed: is_watched(lease) && !self.is_confirmed(id),
                 is_readable: found.is_some(),
                 is_awaited: self.awaited.may_come(&lease.manifest),
                 is_blocked,
@@ -454,6 +459,12 @@ impl Agent {
             (*id, wanted)
         });
         wanted.collect()
+    }
+
+    /// Whether most witnesses of an exclusive replica confirm that it may run.
+    fn is_confirmed(&self, id: &WorkloadId) -> bool {
+        let until = self.inner.until.borrow();
+        until.get(id).is_some_and(|until| *until > boot_ms())
     }
 
     /// Whether a service that this one depends on has not come far enough. Only the first start waits: a dependency
@@ -533,6 +544,11 @@ impl Drop for Entry {
             probe.abort();
         }
     }
+}
+
+/// Whether it may run only while others confirm it. Where nobody else watches, nobody else can be given it either.
+pub(crate) fn is_watched(lease: &Lease) -> bool {
+    lease.is_exclusive && lease.watchers().next().is_some()
 }
 
 /// The workload of a lease.

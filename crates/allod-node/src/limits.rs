@@ -95,18 +95,16 @@ pub(crate) const LISTED_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const BEAT_PERIOD: Duration = Duration::from_secs(1);
 /// How often it is looked at who is silent.
 pub(crate) const WATCH_PERIOD: Duration = Duration::from_millis(250);
-/// How long a machine may be silent before its witnesses give its leases up: five signs.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// How long the ledger may take to take that; later it may not be true any more.
+/// How long the ledger may take to take that somebody is gone; later it may not be true any more.
 pub(crate) const VOTE_LIFETIME: Duration = Duration::from_secs(5);
-/// How late a look may be before it is taken that this machine stood still itself.
-pub(crate) const LATE_MAX: Duration = Duration::from_secs(2);
 /// How long a machine that was given up has company before it says that it is back.
-pub(crate) const BACK_AFTER: Duration = Duration::from_secs(2);
+pub(crate) const BACK_AFTER_MS: u64 = 2_000;
 /// How long it waits before it says so again, at first and at most.
-pub(crate) const BACK_PAUSE_MIN: Duration = Duration::from_secs(10);
-/// See [`BACK_PAUSE_MIN`].
-pub(crate) const BACK_PAUSE_MAX: Duration = Duration::from_secs(300);
+pub(crate) const BACK_PAUSE_MIN_MS: u64 = 10_000;
+/// See [`BACK_PAUSE_MIN_MS`].
+pub(crate) const BACK_PAUSE_MAX_MS: u64 = 300_000;
+/// Bytes of a witness's promises: leases that were given up and have not ended yet.
+pub(crate) const PROMISES_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Connections of other machines that wait for the API here.
 pub(crate) const PEER_CALLS_WAITING_MAX: usize = 64;
 /// How often it is looked at for whom apps are to be sealed besides.

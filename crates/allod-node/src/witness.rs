@@ -1,39 +1,40 @@
-//! Witnesses: this machine gives signs of life to those that watch it, and says which of those that it watches are gone.
+//! Witnesses: this machine gives signs of life to those that watch it, acknowledges those of machines that it watches, and
+//! says which of them are gone.
 //!
 //! Rules:
-//! 1. A sign of life a second goes to every witness of a lease that runs here.
-//! 2. Silence counts from a machine's last sign, from when its lease was first seen here, and from when this machine was
-//!    last without company: fewer validators reached than decide a block. After [`SILENCE_MAX`] it gives the lease up. So one
-//!    that is cut off itself says nothing, and nobody is given up for what was not heard meanwhile.
-//! 3. What the ledger did not take within [`VOTE_LIFETIME`] it never will, and silence begins anew, for twice as long each
-//!    time: a ledger that stood still is not filled with deaths when it moves again.
-//! 4. A machine that itself stood still, as in a debugger or for want of memory, begins anew with all of them. The clock is
-//!    one that stops while the machine sleeps.
-//! 5. Whoever was given up says that it is back once it has had company for a while, and later each time.
+//! 1. A sign of life a second goes to every witness of a lease that runs here. It names the exclusive ones, whose right to
+//!    run follows from who acknowledges it ([`allod_state::lease::right`]); what is known of that right goes to the runtime,
+//!    which enforces it without this process.
+//! 2. What is silent for too long is given up ([`allod_state::lease::right::Watch`] has the rules). An exclusive lease is
+//!    promised never to be acknowledged again, on disk, before that is said. A witness that cannot read its promises
+//!    acknowledges nothing, and gives up nothing that is exclusive.
+//! 3. Whoever was given up says that it is back once it has had company for a while, and later each time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use allod_net::peer::{PeerKey, Peers, Protocol, Received};
+use allod_runtime::{WorkloadId, boot_ms};
+use allod_state::lease::Lease;
+use allod_state::lease::right::{Holder, Named, Rights, Watch, Watched, Word};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
-use allod_state::limits::DEATHS_PER_REPORT_MAX;
-use allod_state::{LeaseId, NodeId, State};
+use allod_state::limits::{BEAT_LEASES_MAX, RIGHT_RUNS_MS};
+use allod_state::{NodeId, PublicKey, State};
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::agent::chain as words;
+use crate::agent::{chain as words, workload_of};
 use crate::inner::Inner;
 use crate::limits::{
-    BACK_AFTER, BACK_PAUSE_MAX, BACK_PAUSE_MIN, BEAT_PERIOD, LATE_MAX, SILENCE_MAX, VOTE_LIFETIME,
-    WATCH_PERIOD,
+    BACK_AFTER_MS, BACK_PAUSE_MAX_MS, BACK_PAUSE_MIN_MS, BEAT_PERIOD, VOTE_LIFETIME, WATCH_PERIOD,
 };
 use crate::peers::{has_quorum, peer_key};
+use crate::time::steady_ms;
+use promises::Promises;
 
-/// A lease and its epoch.
-type Watched = (LeaseId, u64);
+mod promises;
 
 /// What a task came to.
 enum Done {
@@ -41,6 +42,8 @@ enum Done {
     GaveUp(BTreeSet<Watched>, bool),
     /// This machine has said that it is back, or tried to.
     SaidBack,
+    /// The runtime knows until when what is exclusive may run, or does not answer.
+    Renewed,
 }
 
 /// Watches and is watched, until the inbox closes.
@@ -52,9 +55,7 @@ pub(crate) async fn keep(
     let Some(mut inbox) = inbox else {
         return;
     };
-    let mut watch = Watch::new(Instant::now());
-    let mut comeback = Comeback::default();
-    let mut tasks = JoinSet::new();
+    let mut vigil = Vigil::begin(inner, peers);
     let mut look = interval(WATCH_PERIOD);
     let mut beat = interval(BEAT_PERIOD);
     for pulse in [&mut look, &mut beat] {
@@ -63,61 +64,272 @@ pub(crate) async fn keep(
     loop {
         tokio::select! {
             received = inbox.recv() => match received {
-                Some(received) => watch.hear(received.from, Instant::now()),
+                Some(received) => vigil.hear(&received),
                 None => return,
             },
-            _ = beat.tick() => give_sign(inner, peers),
-            Some(Ok(done)) = tasks.join_next() => match done {
-                Done::GaveUp(leases, is_taken) => watch.told(&leases, is_taken, Instant::now()),
-                Done::SaidBack => comeback.said(Instant::now()),
-            },
-            _ = look.tick() => {
-                let (state, now) = (inner.ledger.state(), Instant::now());
-                let gone = watch.look(&watched(&state, &inner.node), has_quorum(inner, &state), now);
-                if !gone.is_empty() {
-                    tasks.spawn(give_up(Arc::clone(inner), gone));
-                }
-                let is_given_up = state.node(&inner.node).is_some_and(|node| node.is_unreachable);
-                if is_given_up && comeback.is_due(watch.company_since, now) {
-                    tasks.spawn(say_back(Arc::clone(inner)));
+            _ = beat.tick() => vigil.give_sign(),
+            Some(Ok(done)) = vigil.tasks.join_next() => vigil.done(done),
+            _ = look.tick() => vigil.look(),
+        }
+    }
+}
+
+/// All that this machine knows of whom it watches, and of who watches it.
+struct Vigil<'a> {
+    inner: &'a Arc<Inner>,
+    peers: &'a Peers,
+    watch: Watch,
+    /// Nothing where they cannot be read.
+    promises: Option<Arc<Mutex<Promises>>>,
+    rights: Rights,
+    comeback: Comeback,
+    /// What the ledger said at the last look.
+    circle: Circle,
+    tasks: JoinSet<Done>,
+    is_renewing: bool,
+    /// Frames that were no words of theirs.
+    dropped: u64,
+}
+
+/// What the ledger says of leases that this machine watches, and of exclusive ones that it holds.
+#[derive(Default)]
+struct Circle {
+    watched: BTreeMap<Watched, Holder>,
+    held: BTreeMap<Watched, Lease>,
+    /// Whoever has something to say to this machine.
+    known: BTreeMap<PeerKey, NodeId>,
+}
+
+impl<'a> Vigil<'a> {
+    fn begin(inner: &'a Arc<Inner>, peers: &'a Peers) -> Self {
+        let promises = Promises::read(&inner.dir).inspect_err(|error| {
+            tracing::error!(%error, "what this machine promised as a witness cannot be read: it acknowledges nothing. \
+                Once it has been silent for a minute, remove the file `promises` and start it again");
+        });
+        let promises = promises.ok();
+        let promised = promises.as_ref().map(|it| it.all().clone());
+        let mut life = [0; 8];
+        // Without randomness, the time tells lives apart as well.
+        if getrandom::fill(&mut life).is_err() {
+            life = boot_ms().to_le_bytes();
+        }
+        Self {
+            inner,
+            peers,
+            watch: Watch::new(promised.unwrap_or_default(), steady_ms()),
+            promises: promises.map(|it| Arc::new(Mutex::new(it))),
+            rights: Rights::new(u64::from_le_bytes(life)),
+            comeback: Comeback::default(),
+            circle: Circle::default(),
+            tasks: JoinSet::new(),
+            is_renewing: false,
+            dropped: 0,
+        }
+    }
+
+    /// Takes in what another machine says.
+    fn hear(&mut self, received: &Received) {
+        let Some(from) = self.circle.known.get(&received.from).copied() else {
+            return;
+        };
+        let key = PublicKey::Ed25519(received.from.0);
+        let network = self.inner.ledger.state().network();
+        match Word::open(&received.bytes, &network, &self.inner.node, &key) {
+            Ok(Word::Beat(said)) => self.answer(received.from, from, said),
+            Ok(Word::Acknowledged(said)) => {
+                let held = self.circle.held.keys().copied().collect();
+                self.rights.hear(from, &said, &held);
+                self.renew();
+            }
+            Err(error) => {
+                self.dropped = self.dropped.saturating_add(1);
+                if self.dropped.is_power_of_two() {
+                    tracing::warn!(%error, node = %from, dropped = self.dropped, "no sign of life, though it came as one");
                 }
             }
         }
     }
-}
 
-/// Tells those that watch this machine that it lives.
-fn give_sign(inner: &Inner, peers: &Peers) {
-    let state = inner.ledger.state();
-    let held = state.active_leases_on(&inner.node);
-    let held = held.iter().filter_map(|id| state.lease(id));
-    let watchers = held.flat_map(|lease| lease.watchers().copied().collect::<Vec<_>>());
-    for watcher in watchers.collect::<BTreeSet<NodeId>>() {
-        if let Some(node) = state.node(&watcher) {
-            peers.send(peer_key(&node.key), Protocol::Heartbeats, Bytes::new());
+    fn answer(&mut self, peer: PeerKey, from: NodeId, said: Named) {
+        let now_ms = steady_ms();
+        let named = self.promises.as_ref().map(|_| &said.leases);
+        let (nothing, watched) = (BTreeSet::new(), &self.circle.watched);
+        let named = named.unwrap_or(&nothing);
+        let leases = self.watch.hear(from, named, watched, now_ms);
+        if !leases.is_empty() {
+            let said = Named { leases, ..said };
+            self.say(Word::Acknowledged(said), &from, peer);
+        }
+    }
+
+    fn say(&self, word: Word, to: &NodeId, peer: PeerKey) {
+        let network = self.inner.ledger.state().network();
+        let identity = &self.inner.identity;
+        let bytes = word.seal(&network, to, |bytes| identity.sign(bytes));
+        self.peers
+            .send(peer, Protocol::Heartbeats, Bytes::from(bytes));
+    }
+
+    /// Tells those that watch this machine that it lives, and what it holds.
+    fn give_sign(&mut self) {
+        let state = self.inner.ledger.state();
+        let held = state.active_leases_on(&self.inner.node);
+        let held: Vec<_> = held
+            .into_iter()
+            .filter_map(|id| Some((id, state.lease(&id)?)))
+            .collect();
+        let mut signs: BTreeMap<NodeId, BTreeSet<Watched>> = BTreeMap::new();
+        for (id, lease) in &held {
+            for watcher in lease.watchers() {
+                let named = signs.entry(*watcher).or_default();
+                if lease.is_exclusive && named.len() < BEAT_LEASES_MAX {
+                    named.insert((*id, lease.epoch));
+                }
+            }
+        }
+        // Before any of them is sent: the right counts from here.
+        self.rights.begin(boot_ms());
+        for (watcher, leases) in signs {
+            if let Some(node) = state.node(&watcher) {
+                let word = Word::Beat(self.rights.beat(leases));
+                self.say(word, &watcher, peer_key(&node.key));
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let state = self.inner.ledger.state();
+        self.circle = Circle::of(&state, &self.inner.node);
+        let held = self.circle.held.keys().copied().collect();
+        self.rights.keep(&held);
+        self.renew();
+        let has_company = has_quorum(self.inner, &state);
+        let mut gone = self
+            .watch
+            .look(&self.circle.watched, has_company, steady_ms());
+        let is_exclusive = |lease: &Watched| {
+            let holder = self.circle.watched.get(lease);
+            holder.is_some_and(|holder| holder.is_exclusive)
+        };
+        let exclusive: BTreeSet<Watched> = gone.iter().copied().filter(is_exclusive).collect();
+        if self.promises.is_none() {
+            gone.retain(|lease| !exclusive.contains(lease));
+        }
+        if !gone.is_empty() {
+            let promises = self.promises.clone();
+            let task = give_up(Arc::clone(self.inner), gone, exclusive, promises);
+            self.tasks.spawn(task);
+        }
+        self.watch.forget(|(id, _)| has_ended(&state, id));
+        let is_given_up = state
+            .node(&self.inner.node)
+            .is_some_and(|node| node.is_unreachable);
+        let since_ms = self.watch.company_since_ms();
+        if is_given_up && self.comeback.is_due(since_ms, steady_ms()) {
+            self.tasks.spawn(say_back(Arc::clone(self.inner)));
+        }
+    }
+
+    /// Says until when what is exclusive may run here: to the agent, and to the runtime.
+    fn renew(&mut self) {
+        let now_ms = boot_ms();
+        let until = self.circle.held.iter().filter_map(|(lease, row)| {
+            let confirmed_ms = self.rights.confirmed_ms(lease, &row.witnesses)?;
+            Some((workload_of(&lease.0, row), confirmed_ms + RIGHT_RUNS_MS))
+        });
+        let until: BTreeMap<WorkloadId, u64> = until.filter(|(_, ms)| *ms > now_ms).collect();
+        let mut is_later = false;
+        self.inner.until.send_if_modified(|before| {
+            let is_other = !until.keys().eq(before.keys());
+            is_later = *before != until;
+            before.clone_from(&until);
+            is_other
+        });
+        // Where one is under way, the next look renews what is later by then.
+        if self.is_renewing || !is_later || until.is_empty() {
+            return;
+        }
+        self.is_renewing = true;
+        let runtime = self.inner.runtime.clone();
+        self.tasks.spawn(async move {
+            let renewed = spawn_blocking(move || runtime.renew(until.into_iter().collect())).await;
+            if let Ok(Err(error)) = renewed {
+                tracing::warn!(error = %words(&error), "the runtime does not know that exclusive replicas may run on");
+            }
+            Done::Renewed
+        });
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::GaveUp(leases, is_taken) => self.watch.told(&leases, is_taken, steady_ms()),
+            Done::SaidBack => self.comeback.said(steady_ms()),
+            Done::Renewed => self.is_renewing = false,
         }
     }
 }
 
-/// The leases that this machine watches and has not given up, with their machines.
-fn watched(state: &State, own: &NodeId) -> BTreeMap<Watched, PeerKey> {
-    let leases = state.active_leases_watched_by(own);
-    let leases = leases.filter_map(|id| {
-        let lease = state.lease(&id)?;
-        let holder = state.node(&lease.node)?.key;
-        (!lease.given_up_by.contains(own)).then_some(((id, lease.epoch), peer_key(&holder)))
-    });
-    leases.collect()
+impl Circle {
+    fn of(state: &State, own: &NodeId) -> Self {
+        let mut circle = Self::default();
+        let mut know = |node: &NodeId| {
+            if let Some(row) = state.node(node) {
+                circle.known.insert(peer_key(&row.key), *node);
+            }
+        };
+        for id in state.active_leases_watched_by(own) {
+            if let Some(lease) = state.lease(&id) {
+                know(&lease.node);
+                if !lease.given_up_by.contains(own) {
+                    let (node, is_exclusive) = (lease.node, lease.is_exclusive);
+                    let holder = Holder { node, is_exclusive };
+                    circle.watched.insert((id, lease.epoch), holder);
+                }
+            }
+        }
+        for id in state.active_leases_on(own) {
+            if let Some(lease) = state.lease(&id).filter(|lease| lease.is_exclusive) {
+                lease.watchers().for_each(&mut know);
+                circle.held.insert((id, lease.epoch), lease);
+            }
+        }
+        circle
+    }
 }
 
-async fn give_up(inner: Arc<Inner>, gone: BTreeSet<Watched>) -> Done {
+fn has_ended(state: &State, id: &allod_state::LeaseId) -> bool {
+    state.lease(id).is_some_and(|lease| !lease.is_active())
+}
+
+/// Promises first, where something is exclusive; what cannot be promised is not given up.
+async fn give_up(
+    inner: Arc<Inner>,
+    gone: BTreeSet<Watched>,
+    exclusive: BTreeSet<Watched>,
+    promises: Option<Arc<Mutex<Promises>>>,
+) -> Done {
     tracing::warn!(
         leases = gone.len(),
         "their machine has been silent for too long: this machine gives them up"
     );
+    let mut leases = gone.clone();
+    if let Some(promises) = promises.filter(|_| !exclusive.is_empty()) {
+        let (state, more) = (inner.ledger.state(), exclusive.clone());
+        let made = spawn_blocking(move || {
+            let mut promises = promises.lock().unwrap_or_else(PoisonError::into_inner);
+            promises.make(more, |(id, _)| has_ended(&state, id))
+        });
+        if let Some(error) = made.await.map_or(None, Result::err) {
+            tracing::error!(%error, "a witness's promise cannot be written down: what is exclusive is not given up");
+            leases.retain(|lease| !exclusive.contains(lease));
+        }
+    }
+    if leases.is_empty() {
+        return Done::GaveUp(gone, false);
+    }
     let report = ReportDeaths {
         witness: inner.node,
-        leases: gone.clone(),
+        leases,
     };
     let submitted = inner
         .signer
@@ -144,108 +356,34 @@ async fn say_back(inner: Arc<Inner>) -> Done {
     Done::SaidBack
 }
 
-/// What this machine has heard of those that it watches.
-struct Watch {
-    heard: BTreeMap<PeerKey, Instant>,
-    /// From when the silence of each lease's machine counts at the earliest.
-    since: BTreeMap<Watched, Instant>,
-    /// Those that were given up just now.
-    under_way: BTreeSet<Watched>,
-    /// Since when this machine has company.
-    company_since: Instant,
-    looked: Instant,
-    /// How much longer silence has to last, after what the ledger did not take.
-    patience: Duration,
-}
-
-impl Watch {
-    fn new(now: Instant) -> Self {
-        Self {
-            heard: BTreeMap::new(),
-            since: BTreeMap::new(),
-            under_way: BTreeSet::new(),
-            company_since: now,
-            looked: now,
-            patience: Duration::ZERO,
-        }
-    }
-
-    fn hear(&mut self, from: PeerKey, now: Instant) {
-        self.heard.insert(from, now);
-    }
-
-    /// The leases whose machine has been silent for too long.
-    fn look(
-        &mut self,
-        watched: &BTreeMap<Watched, PeerKey>,
-        has_company: bool,
-        now: Instant,
-    ) -> BTreeSet<Watched> {
-        let was_late = now.duration_since(self.looked) > LATE_MAX;
-        self.looked = now;
-        if was_late || !has_company {
-            self.company_since = now;
-        }
-        self.since.retain(|lease, _| watched.contains_key(lease));
-        self.under_way.retain(|lease| watched.contains_key(lease));
-        let holders: BTreeSet<&PeerKey> = watched.values().collect();
-        self.heard.retain(|peer, _| holders.contains(peer));
-        let mut gone = BTreeSet::new();
-        for (lease, holder) in watched {
-            let since = *self.since.entry(*lease).or_insert(now);
-            let heard = self.heard.get(holder).copied().unwrap_or(since);
-            let silent = now.duration_since(since.max(heard).max(self.company_since));
-            let is_gone = silent >= SILENCE_MAX && !self.under_way.contains(lease);
-            if is_gone && gone.len() < DEATHS_PER_REPORT_MAX {
-                gone.insert(*lease);
-            }
-        }
-        self.under_way.extend(&gone);
-        gone
-    }
-
-    /// What became of those that were given up.
-    fn told(&mut self, leases: &BTreeSet<Watched>, is_taken: bool, now: Instant) {
-        if is_taken {
-            self.patience = Duration::ZERO;
-            return;
-        }
-        self.patience = (self.patience * 2).clamp(SILENCE_MAX, SILENCE_MAX * 12);
-        for lease in leases {
-            self.under_way.remove(lease);
-            self.since.insert(*lease, now + self.patience);
-        }
-    }
-}
-
 /// When this machine says that it is back.
 #[derive(Default)]
 struct Comeback {
-    pause: Duration,
-    said: Option<Instant>,
+    pause_ms: u64,
+    said_ms: Option<u64>,
     is_under_way: bool,
 }
 
 impl Comeback {
     /// Whether it is to be said now; then it is under way.
-    fn is_due(&mut self, company_since: Instant, now: Instant) -> bool {
-        let has_company = now.duration_since(company_since) >= BACK_AFTER;
+    fn is_due(&mut self, company_since_ms: u64, now_ms: u64) -> bool {
+        let has_company = now_ms.saturating_sub(company_since_ms) >= BACK_AFTER_MS;
         let has_waited = self
-            .said
-            .is_none_or(|said| now.duration_since(said) >= self.pause);
+            .said_ms
+            .is_none_or(|said_ms| now_ms.saturating_sub(said_ms) >= self.pause_ms);
         let is_due = has_company && has_waited && !self.is_under_way;
         self.is_under_way |= is_due;
         is_due
     }
 
-    fn said(&mut self, now: Instant) {
-        let is_long_ago = |said: Instant| now.duration_since(said) >= BACK_PAUSE_MAX * 2;
-        self.pause = if self.said.is_none_or(is_long_ago) {
-            BACK_PAUSE_MIN
+    fn said(&mut self, now_ms: u64) {
+        let is_long_ago = |said_ms: u64| now_ms.saturating_sub(said_ms) >= BACK_PAUSE_MAX_MS * 2;
+        self.pause_ms = if self.said_ms.is_none_or(is_long_ago) {
+            BACK_PAUSE_MIN_MS
         } else {
-            (self.pause * 2).min(BACK_PAUSE_MAX)
+            (self.pause_ms * 2).min(BACK_PAUSE_MAX_MS)
         };
-        self.said = Some(now);
+        self.said_ms = Some(now_ms);
         self.is_under_way = false;
     }
 }

@@ -163,6 +163,11 @@ impl Client {
         )?)
     }
 
+    /// Lets workloads run until so many milliseconds after the boot, each. Those that are not here are no error.
+    pub fn renew(&self, until_boot_ms: Vec<(WorkloadId, u64)>) -> Result<(), ClientError> {
+        self.done(&Request::Renew { until_boot_ms })
+    }
+
     /// Stops the time of all processes of a workload; nothing of it runs until [`Client::thaw`].
     pub fn freeze(&self, id: WorkloadId) -> Result<(), ClientError> {
         self.done(&Request::Freeze {

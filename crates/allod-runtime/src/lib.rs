@@ -11,6 +11,7 @@
 mod client;
 mod container;
 mod fault;
+mod fence;
 pub mod image;
 mod journal;
 mod layout;
@@ -31,6 +32,7 @@ mod workload;
 
 pub use client::{Client, ClientError, Exec, ExecStdio, ExecWait, ResolverSockets, Watch};
 pub use container::capability::CAPABILITIES_ADDABLE;
+pub use fence::boot_ms;
 pub use request::{
     CgroupVersion, ExecEnd, ExecSpec, HostObject, HostObjectKind, Identity, LayerUse, Refusal,
 };

@@ -103,6 +103,14 @@ pub const NOFILE_MAX: u64 = 1_048_576;
 pub const NOFILE_DEFAULT: u64 = 1_024;
 /// Longest grace between the stop signal and the kill.
 pub const STOP_GRACE_MS_MAX: u64 = 10 * 60_000;
+/// How far ahead a workload may be let run: whoever loses count grants nothing for ever.
+pub const UNTIL_AHEAD_MS_MAX: u64 = 10_000;
+/// How long a workload whose time is over may take to stand still before it is killed.
+pub const FENCE_WAIT_MS: u64 = 1_000;
+/// How often it is looked at meanwhile, and whether one that stands still may go on.
+pub const FENCE_LOOK_MS: u64 = 25;
+/// How long one that is about to start waits until it may.
+pub const FENCE_START_WAIT_MS: u64 = 5_000;
 /// How long the kernel may take to end everything in a killed cgroup.
 pub const KILL_WAIT_MS: u64 = 10_000;
 

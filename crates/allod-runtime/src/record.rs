@@ -9,7 +9,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -98,6 +98,9 @@ pub(crate) struct Record {
     pub(crate) logs: LogLimits,
     #[serde(default)]
     pub(crate) allowance: Allowance,
+    /// Whether it may run for a time only, which is written down beside this.
+    #[serde(default)]
+    pub(crate) is_fenced: bool,
     pub(crate) shim: ProcessId,
 }
 
@@ -143,6 +146,13 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// The first process, once there is one.
     pub(crate) init: Option<ProcessId>,
+}
+
+impl State {
+    pub(crate) fn running(phase: Phase, init: ProcessId) -> Self {
+        let init = Some(init);
+        Self { phase, init }
+    }
 }
 
 /// The directory of one workload.
@@ -253,6 +263,28 @@ impl Place {
 
     pub(crate) fn write_verdict(&self, cause: &EndCause) -> io::Result<()> {
         replace(&self.directory, "verdict.json", cause)
+    }
+
+    /// Until when it may run. What is not written down is over.
+    pub(crate) fn until_boot_ms(&self) -> u64 {
+        let until = std::fs::read(self.directory.join("until"));
+        let until = until.ok().and_then(|bytes| bytes.try_into().ok());
+        until.map_or(0, u64::from_le_bytes)
+    }
+
+    pub(crate) fn make_until(&self, boot_ms: u64) -> io::Result<()> {
+        std::fs::write(self.directory.join("until"), boot_ms.to_le_bytes())
+    }
+
+    /// In place, so that a full disk does not matter; and never earlier than it was.
+    pub(crate) fn renew_until(&self, boot_ms: u64) -> io::Result<()> {
+        if boot_ms <= self.until_boot_ms() {
+            return Ok(());
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .open(self.directory.join("until"))?;
+        file.write_all_at(&boot_ms.to_le_bytes(), 0)
     }
 
     /// Takes the lock that says somebody makes or watches this workload, when nobody does any more.

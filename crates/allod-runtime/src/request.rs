@@ -39,6 +39,10 @@ pub(crate) enum Request {
     },
     /// Stop its time, or let it go on.
     Freeze { id: WorkloadId, is_frozen: bool },
+    /// Let workloads that may run until some time run on until then.
+    Renew {
+        until_boot_ms: Vec<(WorkloadId, u64)>,
+    },
     /// Change its limits while it runs.
     Resize {
         id: WorkloadId,

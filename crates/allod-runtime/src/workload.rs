@@ -421,6 +421,10 @@ pub struct WorkloadSpec {
     pub stop_grace_ms: u64,
     /// How much of its output is kept.
     pub logs: LogLimits,
+    /// Until when it may run unless that is renewed, in milliseconds since the machine was booted, its sleep included (see
+    /// [`crate::boot_ms`]): then it stands still. Absent: for ever.
+    #[serde(default)]
+    pub until_boot_ms: Option<u64>,
 }
 
 impl WorkloadSpec {

@@ -14,7 +14,7 @@ pub enum Protocol {
     Sync,
     /// Transactions on their way to a block.
     Transactions,
-    /// Signs of life, for those who watch a machine.
+    /// Signs of life, for those who watch a machine, and their acknowledgements.
     Heartbeats,
 }
 
@@ -88,15 +88,16 @@ impl Protocol {
                     bytes_per_second: 64 * 1024 * 1024,
                 },
             },
-            // One a second. What waited is no sign of life any more, and so no more than one waits.
+            // One a second, and one back. What waited is no sign of life any more, and so no more than one of each waits. The
+            // largest names a thousand leases.
             Self::Heartbeats => Terms {
-                alpn: b"allod/beat/1",
-                frame_bytes_max: 64,
-                queue_bytes_max: 64,
-                queue_frames_max: 1,
+                alpn: b"allod/beat/2",
+                frame_bytes_max: 48 * 1024,
+                queue_bytes_max: 96 * 1024,
+                queue_frames_max: 2,
                 rate: Rate {
                     frames_per_second: 10,
-                    bytes_per_second: 1_024,
+                    bytes_per_second: 128 * 1024,
                 },
             },
         }

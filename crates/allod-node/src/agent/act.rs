@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use crate::agent::plan::{Stage, Step};
 use crate::agent::tally::Moment;
-use crate::agent::{Agent, Event, Leases, REPORT_PATIENCE, Sight, find, resolver_scope, spec};
+use crate::agent::{
+    Agent, Event, Leases, REPORT_PATIENCE, Sight, find, is_watched, resolver_scope, spec,
+};
 use crate::collect;
 use crate::fault::{Point, reach};
 use crate::limits::{COLLECT_PERIOD, COLLECT_PERIOD_SHORT, DRAIN_GRACE, RETRY_PAUSE};
@@ -122,7 +124,10 @@ impl Agent {
         let revision = (lease.app, lease.revision);
         let revision = self.inner.ledger.state().revision(&revision);
         let demand = revision.and_then(|mut revision| revision.services.remove(&lease.service));
-        let spec = spec::workload(id, lease, name, service, image, demand.as_ref());
+        let until = self.inner.until.borrow().get(&id).copied();
+        // One that is not confirmed any more by now waits in the runtime.
+        let until = is_watched(lease).then(|| until.unwrap_or_default());
+        let spec = spec::workload(id, lease, name, service, image, demand.as_ref(), until);
         let inner = Arc::clone(&self.inner);
         let (app, runtime) = (lease.app, inner.runtime.clone());
         let scope = resolver_scope(&self.seen.borrow(), app);

@@ -12,7 +12,8 @@
 //!    not seen yet for absent, such as the earlier writer of a volume.
 //! 6. A replica that the law has as ready and of which nothing is here, as after the machine was restarted, is told as
 //!    lost. It comes back under a new epoch, and is not started again in silence.
-//! 7. What is to end is removed, and then told to be gone. Of an exclusive replica no end is told while something of it
+//! 7. An exclusive replica starts only while its witnesses confirm it.
+//! 8. What is to end is removed, and then told to be gone. Of an exclusive replica no end is told while something of it
 //!    runs: the law places the next one when it hears so.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,8 @@ pub(crate) struct Wanted {
     pub(crate) is_exclusive: bool,
     /// Whether the law has asked to end it.
     pub(crate) is_ending: bool,
+    /// Whether it may not run now, for want of those that watch it.
+    pub(crate) is_unconfirmed: bool,
     /// Whether its manifest could be opened.
     pub(crate) is_readable: bool,
     /// Whether its manifest is on its way from another machine.
@@ -164,7 +167,7 @@ fn toward(
             Some(Step::Report(Report::Ended(EndCause::Lost)))
         }
         Stage::Unprepared => Some(Step::Prepare),
-        Stage::Prepared if wanted.is_blocked => None,
+        Stage::Prepared if wanted.is_blocked || wanted.is_unconfirmed => None,
         Stage::Prepared
             if (wanted.has_volumes || wanted.is_exclusive)
                 && has_other_epoch(id, wanted, locals) =>

@@ -39,7 +39,8 @@ pub fn service_label(app: &Label, name: &str) -> Label {
     Label::of(app.as_bytes(), name)
 }
 
-/// The specification of one lease's workload. Its `demand` says what it may write.
+/// The specification of one lease's workload. Its `demand` says what it may write; it may run until `until_boot_ms`, and
+/// for ever without.
 pub(crate) fn workload(
     id: WorkloadId,
     lease: &Lease,
@@ -47,6 +48,7 @@ pub(crate) fn workload(
     service: &Service,
     image: Image,
     demand: Option<&Demand>,
+    until_boot_ms: Option<u64>,
 ) -> WorkloadSpec {
     let footprint = lease.footprint;
     let volumes = service.mounts.iter().map(|mount| {
@@ -102,6 +104,7 @@ pub(crate) fn workload(
             file_bytes_max: service.logs.file_bytes_max,
             files: service.logs.files_max,
         },
+        until_boot_ms,
     }
 }
 

@@ -190,6 +190,7 @@ impl Node {
             details: Details::default(),
             lines,
             doors: Arc::new(doors),
+            until: watch::Sender::default(),
             peers,
         });
         let company = peers::Settings {

@@ -109,6 +109,7 @@ impl House {
             stop_signal: None,
             stop_grace_ms: 2_000,
             logs: LogLimits::default(),
+            until_boot_ms: None,
         }
     }
 

@@ -361,6 +361,17 @@ impl Group {
         }
     }
 
+    /// Whether the time of all its processes stands still by now.
+    pub(crate) fn is_frozen(&self) -> bool {
+        let (file, word) = match &self.hierarchy {
+            Hierarchy::V2(_) => ("cgroup.events", "frozen 1"),
+            Hierarchy::V1(_) => ("freezer.state", "FROZEN"),
+        };
+        let text = self.file("freezer", file);
+        let text = text.and_then(|path| std::fs::read_to_string(path).ok());
+        text.is_some_and(|text| text.lines().any(|line| line == word))
+    }
+
     /// Removes the group; nothing may run in it. What is not there is no error.
     pub(crate) fn remove(&self) -> io::Result<()> {
         for directory in self.hierarchy.directories(&self.name) {

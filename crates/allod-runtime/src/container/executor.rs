@@ -20,6 +20,8 @@ use crate::sys;
 pub(crate) struct CommandExecutor {
     pub(crate) filters: Rc<Filters>,
     pub(crate) report: Rc<OwnedFd>,
+    /// Whether the command goes on without the process beside it.
+    pub(crate) outlives_shim: bool,
 }
 
 impl Executor for CommandExecutor {
@@ -51,9 +53,14 @@ impl Executor for CommandExecutor {
 }
 
 impl CommandExecutor {
-    /// Lets the first process outlive whoever made it, and puts the filters on.
+    /// Lets the first process outlive whoever made it, where it may, and puts the filters on.
     fn set_free(&self) -> io::Result<()> {
-        sys::outlive_parent()?;
+        if self.outlives_shim {
+            sys::outlive_parent()?;
+        } else {
+            // The kernel has forgotten it with the change of users.
+            sys::die_with_parent()?;
+        }
         self.filters.install()
     }
 }

@@ -114,6 +114,10 @@ fn take_over(
     }
     reach(Point::AdoptRecordWritten);
     tracing::info!(workload = %id, shim = record.shim.pid, "a new shim took over");
-    Shim::of_orphan(place, host.group(&id), init.open(), told, outputs, logs).watch();
+    let shim = Shim::of_orphan(place, host.group(&id), init.open(), told, outputs, logs);
+    let shim = shim
+        .fenced(record.is_fenced)
+        .map_err(refuse("have it stand still when its time is over"))?;
+    shim.watch();
     Ok(())
 }

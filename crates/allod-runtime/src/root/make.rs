@@ -27,7 +27,7 @@ use crate::network::{AppTag, ResolverSockets};
 use crate::record::{Allowance, Place, ProcessId, Record, State, now_ms};
 use crate::request::{Answer, Refusal};
 use crate::workload::{EndCause, Phase, StartFault, Status, WorkloadSpec};
-use crate::{limits, signal, wire};
+use crate::{fence, limits, signal, wire};
 
 /// Where the shim keeps what later processes of the workload are started with.
 pub(crate) const PLAN_FILE: &str = "plan.json";
@@ -175,7 +175,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
     rootfs::write_network_files(&spec.hostname, attachment.address, attachment.gateway)
         .map_err(host_fault("write its resolver configuration"))?;
     reach(Point::CreateFilesWritten);
-    start(launched.container, launched.report, spec)?;
+    start(launched.container, launched.report, spec, place)?;
 
     reach(Point::CreateStarted);
     let init = ProcessId::of(pid).map_err(host_fault("identify its first process"))?;
@@ -184,15 +184,12 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
         address: attachment.address,
         started_ms: now_ms(),
     };
-    let state = State {
-        phase: phase.clone(),
-        init: Some(init),
-    };
     place
-        .write_state(&state)
+        .write_state(&State::running(phase.clone(), init))
         .map_err(host_fault("write the status"))?;
     reach(Point::CreateRunningWritten);
     let shim = Shim::of_child(place.clone(), group, pid, outputs.outer, logs)
+        .and_then(|shim| shim.fenced(spec.until_boot_ms.is_some()))
         .map_err(host_fault("watch its first process"))?;
     let status = Status {
         id: spec.id,
@@ -219,6 +216,10 @@ fn begin(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Slot, EndCau
     let slot = Slot::claim(host.layout.installation, &spec.id)
         .map_err(host_fault("claim a range of users"))?;
     reach(Point::CreateUsersClaimed);
+    if let Some(until) = spec.until_boot_ms {
+        let made = place.make_until(until);
+        made.map_err(host_fault("write down until when it may run"))?;
+    }
     let record = record(spec, slot).map_err(host_fault("read its own process"))?;
     place
         .write_record(&record)
@@ -256,6 +257,7 @@ fn record(spec: &WorkloadSpec, slot: Slot) -> io::Result<Record> {
         stop_grace_ms: spec.stop_grace_ms,
         logs: spec.logs,
         allowance: Allowance::of(spec),
+        is_fenced: spec.until_boot_ms.is_some(),
         shim: ProcessId::of(std::process::id().cast_signed())?,
     })
 }
@@ -320,6 +322,7 @@ fn launch(
     let executor = CommandExecutor {
         filters: Rc::clone(&host.filters),
         report: Rc::new(report_writer),
+        outlives_shim: spec.until_boot_ms.is_none(),
     };
     let name = spec.id.tag(host.layout.installation);
     let container = ContainerBuilder::new(name, SyscallType::Linux)
@@ -346,7 +349,15 @@ fn launch(
 }
 
 /// Gives the word, and waits until the command really runs.
-fn start(mut container: Container, report: OwnedFd, spec: &WorkloadSpec) -> Result<(), EndCause> {
+fn start(
+    mut container: Container,
+    report: OwnedFd,
+    spec: &WorkloadSpec,
+    place: &Place,
+) -> Result<(), EndCause> {
+    if spec.until_boot_ms.is_some() {
+        fence::await_time(place).map_err(host_fault("start it while it may run"))?;
+    }
     let step = "start the container";
     container.start().map_err(host_fault(step))?;
     let mut text = Vec::new();

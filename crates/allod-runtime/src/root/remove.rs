@@ -13,8 +13,10 @@ use super::layer;
 use super::shim::poll_readable;
 use crate::container::{seed, user};
 use crate::fault::{Point, reach};
+use crate::fence;
 use crate::journal::{self, Intent};
 use crate::layout::Layout;
+use crate::limits;
 use crate::limits::{KILL_WAIT_MS, STOP_AGAIN_MS, STOP_ALL_WAIT_MS};
 use crate::record;
 use crate::request::Refusal;
@@ -67,12 +69,15 @@ pub(crate) fn stop(
         .map_err(refuse("note that it is stopping"))?;
     reach(Point::StopMarked);
     let shim = record.shim.open();
-    // Frozen, it would hear nothing.
-    host.group(id)
-        .freeze(false)
-        .map_err(refuse("thaw the workload"))?;
+    // Frozen, it would hear nothing. One whose time is over is to hear nothing more.
+    if !record.is_fenced {
+        host.group(id)
+            .freeze(false)
+            .map_err(refuse("thaw the workload"))?;
+    }
+    let may_run = !record.is_fenced || fence::boot_ms() < place.until_boot_ms();
     let state = place.state().map_err(refuse("read the status"))?;
-    if let Some(init) = state.init.and_then(|init| init.open()) {
+    if let Some(init) = state.init.filter(|_| may_run).and_then(|init| init.open()) {
         let signal = signal.unwrap_or(record.stop_signal);
         let sent = sys::signal_process(init.as_fd(), signal);
         let grace = Duration::from_millis(grace_ms.unwrap_or(record.stop_grace_ms));
@@ -112,9 +117,31 @@ pub(crate) fn freeze(host: &Host, id: &WorkloadId, is_frozen: bool) -> Result<()
             why: "it does not run".to_owned(),
         });
     }
+    let record = host.place(id).record().map_err(refuse("read the record"))?;
+    if record.is_fenced {
+        let what = format!("workload {id}");
+        return Err(Refusal::Busy {
+            what,
+            why: "it runs for as long as it is renewed, and nobody else freezes or thaws it"
+                .to_owned(),
+        });
+    }
     host.group(id)
         .freeze(is_frozen)
         .map_err(refuse("freeze or thaw it"))
+}
+
+/// Lets workloads run on, each until some time.
+pub(crate) fn renew(host: &Host, until_boot_ms: &[(WorkloadId, u64)]) -> Result<(), Refusal> {
+    let latest = fence::boot_ms() + limits::UNTIL_AHEAD_MS_MAX;
+    for (id, until) in until_boot_ms.iter().take(limits::WORKLOADS_MAX) {
+        if *until > latest {
+            let what = format!("{until} ms is too far ahead: it is {} ms", fence::boot_ms());
+            return Err(Refusal::Invalid { what });
+        }
+        absent_is_none(host.place(id).renew_until(*until)).map_err(refuse("let it run on"))?;
+    }
+    Ok(())
 }
 
 /// Sends a signal to the first process.

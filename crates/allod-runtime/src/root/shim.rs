@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::container::cgroup::Group;
 use crate::fault::{Point, reach};
+use crate::fence::Fence;
 use crate::limits::{KILL_WAIT_MS, LOG_DRAIN_MS, LOG_IDLE_MS, OUTPUT_READS_MAX};
 use crate::logs::{Stream, Writer};
 use crate::record::{Place, State, now_ms};
@@ -50,6 +51,8 @@ pub(super) struct Shim {
     pidfd: Option<OwnedFd>,
     outputs: [Option<OwnedFd>; 2],
     logs: Writer,
+    /// Of a workload that may run for a time only.
+    fence: Option<Fence>,
 }
 
 /// Where the exit status of the first process comes from.
@@ -78,6 +81,7 @@ impl Shim {
             pidfd: Some(pidfd),
             outputs: outputs.map(Some),
             logs,
+            fence: None,
         })
     }
 
@@ -97,6 +101,30 @@ impl Shim {
             pidfd,
             outputs: outputs.map(Some),
             logs,
+            fence: None,
+        }
+    }
+
+    /// Has a workload that is fenced stand still whenever its time is over. Without a clock for that it runs no further.
+    pub(super) fn fenced(mut self, is_fenced: bool) -> io::Result<Self> {
+        if !is_fenced {
+            return Ok(self);
+        }
+        let fence = Fence::new(self.place.clone(), self.group.clone());
+        if fence.is_err() {
+            self.group.kill()?;
+        }
+        self.fence = Some(fence?);
+        self.look_at_fence();
+        Ok(self)
+    }
+
+    fn look_at_fence(&mut self) {
+        if let Some(fence) = &mut self.fence
+            && let Err(error) = fence.look()
+        {
+            tracing::error!(%error, "a workload whose time is over cannot be frozen: it is killed");
+            let _ = self.group.kill();
         }
     }
 
@@ -145,6 +173,9 @@ impl Shim {
                     self.read(slot, stream);
                 }
             }
+            if ready[3] {
+                self.look_at_fence();
+            }
             if ready[2] && !has_ended {
                 drain_until = Some(Instant::now() + drain);
             }
@@ -154,12 +185,13 @@ impl Shim {
         self.record_end();
     }
 
-    /// Which of output, error and end have news.
-    fn wait_for_news(&self, has_ended: bool, wait: Option<Duration>) -> [bool; 3] {
+    /// Which of output, error, end and fence have news.
+    fn wait_for_news(&self, has_ended: bool, wait: Option<Duration>) -> [bool; 4] {
         let sources = [
             self.outputs[0].as_ref().map(AsFd::as_fd),
             self.outputs[1].as_ref().map(AsFd::as_fd),
             self.pidfd.as_ref().filter(|_| !has_ended).map(AsFd::as_fd),
+            self.fence.as_ref().filter(|_| !has_ended).map(Fence::as_fd),
         ];
         poll_readable(sources, wait)
     }

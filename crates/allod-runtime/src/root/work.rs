@@ -72,6 +72,7 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
             status: remove::stop(host, &id, signal, grace_ms)?,
         }),
         Request::Freeze { id, is_frozen } => remove::freeze(host, &id, is_frozen).map(done),
+        Request::Renew { until_boot_ms } => remove::renew(host, &until_boot_ms).map(done),
         Request::Resize { id, resources } => {
             remove::status(host, &id)?;
             host.group(&id)

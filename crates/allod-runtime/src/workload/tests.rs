@@ -36,6 +36,7 @@ fn spec() -> WorkloadSpec {
         stop_signal: None,
         stop_grace_ms: 1_000,
         logs: LogLimits::default(),
+        until_boot_ms: None,
     }
 }
 

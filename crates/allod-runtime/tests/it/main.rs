@@ -9,6 +9,7 @@
 )]
 
 mod escape;
+mod fence;
 mod house;
 mod world;
 

@@ -16,8 +16,9 @@
 //!
 //! Why no two writers come of it: a replica with a volume is placed where its data are and nowhere else
 //! ([`crate::place::Failing::VolumeElsewhere`]), so its next epoch is opened on the same machine, whose agent starts no
-//! writer before the one before it has ended. Replicas without volumes may overlap for a moment, which rule 3 allows them:
-//! whoever lost only its contact goes on serving until it hears that its lease has ended.
+//! writer before the one before it has ended. An exclusive lease may run only while most of its witnesses confirm it, which
+//! is over before they have given it up: [`super::right`]. Others may overlap for a moment, which rule 3 allows them: whoever
+//! lost only its contact goes on serving until it hears that its lease has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -22,6 +22,7 @@ fn wanted() -> Wanted {
         has_volumes: false,
         is_exclusive: false,
         is_ending: false,
+        is_unconfirmed: false,
         is_readable: true,
         is_awaited: false,
         is_blocked: false,
@@ -258,4 +259,22 @@ fn no_end_of_an_exclusive_replica_is_told_while_it_runs() {
     // Nor does it start while an earlier one is here.
     let later = (2, local(Stage::Prepared));
     assert_eq!(steps(&[(2, wanted)], &[(1, runs), later], &[]), []);
+}
+
+#[test]
+fn an_exclusive_replica_waits_for_those_that_watch_it() {
+    let waits = Wanted {
+        is_exclusive: true,
+        is_unconfirmed: true,
+        ..wanted()
+    };
+    let prepared = [(1, local(Stage::Prepared))];
+    assert_eq!(steps(&[(1, waits.clone())], &prepared, &[]), []);
+    let prepare = Step::Prepare;
+    assert_eq!(steps(&[(1, waits.clone())], &[], &[]), [(1, prepare)]);
+    let confirmed = Wanted {
+        is_unconfirmed: false,
+        ..waits
+    };
+    assert_eq!(steps(&[(1, confirmed)], &prepared, &[]), [(1, Step::Start)]);
 }
