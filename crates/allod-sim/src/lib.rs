@@ -8,6 +8,7 @@ mod attack;
 mod check;
 mod client;
 mod desk;
+pub mod fence;
 mod liar;
 mod limits;
 mod machine;
