@@ -90,6 +90,8 @@ pub const RIGHT_RUNS_MS: u64 = 3_000;
 pub const RIGHT_MS: u64 = 4_000;
 /// How long a witness is silent itself before it may give a lease up: since what it last acknowledged.
 pub const SILENCE_MS: u64 = 5_000;
+/// The same where it has not heard the lease's machine yet: as long as two calls may take.
+pub const FIRST_SIGN_MS: u64 = 12_000;
 /// By how much more a witness waits each time that the ledger did not take it, at most.
 pub const SILENCE_MORE_MAX_MS: u64 = 12 * SILENCE_MS;
 /// How late a look may be before it is taken that the machine stood still itself.

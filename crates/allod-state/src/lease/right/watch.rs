@@ -3,8 +3,10 @@
 //! Rules:
 //! 1. Silence counts from a machine's last sign, for an exclusive lease from its last acknowledgement, from when the lease
 //!    was first seen here, and from when this machine was last without company. After
-//!    [`SILENCE_MS`](crate::limits::SILENCE_MS) it gives the lease up. So one that is cut off itself says nothing, and
-//!    nobody is given up for what was not heard meanwhile.
+//!    [`SILENCE_MS`](crate::limits::SILENCE_MS) it gives the lease up, or after
+//!    [`FIRST_SIGN_MS`](crate::limits::FIRST_SIGN_MS) where it has heard nothing yet: the way from there may still have to be
+//!    found, over a line that loses packets. So one that is cut off itself says nothing, and nobody is given up for what
+//!    was not heard meanwhile.
 //! 2. What the ledger did not take in time it never will, and silence begins anew, for twice as long each time: a ledger
 //!    that stood still is not filled with deaths when it moves again. What was promised is promised all the same, so that an
 //!    exclusive lease is given up again though its machine be heard.
@@ -15,7 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Watched;
 use crate::id::NodeId;
-use crate::limits::{DEATHS_PER_REPORT_MAX, LATE_MS, SILENCE_MORE_MAX_MS, SILENCE_MS};
+use crate::limits::{
+    DEATHS_PER_REPORT_MAX, FIRST_SIGN_MS, LATE_MS, SILENCE_MORE_MAX_MS, SILENCE_MS,
+};
 
 /// Who holds a lease that is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,9 +129,12 @@ impl Watch {
             } else {
                 self.heard.get(&holder.node)
             };
-            let from = last.copied().unwrap_or(since);
+            let (from, max_ms) = match last {
+                Some(last) => (*last, SILENCE_MS),
+                None => (since, FIRST_SIGN_MS),
+            };
             let from = from.max(since).max(self.company_since_ms);
-            let is_silent = now_ms.checked_sub(from).is_some_and(|ms| ms >= SILENCE_MS);
+            let is_silent = now_ms.checked_sub(from).is_some_and(|ms| ms >= max_ms);
             let is_gone = is_silent && !self.under_way.contains(lease);
             if is_gone && gone.len() < DEATHS_PER_REPORT_MAX {
                 gone.insert(*lease);
