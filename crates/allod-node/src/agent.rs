@@ -5,6 +5,7 @@
 //! events. Nothing is decided in a task, and nothing is remembered that the next pass could not find out again.
 
 mod act;
+mod entry;
 mod fetch;
 mod health;
 mod plan;
@@ -23,24 +24,24 @@ pub use spec::{service_label, unsupported, volume_label};
 pub(crate) use tables::{BackendsOf, Tables, resolver_scope};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use allod_runtime::{
-    EndCause as RuntimeEnd, Image, Phase as RuntimePhase, Status, Usage, WorkloadId, boot_ms,
+    EndCause as RuntimeEnd, Phase as RuntimePhase, Status, Usage, WorkloadId, boot_ms,
 };
 use allod_state::lease::{EndCause, Lease, Phase};
 use allod_state::volume::VolumeKey;
 use allod_state::{AppId, Digest, Label, LeaseId, State};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, interval};
 
 use crate::agent::act::Done;
+use crate::agent::entry::Entry;
 use crate::agent::fetch::Awaited;
 use crate::agent::health::{Answer, Health};
-use crate::agent::plan::{Local, Stage, Step, Wanted};
+use crate::agent::plan::{Local, Stage, Wanted};
 use crate::agent::prefetch::Ahead;
 use crate::agent::probe::Asking;
 use crate::agent::tally::Tally;
@@ -81,19 +82,6 @@ pub(crate) enum Event {
     Meter,
     /// It is time to look at everything again.
     Sweep,
-}
-
-/// What is known of one workload beyond what the planner needs.
-#[derive(Default)]
-struct Entry {
-    local: Local,
-    image: Option<Image>,
-    address: Option<Ipv4Addr>,
-    health: Health,
-    detail: Option<String>,
-    tally: Option<Tally>,
-    probes: Vec<AbortHandle>,
-    reported: Option<(Step, Instant)>,
 }
 
 /// How long an unanswered report is left before it is sent again.
@@ -521,30 +509,6 @@ impl Agent {
 }
 
 type Leases = BTreeMap<WorkloadId, (LeaseId, Lease, Option<Arc<Manifest>>)>;
-
-impl Entry {
-    fn set_ready(&mut self, is_ready: bool) {
-        self.local.is_ready = is_ready;
-        if let Some(tally) = &mut self.tally {
-            tally.set_ready(is_ready, steady_ms());
-        }
-    }
-
-    fn stop_probes(&mut self) {
-        for probe in self.probes.drain(..) {
-            probe.abort();
-        }
-        self.set_ready(false);
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        for probe in &self.probes {
-            probe.abort();
-        }
-    }
-}
 
 /// Whether it may run only while others confirm it. Where nobody else watches, nobody else can be given it either.
 pub(crate) fn is_watched(lease: &Lease) -> bool {

@@ -1,0 +1,49 @@
+//! What the agent knows of one workload.
+
+use std::net::Ipv4Addr;
+
+use allod_runtime::Image;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::health::Health;
+use super::plan::{Local, Step};
+use super::tally::Tally;
+use crate::time::steady_ms;
+
+/// What is known of one workload beyond what the planner needs.
+#[derive(Default)]
+pub(super) struct Entry {
+    pub(super) local: Local,
+    pub(super) image: Option<Image>,
+    pub(super) address: Option<Ipv4Addr>,
+    pub(super) health: Health,
+    pub(super) detail: Option<String>,
+    pub(super) tally: Option<Tally>,
+    pub(super) probes: Vec<AbortHandle>,
+    pub(super) reported: Option<(Step, Instant)>,
+}
+
+impl Entry {
+    pub(super) fn set_ready(&mut self, is_ready: bool) {
+        self.local.is_ready = is_ready;
+        if let Some(tally) = &mut self.tally {
+            tally.set_ready(is_ready, steady_ms());
+        }
+    }
+
+    pub(super) fn stop_probes(&mut self) {
+        for probe in self.probes.drain(..) {
+            probe.abort();
+        }
+        self.set_ready(false);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        for probe in &self.probes {
+            probe.abort();
+        }
+    }
+}
