@@ -93,6 +93,16 @@ services_together() {
     guestbook /entries | grep -q '^ann: hello$'
     evidence "$(guestbook /entries | head -1)"
 }
+# Data are fetched from the machine that has them.
+takes_data_along() {
+    at a exec guestbook/redis -- redis-cli save >/dev/null
+    at a export "$work/a.allod" >"$work/said"
+    tar -tzf "$work/a.allod.volumes/guestbook.data.tar.gz" >"$work/listed"
+    grep -q 'dump.rdb' "$work/listed"
+    tar -xOzf "$work/a.allod.volumes/guestbook.data.tar.gz" --wildcards '*dump.rdb' | grep -qa hello
+    evidence "$(stat -c %s "$work/a.allod.volumes/guestbook.data.tar.gz") bytes of data from b"
+    says 'the data of guestbook/data' at a import --check "$work/a.allod"
+}
 # What only the machine that runs it can answer is asked of it, by whichever machine is asked.
 reached_where_it_is() {
     says 'GET / HTTP' at a logs web/web -n 20
@@ -223,6 +233,7 @@ step 'it is there and nowhere else' is_there_alone
 step 'neither runner nor door has a public address' both_behind_routers
 step 'whoever neither runs it nor stands by reads nothing' reads_nothing
 step 'services that speak with one another are together' services_together
+step 'data of a volume are taken along from another machine' takes_data_along
 step 'logs and exec reach it where it is' reached_where_it_is
 step 'what it writes is followed from afar' follows_from_afar
 step 'an image that was handed over stays' handed_over
