@@ -308,7 +308,7 @@ async fn keep(mut body: Body, bytes_max: u64, room: &Path) -> Result<(File, [u8;
         Problem::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "no-space",
-            format!("the body could not be kept on the node: {error}"),
+            format!("what was sent could not be kept on the node; is the disk full? {error}"),
             "free some space there",
         )
     };
