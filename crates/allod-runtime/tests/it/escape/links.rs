@@ -260,7 +260,11 @@ fn a_volume_that_changes_meanwhile_leads_nowhere_outside_slow() {
     prison.house.client.create(swapper).unwrap();
     crate::house::until("it swaps", || prison.house.output(swapper_id) == "up");
     let (mut started, mut refused) = (0, 0);
-    for number in 2..42 {
+    for number in 2..=250 {
+        // Which of the two comes of a try is chance, and on a quiet machine forty in a row were seen to be of one kind.
+        if number > 41 && started > 0 && refused > 0 {
+            break;
+        }
         let mut spec = prison.spec(number, "/probe canary; mount | grep -c /data/x");
         spec.volumes = vec![volume("/data")];
         spec.tmpfs = vec![TmpfsMount {
