@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,10 +16,7 @@ use super::host::Host;
 use super::keep::Keep;
 use super::supervise::Supervised;
 use super::work::{self, Job};
-use super::{Config, Ended, Process, RootError, SOCKET_NAME, adopt, remove};
-use crate::container::cgroup::Hierarchy;
-use crate::container::seccomp::Filters;
-use crate::layout::{Layout, SHIM_MOUNT_DIR, USER_CLAIMS_DIR};
+use super::{Config, Ended, Process, RootError, adopt};
 use crate::meter::Meter;
 use crate::request::{Answer, Identity, Refusal, Request};
 use crate::sys::{self, Fork};
@@ -31,6 +26,7 @@ use crate::{fault, limits, record};
 
 mod chores;
 mod closing;
+mod opening;
 
 /// Signals that the loop reads; everybody else gets their default effects back.
 const SIGNALS: &[i32] = &[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
@@ -95,22 +91,6 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> RootError {
     move |source| RootError::Step { step, source }
 }
 
-/// Takes the lock, and waits a little for it: after a kill -9 of the last root process, the kernel may still be ending
-/// a child of its own that holds the lock too.
-fn is_locked_soon(lock: &File) -> bool {
-    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    let deadline = Instant::now() + Duration::from_millis(limits::LOCK_WAIT_MS);
-    loop {
-        if rustix::fs::flock(lock, exclusive).is_ok() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 impl Root {
     /// Takes the installation over: directories, lock, socket. Call it in a process with one
     /// thread, as root, before anything else has started threads.
@@ -119,9 +99,9 @@ impl Root {
             let what = "it must be started as root";
             return Err(RootError::Unsuitable(what.to_owned()));
         }
-        let host = prepare(&config)?;
+        let host = opening::prepare(&config)?;
         let lock = File::create(config.run_dir.join("root.lock")).map_err(step("open its lock"))?;
-        if !is_locked_soon(&lock) {
+        if !opening::is_locked_soon(&lock) {
             return Err(RootError::AlreadyRunning {
                 directory: config.directory,
             });
@@ -133,8 +113,8 @@ impl Root {
         sys::become_subreaper().map_err(step("take in orphans"))?;
         sys::mask_signals(SIGNALS).map_err(step("block signals"))?;
         let signals = sys::signal_fd(SIGNALS).map_err(step("listen for signals"))?;
-        recover(&host)?;
-        let listener = listen(&config).map_err(step("open its socket"))?;
+        opening::recover(&host)?;
+        let listener = opening::listen(&config).map_err(step("open its socket"))?;
         let mut root = Self {
             config,
             host,
@@ -616,77 +596,4 @@ fn is_transient(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
-}
-
-/// Makes the directories, and finds out what the host can do.
-fn prepare(config: &Config) -> Result<Host, RootError> {
-    if !config.directory.is_absolute() {
-        let what = format!("{} is not an absolute path", config.directory.display());
-        return Err(RootError::Unsuitable(what));
-    }
-    let layout = Layout::new(config.installation, &config.directory);
-    let make = |path: &std::path::Path, mode: u32| {
-        std::fs::create_dir_all(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-    };
-    let directories = [
-        (layout.layers(), 0o700),
-        (layout.volumes(), 0o700),
-        (layout.workloads(), 0o711),
-        (USER_CLAIMS_DIR.into(), 0o755),
-        (SHIM_MOUNT_DIR.into(), 0o755),
-    ];
-    for (path, mode) in directories {
-        make(&path, mode).map_err(step("make its directories"))?;
-    }
-    std::fs::create_dir_all(&config.run_dir).map_err(step("make its run directory"))?;
-    let hierarchy =
-        Hierarchy::detect().map_err(|error| RootError::Unsuitable(error.to_string()))?;
-    let filters = Filters::compile().map_err(step("compile the seccomp filters"))?;
-    raise_open_files();
-    Ok(Host {
-        layout,
-        hierarchy,
-        filters: Rc::new(filters),
-        reader_gid: config.network_gid,
-    })
-}
-
-/// Metering keeps files open; without room for that it opens them again each time.
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: maximum,
-            maximum,
-        },
-    );
-}
-
-fn listen(config: &Config) -> io::Result<UnixListener> {
-    let listener = wire::listen(&config.run_dir, SOCKET_NAME)?;
-    let path = config.run_dir.join(SOCKET_NAME);
-    std::os::unix::fs::chown(&path, Some(0), Some(config.network_gid))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Finishes interrupted work before the first request, in a child: it enters namespaces.
-fn recover(host: &Host) -> Result<(), RootError> {
-    let pid = match sys::fork().map_err(step("fork"))? {
-        Fork::Parent(pid) => pid,
-        Fork::Child => in_child(host, Vec::new(), |host, _| match remove::recover(host) {
-            Ok(()) => 0,
-            Err(refusal) => {
-                tracing::error!(%refusal, "interrupted work not finished");
-                1
-            }
-        }),
-    };
-    rustix::process::waitpid(Some(pid), WaitOptions::empty())
-        .map_err(|error| step("finish interrupted work")(error.into()))?;
-    Ok(())
 }
