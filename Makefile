@@ -63,6 +63,7 @@ soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledg
 	RESTARTS=$(RESTARTS) tests/e2e/restarts.sh --record docs/trust.md
 	KILLS=$(ANY_KILLS) tests/e2e/any_process.sh --record docs/trust.md
 	GONE=$(GONE) CLOCKS='600 -600' tests/e2e/bad_validator.sh
+	cargo test --locked -p allod-sim --test it -- --ignored
 	tests/soak.sh "$(target)/release/allod-sim" $(SEEDS)
 
 .PHONY: bench

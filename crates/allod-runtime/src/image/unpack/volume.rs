@@ -9,9 +9,9 @@ use std::os::fd::OwnedFd;
 use flate2::bufread::GzDecoder;
 
 use super::error::Refusal;
-use super::shown;
 use super::tar::{Archive, ReadError};
 use super::tree::{Tree, TreeError};
+use super::{Stop, shown};
 use crate::limits::{USER_RANGE, VOLUME_ENTRIES_MAX};
 
 /// A block of a file that is left out where it holds nothing.
@@ -43,23 +43,6 @@ pub enum VolumeError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-enum Stop {
-    Read(ReadError),
-    Tree(TreeError),
-}
-
-impl From<ReadError> for Stop {
-    fn from(error: ReadError) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<TreeError> for Stop {
-    fn from(error: TreeError) -> Self {
-        Self::Tree(error)
-    }
 }
 
 /// Fills the empty directory `root`. `has_room` is asked again and again whether the disk can take more. Where it fails,
