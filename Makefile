@@ -31,7 +31,7 @@ run: ## build, and start a network of one on this machine
 	exec $(sudo) "$(target)/debug/allod" up $(ARGS)
 
 .PHONY: test
-test: needs_root images ## run every test (as root; about 45 minutes from nothing on two cores)
+test: needs_root images ## run every test (as root; about 47 minutes from nothing on two cores)
 	@step() { echo "== $$*" >&2; "$$@"; }
 	step cargo fmt --all --check
 	step cargo clippy --workspace --all-targets --locked -- -D warnings
