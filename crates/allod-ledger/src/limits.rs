@@ -65,7 +65,7 @@ pub const SNAPSHOT_CHUNKS_MAX: usize = 65_536;
 /// everyone waits, so fewer than one block in a hundred may meet one.
 pub const CHECKPOINT_BLOCKS: u64 = 256;
 /// Bytes of log after which the store is synced and the log cut.
-pub const CHECKPOINT_LOG_BYTES: u64 = 7 * 1024 * 1024;
+pub const CHECKPOINT_LOG_BYTES: u64 = 28 * 1024 * 1024;
 /// The number of the first log segment.
 pub const WAL_FIRST_SEGMENT: u64 = 1;
 /// A block ends a quarantine when its time is this much after the quarantine's start, so that no

@@ -9,7 +9,7 @@
 //! of a key may wait for one that is still missing before them; a key never has two for one nonce,
 //! and nothing is pushed out to make room: who comes late is told when to come again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use allod_state::account::grant::Verb;
 use allod_state::event::Event;
@@ -116,7 +116,8 @@ struct Load {
 /// The waiting transactions.
 #[derive(Debug, Default)]
 pub struct Mempool {
-    entries: BTreeMap<TransactionId, Entry>,
+    /// Never gone through: in what order it holds them depends on chance.
+    entries: HashMap<TransactionId, Entry>,
     queue: BTreeMap<(Lane, u64), TransactionId>,
     by_signer: BTreeMap<Signer, BTreeMap<u64, TransactionId>>,
     by_expiry: BTreeSet<(u64, TransactionId)>,

@@ -1,6 +1,6 @@
 //! The thread that owns the replica: takes what has come, steps, tells what came of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -48,7 +48,7 @@ pub(super) struct Driver<S> {
     pub(super) view: watch::Sender<Arc<View>>,
     pub(super) voted: watch::Sender<Option<Voted>>,
     pub(super) steady: Instant,
-    pub(super) waiting: BTreeMap<TransactionId, Answers>,
+    pub(super) waiting: HashMap<TransactionId, Answers>,
     pub(super) retelling: Retelling,
     pub(super) aborts_on_failure: bool,
 }
