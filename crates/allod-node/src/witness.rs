@@ -2,12 +2,14 @@
 //! says which of them are gone.
 //!
 //! Rules:
-//! 1. A sign of life a second goes to every witness of a lease that runs here. It names the exclusive ones, whose right to
+//! 1. A sign of life a second goes to those that watch this machine, and to every witness of a lease that runs here. It names the exclusive ones, whose right to
 //!    run follows from who acknowledges it ([`allod_state::lease::right`]); what is known of that right goes to the runtime,
 //!    which enforces it without this process.
 //! 2. What is silent for too long is given up ([`allod_state::lease::right::Watch`] has the rules). An exclusive lease is
 //!    promised never to be acknowledged again, on disk, before that is said. A witness that cannot read its promises
 //!    acknowledges nothing, and gives up nothing that is exclusive.
+//!    A machine that holds nothing is given up as well, after a longer silence ([`Roll`]): who watches it may have changed,
+//!    and both have to hear of that first.
 //! 3. Whoever was given up says that it is back once it has had company for a while, and later each time.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,7 @@ use allod_state::lease::Lease;
 use allod_state::lease::right::{Holder, Named, Rights, Watch, Watched, Word};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::limits::{BEAT_LEASES_MAX, RIGHT_RUNS_MS};
+use allod_state::node::{Life, ReportGone, Roll};
 use allod_state::{NodeId, PublicKey, State};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -40,6 +43,8 @@ mod promises;
 enum Done {
     /// These leases were given up, or the ledger did not take it.
     GaveUp(BTreeSet<Watched>, bool),
+    /// The same of machines, whatever they hold.
+    Missed(BTreeSet<Life>, bool),
     /// This machine has said that it is back, or tried to.
     SaidBack,
     /// The runtime knows until when what is exclusive may run, or does not answer.
@@ -79,6 +84,7 @@ struct Vigil<'a> {
     inner: &'a Arc<Inner>,
     peers: &'a Peers,
     watch: Watch,
+    roll: Roll,
     /// Nothing where they cannot be read.
     promises: Option<Arc<Mutex<Promises>>>,
     rights: Rights,
@@ -91,9 +97,10 @@ struct Vigil<'a> {
     dropped: u64,
 }
 
-/// What the ledger says of leases that this machine watches, and of exclusive ones that it holds.
+/// What the ledger says of machines and leases that this machine watches, and of exclusive ones that it holds.
 #[derive(Default)]
 struct Circle {
+    machines: BTreeSet<Life>,
     watched: BTreeMap<Watched, Holder>,
     held: BTreeMap<Watched, Lease>,
     /// Whoever has something to say to this machine.
@@ -117,6 +124,7 @@ impl<'a> Vigil<'a> {
             inner,
             peers,
             watch: Watch::new(promised.unwrap_or_default(), steady_ms()),
+            roll: Roll::default(),
             promises: promises.map(|it| Arc::new(Mutex::new(it))),
             rights: Rights::new(u64::from_le_bytes(life)),
             comeback: Comeback::default(),
@@ -152,6 +160,7 @@ impl<'a> Vigil<'a> {
 
     fn answer(&mut self, peer: PeerKey, from: NodeId, said: Named) {
         let now_ms = steady_ms();
+        self.roll.hear(from, now_ms);
         let named = self.promises.as_ref().map(|_| &said.leases);
         let (nothing, watched) = (BTreeSet::new(), &self.circle.watched);
         let named = named.unwrap_or(&nothing);
@@ -178,7 +187,9 @@ impl<'a> Vigil<'a> {
             .into_iter()
             .filter_map(|id| Some((id, state.lease(&id)?)))
             .collect();
-        let mut signs: BTreeMap<NodeId, BTreeSet<Watched>> = BTreeMap::new();
+        let watchers = state.watchers_of(&self.inner.node).into_iter();
+        let mut signs: BTreeMap<NodeId, BTreeSet<Watched>> =
+            watchers.map(|watcher| (watcher, BTreeSet::new())).collect();
         for (id, lease) in &held {
             for watcher in lease.watchers() {
                 let named = signs.entry(*watcher).or_default();
@@ -220,11 +231,15 @@ impl<'a> Vigil<'a> {
             let task = give_up(Arc::clone(self.inner), gone, exclusive, promises);
             self.tasks.spawn(task);
         }
+        let since_ms = self.watch.company_since_ms();
+        let missed = self.roll.look(&self.circle.machines, since_ms, steady_ms());
+        if !missed.is_empty() {
+            self.tasks.spawn(miss(Arc::clone(self.inner), missed));
+        }
         self.watch.forget(|(id, _)| has_ended(&state, id));
         let is_given_up = state
             .node(&self.inner.node)
             .is_some_and(|node| node.is_unreachable);
-        let since_ms = self.watch.company_since_ms();
         if is_given_up && self.comeback.is_due(since_ms, steady_ms()) {
             self.tasks.spawn(say_back(Arc::clone(self.inner)));
         }
@@ -263,6 +278,7 @@ impl<'a> Vigil<'a> {
     fn done(&mut self, done: Done) {
         match done {
             Done::GaveUp(leases, is_taken) => self.watch.told(&leases, is_taken, steady_ms()),
+            Done::Missed(lives, is_taken) => self.roll.told(&lives, is_taken, steady_ms()),
             Done::SaidBack => self.comeback.said(steady_ms()),
             Done::Renewed => self.is_renewing = false,
         }
@@ -277,6 +293,8 @@ impl Circle {
                 circle.known.insert(peer_key(&row.key), *node);
             }
         };
+        let machines = state.machines_watched_by(own);
+        machines.iter().for_each(|(id, _)| know(id));
         for id in state.active_leases_watched_by(own) {
             if let Some(lease) = state.lease(&id) {
                 know(&lease.node);
@@ -293,6 +311,7 @@ impl Circle {
                 circle.held.insert((id, lease.epoch), lease);
             }
         }
+        circle.machines = machines;
         circle
     }
 }
@@ -339,6 +358,25 @@ async fn give_up(
         tracing::warn!(error = %words(error), "the ledger does not know that they are gone");
     }
     Done::GaveUp(gone, taken.is_ok())
+}
+
+async fn miss(inner: Arc<Inner>, lives: BTreeSet<Life>) -> Done {
+    tracing::warn!(
+        machines = lives.len(),
+        "they have been silent for too long: this machine says that they are gone"
+    );
+    let report = ReportGone {
+        witness: inner.node,
+        machines: lives.clone(),
+    };
+    let submitted = inner
+        .signer
+        .submit_within(vec![report.into()], VOTE_LIFETIME);
+    let taken = submitted.await;
+    if let Err(error) = &taken {
+        tracing::warn!(error = %words(error), "the ledger does not know that they are gone");
+    }
+    Done::Missed(lives, taken.is_ok())
 }
 
 async fn say_back(inner: Arc<Inner>) -> Done {

@@ -3,6 +3,7 @@
 //! A check sees what any replica tells as committed, every message that leaves a machine, every restart and the end
 //! of the run. It computes what should be by itself, from the blocks alone, and compares.
 
+mod absences;
 mod accounting;
 mod agreement;
 mod attacks;
@@ -164,6 +165,7 @@ trait Check {
 
 fn all(genesis: &Genesis) -> Vec<Box<dyn Check>> {
     vec![
+        Box::new(absences::Absences),
         Box::new(accounting::Accounting::new(genesis)),
         Box::new(agreement::Agreement::default()),
         Box::new(attacks::Attacks::default()),

@@ -76,6 +76,8 @@ mutations! {
     RowForgotten caught by "restore",
     /// A lease that ends is not told as ended.
     EndsUntold caught by "ends",
+    /// A machine is gone of which nobody has said so.
+    GoneUntold caught by "absences",
     /// One validator more is false than may be.
     TooManyFalse caught by "agreement",
     /// What an attacker must not get succeeds.
@@ -170,6 +172,7 @@ const fn is_of_attackers(rejection: &Rejection) -> bool {
         Rejection::NotYourApp { .. }
             | Rejection::NotYourNode { .. }
             | Rejection::NotAWitness { .. }
+            | Rejection::NotWatching { .. }
             | Rejection::NotAReader { .. }
     )
 }

@@ -6,9 +6,10 @@ use allod_state::account::{Account, KeyRecord};
 use allod_state::app::{Slot, SlotKey};
 use allod_state::block::Header;
 use allod_state::lease::Lease;
+use allod_state::node::Node;
 use allod_state::state::{Params, RestoreError};
 use allod_state::validator::ValidatorSet;
-use allod_state::{AccountId, Credits, LeaseId, Root, State, bill, codec};
+use allod_state::{AccountId, Credits, LeaseId, NodeId, Root, State, bill, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::mutation::Mutation;
@@ -20,6 +21,7 @@ type Tamper = fn(&mut Rows) -> Option<()>;
 // The tags of the tables' stored keys; a golden vector of the law freezes them.
 const ACCOUNT: u8 = 1;
 const KEY: u8 = 2;
+const NODE: u8 = 3;
 const SLOT: u8 = 6;
 const LEASE: u8 = 7;
 const BILL_LINE: u8 = 8;
@@ -38,6 +40,7 @@ pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
         Mutation::BillRaised => Some(raise_bill),
         Mutation::MeterForgets => Some(forget_charge),
         Mutation::NonceFalls => Some(lower_nonce),
+        Mutation::GoneUntold => Some(lose_somebody),
         Mutation::SeatUnasked => Some(seat_somebody),
         _ => None,
     }
@@ -114,6 +117,12 @@ fn move_credit(rows: &mut Rows) -> Option<()> {
         account.balance = raised(account.balance, 1);
         // The very first account is the commons; the credit goes to another.
         !std::mem::replace(&mut is_first, false)
+    })
+}
+
+fn lose_somebody(rows: &mut Rows) -> Option<()> {
+    alter(rows, NODE, |_: &NodeId, node: &mut Node| {
+        !std::mem::replace(&mut node.is_unreachable, true)
     })
 }
 

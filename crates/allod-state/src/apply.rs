@@ -1,7 +1,7 @@
 //! One block: the one place that says in which order things happen.
 //!
-//! For each transaction: check its envelope → charge its work → dispatch its actions. Then the block's last steps, in
-//! the order of [`LAST_STEPS`]. Then the root.
+//! Where it comes late, the time before it counts for no machine. For each transaction: check its envelope → charge its
+//! work → dispatch its actions. Then the block's last steps, in the order of [`LAST_STEPS`]. Then the root.
 //!
 //! - A transaction with a bad envelope makes the whole block invalid: an honest proposer leaves it out, so that a
 //!   replayed or unpaid transaction can never leave a second receipt.
@@ -28,7 +28,7 @@ use crate::limits::{
     RETIRED_PER_BLOCK_MAX, TRANSACTION_LIFETIME_MS_MAX, WORK_PER_TRANSACTION_MAX,
 };
 use crate::money::Credits;
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::place;
 use crate::receipt::Receipt;
 use crate::reject::Rejection;
@@ -251,9 +251,11 @@ impl Run {
             next_validators_hash: validators_hash,
             supply: parent.params().supply,
         };
+        let mut state = parent.clone();
+        node::stood_still(&mut state, time_ms);
         Ok(Self {
             parent: header,
-            state: parent.clone(),
+            state,
             now_ms: time_ms,
             effort: 0,
             transactions: Vec::new(),

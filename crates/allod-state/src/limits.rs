@@ -92,6 +92,12 @@ pub const RIGHT_MS: u64 = 4_000;
 pub const SILENCE_MS: u64 = 5_000;
 /// The same where it has not heard the lease's machine yet: as long as two calls may take.
 pub const FIRST_SIGN_MS: u64 = 12_000;
+/// How long a machine is silent, whatever it holds, before those that watch it say that it is gone.
+pub const ABSENCE_MS: u64 = 12_000;
+/// How long it counts, in block time, that one of them has said so.
+pub const ABSENCE_STANDS_MS: u64 = 600_000;
+/// How long a ledger stands still, in block time, from when on nobody counts as there or as gone meanwhile.
+pub const STANDSTILL_MS: u64 = 60_000;
 /// By how much more a witness waits each time that the ledger did not take it, at most.
 pub const SILENCE_MORE_MAX_MS: u64 = 12 * SILENCE_MS;
 /// How late a look may be before it is taken that the machine stood still itself.
@@ -102,7 +108,7 @@ pub const BEATS_KEPT: usize = 8;
 pub const BEAT_LEASES_MAX: usize = 1_024;
 /// Bytes of a sign of life, or of its acknowledgement, with its signature.
 pub const WORD_BYTES_MAX: usize = BEAT_LEASES_MAX * 40 + 128;
-/// Leases that one transaction gives up.
+/// Leases that one transaction gives up, or machines.
 pub const DEATHS_PER_REPORT_MAX: usize = 200;
 /// Days for which a machine's uptime is kept.
 pub const UPTIME_DAYS: u64 = 30;

@@ -1,13 +1,16 @@
 //! Machines, what they offer, and where they may be found.
 
+mod absence;
 mod reach;
 mod uptime;
 
+pub use absence::{Life, ReportGone, Roll};
+pub(crate) use absence::{lose, presence_changed};
 pub use reach::{PublishReach, Reach, Relay};
 pub use uptime::{Counting, Day, Uptime, WHOLE_PPM};
-pub(crate) use uptime::{back, ended, lost, opened};
+pub(crate) use uptime::{ended, settle, stood_still};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -213,6 +216,10 @@ pub struct Node {
     pub is_draining: bool,
     /// Whether witnesses have given it up, and it has not come back.
     pub is_unreachable: bool,
+    /// How often it has come back: what was said of an earlier life says nothing of this one.
+    pub life: u64,
+    /// Those that have said in this life that it is gone, and the block time of that.
+    pub given_up_by: BTreeMap<NodeId, u64>,
     /// Block time of its registration.
     pub registered_ms: u64,
 }
@@ -296,9 +303,12 @@ impl Apply for RegisterNode {
             is_cordoned: false,
             is_draining: false,
             is_unreachable: false,
+            life: 0,
+            given_up_by: BTreeMap::new(),
             registered_ms: context.now_ms,
         };
         context.state.put_node(id, node);
+        presence_changed(context, &id);
         context.emit(Event::NodeRegistered { node: id, operator });
         Ok(())
     }
@@ -345,6 +355,7 @@ impl Apply for PublishOffer {
                 ..node
             },
         );
+        settle(context, &self.node);
         context.emit(Event::OfferPublished { node: self.node });
         Ok(())
     }
@@ -368,6 +379,7 @@ impl Apply for WithdrawOffer {
         let node = context.own_node(&self.node)?;
         let offer = None;
         context.state.put_node(self.node, Node { offer, ..node });
+        settle(context, &self.node);
         context.emit(Event::OfferWithdrawn { node: self.node });
         Ok(())
     }

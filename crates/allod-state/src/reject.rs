@@ -215,6 +215,11 @@ rejections! {
         /// The node.
         node: NodeId,
     } "the node {node} signed two things of which a validator may sign one, and is never elected again" => "stand with another machine, with a key of its own",
+    /// Whoever gives a machine up does not watch that life of it.
+    41 "not-watching" NotWatching {
+        /// The machine.
+        node: NodeId,
+    } "the node does not watch that life of the node {node}" => "read the state again: it says who watches whom",
 }
 
 impl From<OutOfRange> for Rejection {

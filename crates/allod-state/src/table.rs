@@ -97,7 +97,7 @@ impl<R: Row> Table<R> {
     pub(crate) fn range(
         &self,
         range: impl std::ops::RangeBounds<R::Key>,
-    ) -> impl Iterator<Item = (&R::Key, &Arc<R>)> {
+    ) -> impl DoubleEndedIterator<Item = (&R::Key, &Arc<R>)> {
         self.rows.range(range)
     }
 

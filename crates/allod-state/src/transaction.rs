@@ -20,7 +20,9 @@ use crate::key::{BadSignature, Claim, PublicKey, Signature, verify_batch};
 use crate::lease::ReportLease;
 use crate::lease::witness::{ReportBack, ReportDeaths};
 use crate::limits::TRANSACTION_BYTES_MAX;
-use crate::node::{CordonNode, DrainNode, PublishOffer, PublishReach, RegisterNode, WithdrawOffer};
+use crate::node::{
+    CordonNode, DrainNode, PublishOffer, PublishReach, RegisterNode, ReportGone, WithdrawOffer,
+};
 use crate::reject::Rejection;
 use crate::validator::{Leave, ReportConflict, Stand, Vote};
 use crate::volume::{DropVolume, ReportVolume};
@@ -280,4 +282,6 @@ actions! {
     25 "app.readers" AddReaders,
     /// Proves that a validator signed two things that conflict.
     26 "validator.conflict" ReportConflict,
+    /// Gives up machines that are gone, whatever they hold.
+    27 "node.give-up" ReportGone,
 }

@@ -6,7 +6,7 @@ use allod_state::app::AddReaders;
 use allod_state::credit::Transfer;
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
-use allod_state::node::RegisterNode;
+use allod_state::node::{RegisterNode, ReportGone};
 use allod_state::{AppId, Executed, LeaseId, NodeId};
 
 use super::*;
@@ -120,13 +120,18 @@ fn what_keeps_the_network_true_goes_with_the_evidence() {
         witness: node,
         leases: [(LeaseId([2; 32]), 1)].into(),
     };
+    let missed = ReportGone {
+        witness: node,
+        machines: [(NodeId([2; 32]), 0)].into(),
+    };
     let readers = AddReaders {
         node,
         app: AppId([3; 32]),
         revision: 1,
         wraps: Vec::new(),
     };
-    for report in [deaths.into(), ReportBack { node }.into(), readers.into()] {
+    let back = ReportBack { node };
+    for report in [deaths.into(), missed.into(), back.into(), readers.into()] {
         assert_eq!(lane_of(&[report], Credits::ZERO, true), Lane::Evidence);
     }
 }

@@ -8,8 +8,8 @@ use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::limits::EVIDENCE_SPAN_MS_MAX;
 use allod_state::node::{
-    CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources,
-    WithdrawOffer,
+    CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, RegisterNode, ReportGone,
+    Resources, WithdrawOffer,
 };
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{Action, Credits, LeaseId, NodeId};
@@ -188,14 +188,21 @@ fn watch(draft: &mut Draft<'_>, node: NodeId) -> Option<Action> {
     if is_gone && draft.random.percent(50) {
         return Some(ReportBack { node }.into());
     }
-    if !draft.random.percent(15) {
-        return None;
-    }
-    let watched = draft.state.active_leases_watched_by(&node).take(8);
-    let named = |id| Some((id, draft.state.lease(&id)?.epoch));
-    let leases: BTreeSet<_> = watched.filter_map(named).collect();
     let witness = node;
-    (!leases.is_empty()).then(|| ReportDeaths { witness, leases }.into())
+    match draft.random.below(100) {
+        0..=14 => {
+            let watched = draft.state.active_leases_watched_by(&node).take(8);
+            let named = |id| Some((id, draft.state.lease(&id)?.epoch));
+            let leases: BTreeSet<_> = watched.filter_map(named).collect();
+            (!leases.is_empty()).then(|| ReportDeaths { witness, leases }.into())
+        }
+        15..=21 => {
+            let machines = draft.state.machines_watched_by(&node).into_iter();
+            let machines: BTreeSet<_> = machines.take(2).collect();
+            (!machines.is_empty()).then(|| ReportGone { witness, machines }.into())
+        }
+        _ => None,
+    }
 }
 
 fn some_report(draw: u64, lease: &Lease) -> Option<Report> {

@@ -92,6 +92,7 @@ fn every_kind_of_transaction_succeeds_somewhere() {
         "node.back",
         "node.cordon",
         "node.drain",
+        "node.give-up",
         "node.offer",
         "node.register",
         "node.withdraw",

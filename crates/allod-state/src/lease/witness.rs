@@ -13,6 +13,7 @@
 //! 3. A lease that is given up ends as unreachable. It is charged no further than its evidence reaches by then, is no
 //!    failure of its replica's, and its slot looks for another machine at once: with the next epoch, which fences this one.
 //! 4. Its machine gets no new replicas until it says itself that it is back. What else it has is left to its witnesses.
+//!    The same becomes of a machine of which most that watch it now say so, whatever it holds: [`crate::node::ReportGone`].
 //!
 //! Why no two writers come of it: a replica with a volume is placed where its data are and nowhere else
 //! ([`crate::place::Failing::VolumeElsewhere`]), so its next epoch is opened on the same machine, whose agent starts no
@@ -43,29 +44,42 @@ static RING: Domain = Domain::new("allod witness v1");
 
 /// The witnesses of a lease that goes to a node.
 pub(crate) fn choose(context: &mut Context<'_>, holder: &NodeId) -> BTreeSet<NodeId> {
-    let others = others(context, holder, &BTreeSet::new(), WITNESSES_MAX);
-    if !others.is_empty() {
-        return others;
-    }
-    let own = context.state.operator_of(holder);
-    let around = around(context.state, holder);
-    let own = around.filter(|(_, node)| Some(node.operator) == own);
-    let of_its_own: BTreeSet<NodeId> = own.map(|(id, _)| *id).collect();
-    if of_its_own.is_empty() {
+    context.toil(EFFORT_PER_ROW);
+    let watchers = context.state.watchers_of(holder);
+    if watchers.is_empty() {
         return [*holder].into();
     }
-    of_its_own.into_iter().take(WITNESSES_MAX).collect()
+    watchers
+}
+
+/// Where the machines begin on the ring of which the next ones watch that holder.
+pub(crate) fn point_of(holder: &NodeId) -> NodeId {
+    NodeId(RING.hash(holder))
+}
+
+impl State {
+    /// Those that watch a machine now: they would be recorded for a lease of it.
+    #[must_use]
+    pub fn watchers_of(&self, holder: &NodeId) -> BTreeSet<NodeId> {
+        let others = others(self, holder, &BTreeSet::new(), WITNESSES_MAX);
+        if !others.is_empty() {
+            return others;
+        }
+        let own = self.operator_of(holder);
+        let around = around(self, holder);
+        let own = around.filter(|(_, node)| Some(node.operator) == own);
+        let of_its_own: BTreeSet<NodeId> = own.map(|(id, _)| *id).collect();
+        of_its_own.into_iter().take(WITNESSES_MAX).collect()
+    }
 }
 
 /// The next machines on the ring for that holder, of other operators than its own and those of `known`, one of each.
 fn others(
-    context: &mut Context<'_>,
+    state: &State,
     holder: &NodeId,
     known: &BTreeSet<NodeId>,
     count_max: usize,
 ) -> BTreeSet<NodeId> {
-    context.toil(EFFORT_PER_ROW);
-    let state = &context.state;
     let known = known.iter().chain([holder]);
     let taken: BTreeSet<AccountId> = known.filter_map(|id| state.operator_of(id)).collect();
     let mut others = BTreeMap::new();
@@ -82,8 +96,7 @@ fn around<'a>(
     state: &'a State,
     holder: &'a NodeId,
 ) -> impl Iterator<Item = (&'a NodeId, &'a Node)> {
-    let start = NodeId(RING.hash(holder));
-    let around = state.nodes_from(start).take(WITNESS_SEARCH_MAX);
+    let around = state.nodes_from(point_of(holder)).take(WITNESS_SEARCH_MAX);
     around.filter(move |(id, node)| *id != holder && !node.is_unreachable)
 }
 
@@ -94,7 +107,8 @@ pub(crate) fn widen(context: &mut Context<'_>) {
         let Some(mut lease) = context.state.lease(&id) else {
             continue;
         };
-        let more = others(context, &lease.node, &lease.witnesses, WITNESSES_MORE);
+        context.toil(EFFORT_PER_ROW);
+        let more = others(context.state, &lease.node, &lease.witnesses, WITNESSES_MORE);
         lease.witnesses.extend(more);
         lease.doubted_ms = None;
         context.state.put_lease(id, lease);
@@ -155,25 +169,7 @@ fn give_up(context: &mut Context<'_>, id: LeaseId, lease: Lease, by: NodeId) {
     if !is_most {
         return;
     }
-    if let Some(node) = context
-        .state
-        .node(&holder)
-        .filter(|node| !node.is_unreachable)
-    {
-        let is_unreachable = true;
-        context.state.put_node(
-            holder,
-            Node {
-                is_unreachable,
-                ..node
-            },
-        );
-        node::lost(context, &holder);
-        context.emit(Event::NodeReachable {
-            node: holder,
-            is_reachable: false,
-        });
-    }
+    node::lose(context, &holder);
     end(context, &id, EndCause::Unreachable);
 }
 
@@ -200,10 +196,11 @@ impl Apply for ReportBack {
             self.node,
             Node {
                 is_unreachable: false,
+                life: node.life.saturating_add(1),
                 ..node
             },
         );
-        node::back(context, &self.node);
+        node::presence_changed(context, &self.node);
         context.emit(Event::NodeReachable {
             node: self.node,
             is_reachable: true,

@@ -1,12 +1,14 @@
 //! How much of the time a machine was there, as others saw it, and the reputation that comes of it.
 //!
 //! Rules:
-//! 1. Time counts while somebody else watches: from the first lease on the machine with a witness of another operator
-//!    until the last of them ends. What nobody else saw counts neither for the machine nor against it.
-//! 2. A machine that most witnesses of a lease have given up counts as gone from that block until it says that it is back,
-//!    though nothing of it is watched meanwhile. One witness alone changes nothing here either.
-//! 3. Time is kept by days of block time, for [`UPTIME_DAYS`] days.
-//! 4. The reputation is the share of the watched time in which it was there, after one more day in which it was there for
+//! 1. Time counts while a machine offers something, or holds a lease, and a machine of another operator is among those that
+//!    watch it. What nobody else saw counts neither for the machine nor against it.
+//! 2. A machine that was given up, be it with a lease or by itself, counts as gone from that block until it says that it
+//!    is back. One witness alone changes nothing here either.
+//! 3. A ledger that stood still, for longer than [`STANDSTILL_MS`] between two blocks, saw nobody: that time counts neither
+//!    as there nor as gone.
+//! 4. Time is kept by days of block time, for [`UPTIME_DAYS`] days.
+//! 5. The reputation is the share of the watched time in which it was there, after one more day in which it was there for
 //!    half of the time. So a newcomer has one half, a day without a fault makes it three quarters, and nobody has all.
 //!
 //! An operator with a second account can have its machines watched by its own: this says what witnesses saw, and not who
@@ -18,8 +20,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::apply::Context;
 use crate::id::NodeId;
-use crate::lease::Lease;
-use crate::limits::{EFFORT_PER_LEASE, EFFORT_PER_ROW, UPTIME_DAYS};
+use crate::limits::{EFFORT_PER_ROW, STANDSTILL_MS, UPTIME_DAYS};
 use crate::state::State;
 use crate::table::Row;
 
@@ -135,56 +136,58 @@ fn count(context: &mut Context<'_>, node: &NodeId, is_up: Option<bool>) {
         .put_uptime(*node, Uptime { counting, ..before });
 }
 
-fn counting(context: &Context<'_>, node: &NodeId) -> Option<Counting> {
-    context.state.uptime_row(node)?.counting
-}
-
-/// Whether a machine of another operator watches the lease.
-fn is_watched(state: &State, lease: &Lease) -> bool {
-    let own = state.operator_of(&lease.node);
-    lease
-        .watchers()
-        .any(|watcher| state.operator_of(watcher) != own)
-}
-
-/// A lease was opened on its machine.
-pub(crate) fn opened(context: &mut Context<'_>, lease: &Lease) {
-    if counting(context, &lease.node).is_none() && is_watched(context.state, lease) {
-        count(context, &lease.node, Some(true));
+/// What follows from the state now: whether a machine's time counts, and as what.
+pub(crate) fn settle(context: &mut Context<'_>, id: &NodeId) {
+    let is_up = context.state.uptime_row(id).and_then(|row| row.counting);
+    let is_up = is_up.map(|counting| counting.is_up);
+    let Some(node) = context.state.node_row(id) else {
+        return;
+    };
+    let becomes = if node.is_unreachable {
+        is_up.map(|_| false)
+    } else {
+        let is_counted = holds_or_offers(context.state, id) && is_watched(context.state, id);
+        is_counted.then_some(true)
+    };
+    if becomes != is_up {
+        count(context, id, becomes);
     }
+}
+
+fn holds_or_offers(state: &State, id: &NodeId) -> bool {
+    let offers = state.node_row(id).is_some_and(|node| node.offer.is_some());
+    offers || !state.active_leases_on(id).is_empty()
+}
+
+/// Whether a machine of another operator watches it.
+fn is_watched(state: &State, id: &NodeId) -> bool {
+    let own = state.operator_of(id);
+    let watchers = state.watchers_of(id);
+    watchers.iter().any(|it| state.operator_of(it) != own)
 }
 
 /// A lease on the machine has ended.
-pub(crate) fn ended(context: &mut Context<'_>, node: &NodeId) {
-    let was_up = counting(context, node).is_some_and(|counting| counting.is_up);
-    if was_up && !is_watched_at_all(context, node) {
-        count(context, node, None);
+pub(crate) fn ended(context: &mut Context<'_>, id: &NodeId) {
+    // Where it offers something, its time counts without leases too.
+    let node = context.state.node_row(id);
+    if node.is_some_and(|node| node.offer.is_none()) {
+        context.toil(EFFORT_PER_ROW);
+        settle(context, id);
     }
 }
 
-/// Whether a machine of another operator watches any lease on this one.
-fn is_watched_at_all(context: &mut Context<'_>, node: &NodeId) -> bool {
-    for id in context.state.active_leases_on(node) {
-        context.toil(EFFORT_PER_LEASE);
-        let lease = context.state.lease_row(&id);
-        if lease.is_some_and(|lease| is_watched(context.state, lease)) {
-            return true;
-        }
+/// A block comes so long after the one before that nobody knows who was there meanwhile.
+pub(crate) fn stood_still(state: &mut State, now_ms: u64) {
+    let before_ms = state.tip().time_ms;
+    if now_ms.saturating_sub(before_ms) <= STANDSTILL_MS {
+        return;
     }
-    false
-}
-
-/// The machine was given up.
-pub(crate) fn lost(context: &mut Context<'_>, node: &NodeId) {
-    if counting(context, node).is_some() {
-        count(context, node, Some(false));
-    }
-}
-
-/// The machine is back.
-pub(crate) fn back(context: &mut Context<'_>, node: &NodeId) {
-    if counting(context, node).is_some() {
-        let is_up = is_watched_at_all(context, node).then_some(true);
-        count(context, node, is_up);
+    for (id, uptime) in state.counted() {
+        let before = uptime.until(before_ms);
+        let counting = before.counting.map(|counting| Counting {
+            since_ms: now_ms,
+            ..counting
+        });
+        state.put_uptime(id, Uptime { counting, ..before });
     }
 }

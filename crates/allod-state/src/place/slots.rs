@@ -13,7 +13,6 @@ use crate::limits::{
     PLACEMENTS_PER_BLOCK_MAX,
 };
 use crate::money::Credits;
-use crate::node;
 use crate::place::{Failing, Found, Wanted, WhyNot, find};
 use crate::reject::Rejection;
 use crate::volume::{Standing, Volume};
@@ -530,7 +529,6 @@ fn open(
         is_exclusive: wanted.demand.is_exclusive(),
         ending: None,
     };
-    node::opened(context, &lease);
     context.state.put_lease(id, lease);
     hold_volumes(context, wanted, found);
     let (epoch, node) = (wanted.epoch, found.node);

@@ -9,6 +9,7 @@ use crate::app::{App, Slot, SlotKey};
 use crate::id::{AccountId, AppId, Label, LeaseId, NodeId};
 use crate::key::PublicKey;
 use crate::lease::Lease;
+use crate::lease::witness::point_of;
 use crate::limits::DOUBT_MS;
 use crate::node::{Node, Resources};
 use crate::state::inventory::Inventory;
@@ -43,6 +44,8 @@ pub(super) struct Derived {
     pub(super) used: OrdMap<NodeId, Resources>,
     /// The nodes with what they have left.
     pub(super) inventory: Inventory,
+    /// The nodes by their point on the ring: the next ones from there watch them.
+    pub(super) points: OrdSet<(NodeId, NodeId)>,
     /// How many active leases of a service a node has.
     pub(super) replicas_on: OrdMap<(AppId, Label, NodeId), u32>,
     /// Active leases by app.
@@ -94,6 +97,11 @@ impl Derived {
     ) {
         let used = self.used.get(id).copied().unwrap_or_default();
         self.inventory.node_changed(id, before, after, used);
+        match (before, after) {
+            (None, Some(_)) => drop(self.points.insert((point_of(id), *id))),
+            (Some(_), None) => drop(self.points.remove(&(point_of(id), *id))),
+            _ => {}
+        }
     }
 
     pub(super) fn app_changed(&mut self, id: &AppId, before: Option<&App>, after: Option<&App>) {

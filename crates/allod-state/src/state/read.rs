@@ -1,6 +1,7 @@
 //! Questions to the state.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdSet;
@@ -12,6 +13,7 @@ use crate::bill;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Root};
 use crate::key::PublicKey;
 use crate::lease::Lease;
+use crate::limits::WITNESS_SEARCH_MAX;
 use crate::money::Credits;
 use crate::node::{Node, Reach, Resources, Uptime};
 use crate::reject::Rejection;
@@ -93,6 +95,17 @@ impl State {
     #[must_use]
     pub fn uptime(&self, node: &NodeId) -> Option<Uptime> {
         self.uptime_row(node).cloned()
+    }
+
+    /// The machines whose time counts now.
+    pub(crate) fn counted(&self) -> Vec<(NodeId, Uptime)> {
+        let counted = self
+            .uptimes
+            .iter()
+            .filter(|(_, row)| row.counting.is_some());
+        counted
+            .map(|(id, row)| (*id, row.as_ref().clone()))
+            .collect()
     }
 
     pub(crate) fn uptime_row(&self, node: &NodeId) -> Option<&Uptime> {
@@ -216,6 +229,28 @@ impl State {
     pub(crate) fn nodes_from(&self, start: NodeId) -> impl Iterator<Item = (&NodeId, &Node)> {
         let rest = self.nodes.range(start..).chain(self.nodes.range(..start));
         rest.map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// The nodes of which `id` is among the next [`WITNESS_SEARCH_MAX`] ones on the ring.
+    pub(crate) fn nodes_before(&self, id: &NodeId) -> Vec<NodeId> {
+        let behind = self.nodes.range((Bound::Excluded(*id), Bound::Unbounded));
+        let back = self.nodes.range(..*id).rev().chain(behind.rev());
+        let last = back
+            .map(|(id, _)| *id)
+            .nth(WITNESS_SEARCH_MAX.saturating_sub(1));
+        let points = &self.derived.points;
+        let until = Bound::Included((*id, NodeId(LAST)));
+        let from = |last| Bound::Excluded((last, NodeId(LAST)));
+        let named = |(_, node): &(NodeId, NodeId)| *node;
+        match last {
+            None => points.iter().map(named).collect(),
+            Some(last) if last < *id => points.range((from(last), until)).map(named).collect(),
+            Some(last) => {
+                let first = points.range((Bound::Unbounded, until));
+                let rest = points.range((from(last), Bound::Unbounded));
+                first.chain(rest).map(named).collect()
+            }
+        }
     }
 
     /// What the active leases of a node take.

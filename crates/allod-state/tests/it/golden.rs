@@ -258,7 +258,7 @@ fn every_kind_of_action_has_a_vector_and_its_own_tag() {
             action.name()
         );
     }
-    assert_eq!(actions.len(), 27);
+    assert_eq!(actions.len(), 28);
     assert!(
         borsh::from_slice::<Action>(&[25]).is_err(),
         "a new kind needs a vector"

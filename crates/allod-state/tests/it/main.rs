@@ -4,6 +4,7 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod absences;
 mod app;
 mod asked;
 mod audit;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use allod_state::account::grant::Grant;
 use allod_state::account::{AddKey, OpenAccount};
-use allod_state::lease::witness::ReportDeaths;
+use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{Lease, Report, ReportLease};
-use allod_state::node::{PublishOffer, RegisterNode};
+use allod_state::limits::STANDSTILL_MS;
+use allod_state::node::{Life, PublishOffer, RegisterNode, ReportGone};
 use allod_state::{Action, LeaseId, NodeId, Rejection};
 
 use crate::world::{Person, World, web};
@@ -67,6 +68,48 @@ impl Pool {
         let witness = self.node(number);
         let leases = leases.iter().copied().collect();
         self.says(number, ReportDeaths { witness, leases })
+    }
+
+    /// Whoever watches machines says that these lives of them are gone.
+    pub(crate) fn misses(&mut self, number: usize, machines: &[Life]) -> Result<(), Rejection> {
+        let witness = self.node(number);
+        let machines = machines.iter().copied().collect();
+        self.says(number, ReportGone { witness, machines })
+    }
+
+    /// The numbers of those that watch a machine.
+    pub(crate) fn watchers(&self, node: NodeId) -> Vec<usize> {
+        let watchers = self.world.state.watchers_of(&node).into_iter();
+        watchers.map(|node| self.number_of(node)).collect()
+    }
+
+    /// Most of those that watch a machine say that it is gone.
+    pub(crate) fn give_up(&mut self, node: NodeId) {
+        let life = self.world.state.node(&node).unwrap().life;
+        let watchers = self.watchers(node);
+        for number in &watchers[..watchers.len() / 2 + 1] {
+            self.misses(*number, &[(node, life)]).unwrap();
+        }
+    }
+
+    /// A machine says that it is back.
+    pub(crate) fn returns(&mut self, node: NodeId) {
+        self.says(self.number_of(node), ReportBack { node })
+            .unwrap();
+    }
+
+    pub(crate) fn is_gone(&self, node: NodeId) -> bool {
+        self.world.state.node(&node).unwrap().is_unreachable
+    }
+
+    /// Time passes, and the ledger goes on.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / STANDSTILL_MS {
+            self.world.wait(STANDSTILL_MS);
+        }
+        if !ms.is_multiple_of(STANDSTILL_MS) {
+            self.world.wait(ms % STANDSTILL_MS);
+        }
     }
 
     /// Most witnesses of a lease, none of them on a machine of `gone`, give it up.

@@ -14,7 +14,7 @@ use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Report, ReportLease};
 use allod_state::node::{
     CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach,
-    RegisterNode, Relay, Resources, WithdrawOffer,
+    RegisterNode, Relay, ReportGone, Resources, WithdrawOffer,
 };
 use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
@@ -98,6 +98,11 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         ReportBack { node: node() }.into(),
         add_readers().into(),
         conflict().into(),
+        ReportGone {
+            witness: node(),
+            machines: BTreeSet::from([(NodeId([8; 32]), 3)]),
+        }
+        .into(),
     ]
 }
 

@@ -2,13 +2,13 @@
 
 use allod_state::app::{Delete, Deploy};
 use allod_state::lease::Lease;
-use allod_state::lease::witness::ReportBack;
-use allod_state::node::{Counting, Day, Uptime};
+use allod_state::limits::STANDSTILL_MS;
+use allod_state::node::{Counting, Day, Uptime, WithdrawOffer};
 use allod_state::place::Failing;
 use allod_state::{NodeId, Rejection};
 
-use crate::pool::Pool;
-use crate::world::web;
+use crate::pool::{Pool, list};
+use crate::world::{Person, web};
 
 const DAY_MS: u64 = 86_400_000;
 const HALF: u32 = 500_000;
@@ -44,59 +44,129 @@ fn reputation(pool: &Pool, lease: &Lease) -> u32 {
     pool.world.state.reputation_ppm(&lease.node)
 }
 
+fn withdraw(pool: &mut Pool, node: NodeId) {
+    let owner = pool.machines[pool.number_of(node)].1.clone();
+    let actions = vec![WithdrawOffer { node }.into()];
+    pool.world.try_as(&owner, owner.account, actions).unwrap();
+}
+
 #[test]
-fn time_counts_while_others_watch_and_no_longer() {
+fn time_counts_while_others_watch_whether_a_machine_holds_something_or_not() {
     let mut pool = Pool::of_owners(3);
     let (_, lease) = pool.app("a");
     assert_eq!(pool.world.state.reputation_ppm(&NodeId([1; 32])), HALF);
+    let nodes: Vec<NodeId> = (0..4).map(|number| pool.node(number)).collect();
+    let before: Vec<_> = nodes.iter().map(|node| sums(&pool, *node)).collect();
+    pool.pass(DAY_MS);
+    for (node, (watched, up)) in nodes.iter().zip(before) {
+        assert_eq!(watched, up);
+        assert_eq!(sums(&pool, *node), (watched + DAY_MS, watched + DAY_MS));
+        let reputation = pool.world.state.reputation_ppm(node);
+        assert!((750_000..751_000).contains(&reputation));
+    }
+    // What offers nothing more counts as long as it holds something.
+    withdraw(&mut pool, lease.node);
     let (before, _) = sums(&pool, lease.node);
-    pool.world.wait(DAY_MS);
-    assert_eq!(sums(&pool, lease.node), (before + DAY_MS, before + DAY_MS));
-    assert!((750_000..751_000).contains(&reputation(&pool, &lease)));
+    pool.pass(1_000);
+    assert_eq!(sums(&pool, lease.node), (before + 1_000, before + 1_000));
     ends(&mut pool, "a");
     let (watched, up) = sums(&pool, lease.node);
     assert_eq!(watched, up);
-    pool.world.wait(DAY_MS);
-    assert_eq!(sums(&pool, lease.node), (watched, up), "nobody watched it");
-    assert!(
-        pool.world.state.nodes().count() > 1,
-        "others are there whom nobody watched"
-    );
-    for (node, _) in pool.world.state.nodes() {
-        let is_it = *node == lease.node;
-        assert_eq!(pool.world.state.uptime(node).is_some(), is_it);
-    }
+    pool.pass(DAY_MS);
+    assert_eq!(sums(&pool, lease.node), (watched, up), "nobody asks for it");
 }
 
 #[test]
 fn ones_own_machines_are_no_others() {
     let mut pool = Pool::of_owners(0);
+    let owner = pool.world.owner.clone();
+    list(&mut pool.world, &Person::new(190), &owner);
     let (_, lease) = pool.app("a");
-    pool.world.wait(DAY_MS);
+    pool.pass(DAY_MS);
     assert_eq!(pool.world.state.uptime(&lease.node), None);
     assert_eq!(reputation(&pool, &lease), HALF);
+}
+
+/// The first machine of another operator begins it for all, and the last one that goes ends it.
+#[test]
+fn time_counts_from_when_somebody_else_comes_until_nobody_else_is_left() {
+    let mut pool = Pool::of_owners(1);
+    let (first, other) = (pool.node(0), pool.node(1));
+    let (watched, _) = sums(&pool, first);
+    pool.pass(1_000);
+    assert_eq!(sums(&pool, first), (watched + 1_000, watched + 1_000));
+    pool.give_up(other);
+    let before = sums(&pool, first);
+    let (gone_watched, gone_up) = sums(&pool, other);
+    pool.pass(1_000);
+    assert_eq!(sums(&pool, first), before, "nobody else watches it");
+    let gone = (gone_watched + 1_000, gone_up);
+    assert_eq!(sums(&pool, other), gone, "and that one is gone");
+    pool.returns(other);
+    pool.pass(1_000);
+    let (watched, up) = before;
+    assert_eq!(sums(&pool, first), (watched + 1_000, up + 1_000));
 }
 
 #[test]
 fn whoever_was_given_up_is_gone_until_it_is_back_and_one_witness_says_nothing() {
     let mut pool = Pool::of_owners(3);
     let (id, lease) = pool.app("a");
-    pool.world.wait(DAY_MS);
+    pool.pass(DAY_MS);
     let one = pool.witnesses(&lease)[0];
     pool.gives_up(one, &[(id, lease.epoch)]).unwrap();
-    let (watched, up) = sums(&pool, lease.node);
-    assert_eq!(watched, up, "one alone");
+    let idle = (0..4).map(|number| pool.node(number));
+    let idle = idle.into_iter().find(|node| *node != lease.node).unwrap();
+    let watchers = pool.watchers(idle);
+    pool.misses(watchers[0], &[(idle, 0)]).unwrap();
+    for node in [lease.node, idle] {
+        let (watched, up) = sums(&pool, node);
+        assert_eq!(watched, up, "one alone");
+    }
     pool.lose(id, &lease);
-    let (watched, up) = sums(&pool, lease.node);
-    pool.world.wait(DAY_MS);
-    let (later, still) = sums(&pool, lease.node);
-    assert_eq!((later - watched, still - up), (DAY_MS, 0));
-    assert!((HALF - 1_000..=HALF + 1_000).contains(&reputation(&pool, &lease)));
-    let number = pool.number_of(lease.node);
-    pool.says(number, ReportBack { node: lease.node }).unwrap();
-    let (watched, up) = sums(&pool, lease.node);
-    pool.world.wait(DAY_MS);
-    assert_eq!(sums(&pool, lease.node), (watched, up), "it runs nothing");
+    pool.give_up(idle);
+    for node in [lease.node, idle] {
+        assert!(pool.is_gone(node));
+    }
+    let before = [lease.node, idle].map(|node| (node, sums(&pool, node)));
+    pool.pass(DAY_MS);
+    for (node, (watched, up)) in before {
+        let (later, still) = sums(&pool, node);
+        assert_eq!((later - watched, still - up), (DAY_MS, 0));
+        let reputation = pool.world.state.reputation_ppm(&node);
+        assert!((HALF - 1_000..=HALF + 1_000).contains(&reputation));
+    }
+    for node in [lease.node, idle] {
+        pool.returns(node);
+        let (watched, up) = sums(&pool, node);
+        pool.pass(1_000);
+        assert_eq!(sums(&pool, node), (watched + 1_000, up + 1_000));
+    }
+}
+
+#[test]
+fn a_ledger_that_stood_still_saw_nobody_there_and_nobody_gone() {
+    let mut pool = Pool::of_owners(3);
+    let (there, gone) = (pool.node(0), pool.node(1));
+    pool.give_up(gone);
+    pool.pass(STANDSTILL_MS);
+    let before = [there, gone].map(|node| (node, sums(&pool, node)));
+    assert!(
+        before
+            .iter()
+            .all(|(_, (watched, _))| *watched >= STANDSTILL_MS)
+    );
+    pool.world.wait(STANDSTILL_MS + 1);
+    for (node, sums_before) in before {
+        assert_eq!(sums(&pool, node), sums_before, "nobody knows");
+    }
+    // Nor does it count what the first transaction afterwards changes.
+    pool.world.wait(3 * DAY_MS);
+    pool.returns(gone);
+    let (_, (watched, up)) = before[1];
+    pool.pass(STANDSTILL_MS);
+    let later = sums(&pool, gone);
+    assert_eq!(later, (watched + STANDSTILL_MS + 1, up + STANDSTILL_MS));
 }
 
 #[test]
@@ -128,11 +198,23 @@ fn a_replica_goes_only_where_the_reputation_is_as_wanted() {
             "has a reputation of 0.5, and at least 0.500001 is wanted"
         );
     }
-    pool.world.wait(DAY_MS);
+    let others = (0..4).map(|number| pool.node(number));
+    let gone = others.into_iter().find(|node| *node != lease.node).unwrap();
+    pool.give_up(gone);
+    pool.pass(DAY_MS);
+    pool.returns(gone);
     // The law looks at the time of the block before.
     pool.world.wait(1);
     pool.world.run(vec![refused.into()]);
-    assert_eq!(pool.world.active("b")[0].1.node, lease.node);
+    assert_ne!(pool.world.active("b")[0].1.node, gone);
+    for round in 0..12 {
+        let name = format!("b{round}");
+        let deploy = picky(&pool, &name, wanted);
+        pool.world.run(vec![deploy.into()]);
+        assert_ne!(pool.world.active(&name)[0].1.node, gone);
+    }
+    let lands = (0..24).any(|round| pool.app(&format!("c{round}")).1.node == gone);
+    assert!(lands, "where nothing is asked, it is as good as the others");
     let all = picky(&pool, "c", 1_000_001);
     let told = pool.world.try_run(vec![all.into()]).unwrap_err();
     assert!(told.to_string().contains("ask for less"), "{told}");

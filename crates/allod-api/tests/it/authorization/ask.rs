@@ -11,7 +11,8 @@ use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{Report, ReportLease};
 use allod_state::node::{
-    CordonNode, DrainNode, PublishOffer, PublishReach, Reach, RegisterNode, WithdrawOffer,
+    CordonNode, DrainNode, PublishOffer, PublishReach, Reach, RegisterNode, ReportGone,
+    WithdrawOffer,
 };
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
@@ -245,6 +246,12 @@ impl Stage {
             "node.withdraw" => WithdrawOffer { node }.into(),
             "node.drain" => DrainNode { node }.into(),
             "node.back" => ReportBack { node }.into(),
+            // Nobody watches itself.
+            "node.give-up" => ReportGone {
+                witness: node,
+                machines: [(node, 0)].into(),
+            }
+            .into(),
             "node.reach" => {
                 let reach = Reach::default();
                 PublishReach { node, reach }.into()

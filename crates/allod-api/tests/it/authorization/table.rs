@@ -301,4 +301,5 @@ pub(super) static ACTIONS: &[Row] = &[
         (422, "bad-field"),
         [NOT_NODE, SCOPE, Y],
     ),
+    change("node.give-up", (422, "not-watching"), [NOT_NODE, SCOPE, Y]),
 ];

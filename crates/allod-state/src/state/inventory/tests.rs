@@ -34,6 +34,8 @@ fn machine(price: u8, cpu_milli: u64) -> Arc<Node> {
         offer: (price > 0).then_some(offer),
         is_draining: false,
         is_unreachable: false,
+        life: 0,
+        given_up_by: BTreeMap::new(),
         is_cordoned: false,
         registered_ms: 0,
     })
