@@ -1,6 +1,7 @@
 #!/bin/bash
 # Five machines of five owners, four of them validators: the plug of whichever runs an app is pulled, and the app answers
-# from another one; whoever comes back does not run it twice, and a short silence moves nothing.
+# from another one; whoever comes back does not run it twice, and a short silence moves nothing. One that runs nothing is
+# missed as well.
 #
 #   ALLOD=target/debug/allod tests/e2e/failover.sh      E2E_KEEP=1 keeps its folder
 #   FAILOVERS=20 … has so many plugs pulled, and tells how long the app was gone each time
@@ -35,6 +36,28 @@ short_silence() {
     [ "$(now_of web)" = "$before" ]
     within 10 answers
 }
+# One that runs nothing is missed all the same: it gets nothing while it is gone, and is back by itself.
+idle_is_missed() {
+    local idle began
+    for idle in e d c b; do [ "$idle" = "$(runner_of web)" ] || break; done
+    unplug "$idle"
+    began=$(date +%s%N)
+    within 30 is_missed "$idle"
+    evidence "$idle runs nothing and was unplugged; it is listed as not reached after $((($(date +%s%N) - began) / 1000000)) ms"
+    fails_with 7 at a run "$REGISTRY/nginx:alpine" --name there --on "operator=$(of_node "$idle" "n['operator']")" --yes
+    grep -q 'not reached' "$work/said"
+    began=$(date +%s%N)
+    at a run "$REGISTRY/nginx:alpine" --name beside --port 80 --on "operator!=$(account_of a)" --yes >"$work/said"
+    evidence "what is deployed meanwhile is ready on $(runner_of beside) after $((($(date +%s%N) - began) / 1000000)) ms"
+    [ "$(runner_of beside)" != "$idle" ]
+    at a delete beside --yes >/dev/null
+    plug_in "$idle"
+    began=$(date +%s%N)
+    within 60 is_back "$idle"
+    evidence "plugged in again, it is back after $((($(date +%s%N) - began) / 1000000)) ms"
+    within 60 is_alone
+}
+is_missed() { ! is_back "$1"; }
 # Two validators on either side: neither decides anything, and nobody is given up for what was not heard meanwhile.
 split_and_healed() {
     local before machine began
@@ -135,6 +158,7 @@ leaves_nothing() {
 five_machines
 step 'its standbys fetch its image' standbys_have_it
 step 'a silence of three seconds moves nothing' short_silence
+step 'a machine that runs nothing is missed, and comes back' idle_is_missed
 step 'a network that was split in two gives nobody up' split_and_healed
 for ((n = 1; n <= ${FAILOVERS:-2}; n++)); do step "the plug is pulled ($n)" pulled "$n"; done
 step 'how long the app was gone' percentiles
