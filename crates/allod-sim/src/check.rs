@@ -13,6 +13,7 @@ mod durability;
 mod ends;
 mod epochs;
 mod headers;
+mod holdings;
 mod leases;
 mod nonces;
 mod restore;
@@ -175,6 +176,7 @@ fn all(genesis: &Genesis) -> Vec<Box<dyn Check>> {
         Box::new(ends::Ends),
         Box::new(epochs::Epochs::default()),
         Box::new(headers::Headers::default()),
+        Box::new(holdings::Holdings),
         Box::new(leases::Leases),
         Box::new(nonces::Nonces::default()),
         Box::new(restore::Restore),

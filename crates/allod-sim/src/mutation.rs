@@ -80,6 +80,8 @@ mutations! {
     GoneUntold caught by "absences",
     /// One validator more is false than may be.
     TooManyFalse caught by "agreement",
+    /// A row that is gone is counted on.
+    GoneCounted caught by "holdings",
     /// What an attacker must not get succeeds.
     AttackSucceeds caught by "attacks",
     /// Somebody decides whom nobody elected.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use allod_state::account::{Account, KeyRecord};
 use allod_state::app::{Slot, SlotKey};
 use allod_state::block::Header;
+use allod_state::holdings::{Holdings, Kind};
 use allod_state::lease::Lease;
 use allod_state::node::Node;
 use allod_state::state::{Params, RestoreError};
@@ -27,6 +28,7 @@ const LEASE: u8 = 7;
 const BILL_LINE: u8 = 8;
 const PARAMS: u8 = 10;
 const VALIDATORS: u8 = 11;
+const HOLDINGS: u8 = 15;
 
 /// How a bug changes the rows; none where it lies elsewhere.
 pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
@@ -41,6 +43,7 @@ pub(crate) fn of(mutation: Mutation) -> Option<Tamper> {
         Mutation::MeterForgets => Some(forget_charge),
         Mutation::NonceFalls => Some(lower_nonce),
         Mutation::GoneUntold => Some(lose_somebody),
+        Mutation::GoneCounted => Some(count_on),
         Mutation::SeatUnasked => Some(seat_somebody),
         _ => None,
     }
@@ -166,6 +169,13 @@ fn raise_bill(rows: &mut Rows) -> Option<()> {
             true
         },
     )
+}
+
+fn count_on(rows: &mut Rows) -> Option<()> {
+    alter(rows, HOLDINGS, |_: &AccountId, holdings: &mut Holdings| {
+        let leases = holdings.rows.get_mut(&Kind::Lease);
+        leases.map(|leases| *leases += 1).is_some()
+    })
 }
 
 fn forget_charge(rows: &mut Rows) -> Option<()> {

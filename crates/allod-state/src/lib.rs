@@ -28,6 +28,7 @@ pub mod credit;
 pub mod event;
 pub mod evidence;
 pub mod genesis;
+pub mod holdings;
 pub mod id;
 pub mod key;
 pub mod lease;

@@ -23,6 +23,7 @@ use crate::account::{Account, KeyRecord};
 use crate::app::{App, Revision, Slot};
 use crate::bill;
 use crate::block::Header;
+use crate::holdings::Holdings;
 use crate::id::{BlockId, NetworkId, Root};
 use crate::lease::Lease;
 use crate::money::Credits;
@@ -91,6 +92,7 @@ pub struct State {
     reaches: Table<Reach>,
     seats: Table<Seat>,
     uptimes: Table<Uptime>,
+    holdings: Table<Holdings>,
     tree: Tree,
     derived: Derived,
 }
@@ -135,6 +137,7 @@ macro_rules! each_table {
         $state.reaches.$method($($argument)?);
         $state.seats.$method($($argument)?);
         $state.uptimes.$method($($argument)?);
+        $state.holdings.$method($($argument)?);
     };
 }
 
@@ -162,6 +165,7 @@ impl State {
             reaches: Table::default(),
             seats: Table::default(),
             uptimes: Table::default(),
+            holdings: Table::default(),
             tree: Tree::default(),
             derived: Derived::default(),
         }
@@ -231,6 +235,7 @@ impl State {
             Reach::TAG => drop(self.reaches.restore(key, value)?),
             Seat::TAG => drop(self.seats.restore(key, value)?),
             Uptime::TAG => drop(self.uptimes.restore(key, value)?),
+            Holdings::TAG => drop(self.holdings.restore(key, value)?),
             _ => return None,
         }
         Some(())
@@ -282,6 +287,7 @@ impl State {
         self.reaches.undo(|_, _, _| {});
         self.seats.undo(|_, _, _| {});
         self.uptimes.undo(|_, _, _| {});
+        self.holdings.undo(|_, _, _| {});
     }
 
     pub(crate) fn moved_to(&mut self, header: &Header) {

@@ -68,6 +68,7 @@ planted! {
     an_end_that_is_not_told_is_caught: EndsUntold in 5,
     a_machine_that_nobody_gave_up_is_caught: GoneUntold in 5,
     one_false_validator_too_many_is_caught: TooManyFalse in 5,
+    a_row_that_is_gone_and_counted_is_caught: GoneCounted in 5,
     an_attack_that_succeeds_is_caught: AttackSucceeds in 10,
     a_validator_that_nobody_elected_is_caught: SeatUnasked in 1,
     validators_that_stay_the_same_are_caught: NobodyElected in 1,

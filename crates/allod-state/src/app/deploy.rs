@@ -141,10 +141,10 @@ impl Deploy {
             created_ms: context.now_ms,
             epoch_floor: 0,
         };
+        context.state.put_app(id, app);
         context
             .state
             .put_revision((id, 1), self.revision(context.now_ms));
-        context.state.put_app(id, app);
         context.emit(Event::AppDeployed {
             app: id,
             revision: 1,

@@ -5,20 +5,23 @@ use std::collections::BTreeSet;
 use crate::account::{Account, KeyRecord};
 use crate::app::{App, Revision, Slot};
 use crate::bill;
-use crate::id::{AccountId, AppId, Label, LeaseId};
+use crate::holdings::{Held, Kind, Whose};
+use crate::id::{AccountId, AppId, Label, LeaseId, NodeId};
 use crate::key::PublicKey;
 use crate::lease::Lease;
 use crate::node::{Node, Reach, Uptime};
 use crate::state::State;
-use crate::table::{Row, Table};
+use crate::table::{Row as _, Table};
 use crate::validator::Seat;
 use crate::volume::{Volume, VolumeKey};
 
-/// A row that belongs to an account, read from what is stored.
+/// A row that can belong to an account, read from what is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owned {
     /// A key of an account.
     Key((AccountId, PublicKey), KeyRecord),
+    /// A machine.
+    Node(NodeId, Node),
     /// An app.
     App(AppId, App),
     /// A kept revision of an app.
@@ -27,33 +30,61 @@ pub enum Owned {
     Volume(VolumeKey, Volume),
     /// A line of a bill.
     BillLine(bill::LineKey, bill::Line),
-    /// Of another table.
-    Other,
+    /// Of another kind.
+    Other(Kind, Whose),
 }
 
 impl Owned {
-    /// Reads a stored key and row; nothing where one of them is no canonical encoding.
+    /// Reads a stored key and row; nothing where one of them is no canonical encoding, or of a table of nobody's.
     #[must_use]
     pub fn read(key: &[u8], value: &[u8]) -> Option<Self> {
-        fn row<R: Row>(key: &[u8], value: &[u8]) -> Option<(R::Key, R)> {
+        fn row<R: Held>(key: &[u8], value: &[u8]) -> Option<(R::Key, R)> {
             Some((borsh::from_slice(key).ok()?, borsh::from_slice(value).ok()?))
         }
+        fn other<R: Held>(key: &[u8], value: &[u8]) -> Option<Owned> {
+            let (key, row) = row::<R>(key, value)?;
+            Some(Owned::Other(R::KIND, R::whose(&key, &row)))
+        }
         let (tag, key) = key.split_first()?;
-        Some(match *tag {
-            KeyRecord::TAG => row(key, value).map(|(key, row)| Self::Key(key, row))?,
-            App::TAG => row(key, value).map(|(key, row)| Self::App(key, row))?,
-            Revision::TAG => row(key, value).map(|(key, row)| Self::Revision(key, row))?,
-            Volume::TAG => row(key, value).map(|(key, row)| Self::Volume(key, row))?,
-            bill::Line::TAG => row(key, value).map(|(key, row)| Self::BillLine(key, row))?,
-            _ => Self::Other,
-        })
+        match *tag {
+            Account::TAG => other::<Account>(key, value),
+            KeyRecord::TAG => row(key, value).map(|(key, row)| Self::Key(key, row)),
+            Node::TAG => row(key, value).map(|(key, row)| Self::Node(key, row)),
+            App::TAG => row(key, value).map(|(key, row)| Self::App(key, row)),
+            Revision::TAG => row(key, value).map(|(key, row)| Self::Revision(key, row)),
+            Slot::TAG => other::<Slot>(key, value),
+            Lease::TAG => other::<Lease>(key, value),
+            bill::Line::TAG => row(key, value).map(|(key, row)| Self::BillLine(key, row)),
+            Volume::TAG => row(key, value).map(|(key, row)| Self::Volume(key, row)),
+            Reach::TAG => other::<Reach>(key, value),
+            Seat::TAG => other::<Seat>(key, value),
+            Uptime::TAG => other::<Uptime>(key, value),
+            _ => None,
+        }
+    }
+
+    /// What it is, and whose.
+    #[must_use]
+    pub fn whose(&self) -> (Kind, Whose) {
+        fn of<R: Held>(key: &R::Key, row: &R) -> (Kind, Whose) {
+            (R::KIND, R::whose(key, row))
+        }
+        match self {
+            Self::Key(key, row) => of(key, row),
+            Self::Node(key, row) => of(key, row),
+            Self::App(key, row) => of(key, row),
+            Self::Revision(key, row) => of(key, row),
+            Self::Volume(key, row) => of(key, row),
+            Self::BillLine(key, row) => of(key, row),
+            Self::Other(kind, whose) => (*kind, *whose),
+        }
     }
 }
 
 impl State {
     /// The stored keys of the rows that belong to an account, for [`State::prove`]: the account itself and its keys; its
-    /// machines with their reach, seat and uptime, and what runs there; its apps with their kept revisions, slots and
-    /// leases; its volumes; and the lines of its bills with their leases.
+    /// machines with their reach, seat and uptime, and what runs there; its apps with their kept revisions and slots;
+    /// its active leases, its volumes, and the lines of its bills.
     #[must_use]
     pub fn owned_by(&self, owner: &AccountId) -> BTreeSet<Vec<u8>> {
         let mut keys = BTreeSet::new();
@@ -63,14 +94,17 @@ impl State {
         keys.insert(Table::<Account>::stored_key(owner));
         let signers = self.keys_of(owner).map(|(key, _)| (*owner, key));
         keys.extend(signers.map(|key| Table::<KeyRecord>::stored_key(&key)));
-        let mut leases = BTreeSet::new();
-        self.add_machines(owner, &mut keys, &mut leases);
+        let own = self.nodes().filter(|(_, node)| node.operator == *owner);
+        for (node, _) in own {
+            self.add_machine(node, &mut keys);
+        }
         for (_, app) in self.apps_of(owner) {
             keys.insert(Table::<App>::stored_key(&app));
             let revisions = self.revisions_of(&app).map(|(key, _)| key);
             keys.extend(revisions.map(Table::<Revision>::stored_key));
             keys.extend(self.slots_of(&app).iter().map(Table::<Slot>::stored_key));
-            leases.extend(self.active_leases_of(&app));
+            let leases = self.active_leases_of(&app);
+            keys.extend(leases.iter().map(Table::<Lease>::stored_key));
         }
         let (first, last) = (Label([0; 32]), Label([u8::MAX; 32]));
         let volumes = (*owner, first, first)..=(*owner, last, last);
@@ -78,35 +112,24 @@ impl State {
         keys.extend(volumes.map(Table::<Volume>::stored_key));
         let (first, last) = (LeaseId([0; 32]), LeaseId([u8::MAX; 32]));
         let lines = (*owner, 0, first)..=(*owner, u32::MAX, last);
-        for (key, _) in self.bill_lines.range(lines) {
-            keys.insert(Table::<bill::Line>::stored_key(key));
-            leases.insert(key.2);
-        }
-        // Those that ended long ago are not kept.
-        leases.retain(|lease| self.leases.get(lease).is_some());
-        keys.extend(leases.iter().map(Table::<Lease>::stored_key));
+        let lines = self.bill_lines.range(lines).map(|(key, _)| key);
+        keys.extend(lines.map(Table::<bill::Line>::stored_key));
         keys
     }
 
-    fn add_machines(
-        &self,
-        owner: &AccountId,
-        keys: &mut BTreeSet<Vec<u8>>,
-        leases: &mut BTreeSet<LeaseId>,
-    ) {
-        let own = self.nodes().filter(|(_, node)| node.operator == *owner);
-        for (node, _) in own {
-            keys.insert(Table::<Node>::stored_key(node));
-            if self.reaches.get(node).is_some() {
-                keys.insert(Table::<Reach>::stored_key(node));
-            }
-            if self.seats.get(node).is_some() {
-                keys.insert(Table::<Seat>::stored_key(node));
-            }
-            if self.uptimes.get(node).is_some() {
-                keys.insert(Table::<Uptime>::stored_key(node));
-            }
-            leases.extend(self.active_leases_on(node));
+    /// A machine with what it has, and what runs there.
+    fn add_machine(&self, node: &NodeId, keys: &mut BTreeSet<Vec<u8>>) {
+        keys.insert(Table::<Node>::stored_key(node));
+        if self.reaches.get(node).is_some() {
+            keys.insert(Table::<Reach>::stored_key(node));
         }
+        if self.seats.get(node).is_some() {
+            keys.insert(Table::<Seat>::stored_key(node));
+        }
+        if self.uptimes.get(node).is_some() {
+            keys.insert(Table::<Uptime>::stored_key(node));
+        }
+        let leases = self.active_leases_on(node);
+        keys.extend(leases.iter().map(Table::<Lease>::stored_key));
     }
 }

@@ -3,6 +3,7 @@
 use crate::account::{Account, KeyRecord};
 use crate::app::{App, Revision, Slot};
 use crate::bill;
+use crate::holdings::Holdings;
 use crate::id::{AccountId, LeaseId};
 use crate::lease::Lease;
 use crate::node::{Node, Reach, Uptime};
@@ -18,6 +19,12 @@ impl State {
     #[must_use]
     pub fn account_key(id: &AccountId) -> Vec<u8> {
         Table::<Account>::stored_key(id)
+    }
+
+    /// The stored key of the row that says how many rows an account has, for [`State::prove`].
+    #[must_use]
+    pub fn holdings_key(id: &AccountId) -> Vec<u8> {
+        Table::<Holdings>::stored_key(id)
     }
 
     /// The stored key of a lease's row, for [`State::prove`].
@@ -64,6 +71,7 @@ impl State {
             Reach::TAG => value(&self.reaches, key),
             Seat::TAG => value(&self.seats, key),
             Uptime::TAG => value(&self.uptimes, key),
+            Holdings::TAG => value(&self.holdings, key),
             _ => None,
         }
     }

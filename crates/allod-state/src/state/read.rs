@@ -10,6 +10,7 @@ use crate::account::grant::Grant;
 use crate::account::{Account, KeyRecord};
 use crate::app::{App, Demand, Revision, Slot, SlotKey};
 use crate::bill;
+use crate::holdings::Holdings;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Root};
 use crate::key::PublicKey;
 use crate::lease::Lease;
@@ -165,6 +166,13 @@ impl State {
     /// All accounts.
     pub fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
         self.accounts.iter().map(|(id, row)| (id, row.as_ref()))
+    }
+
+    /// How many rows an account has; none where there is no such account.
+    #[must_use]
+    pub fn holdings(&self, id: &AccountId) -> Holdings {
+        let row = self.holdings.get(id);
+        row.map_or_else(Holdings::default, |row| row.as_ref().clone())
     }
 
     /// A key of an account.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allod_state::app::SlotKey;
 use allod_state::evidence::Meter;
+use allod_state::holdings::Whose;
 use allod_state::limits::{EFFORT_MAX, EFFORT_PER_WORK};
 use allod_state::node::Resources;
-use allod_state::state::Write;
+use allod_state::state::{Owned, Write};
 use allod_state::transaction::Verified;
 use allod_state::{
     AccountId, Action, Credits, Executed, LeaseId, Proposal, PublicKey, Rejection, State,
@@ -56,6 +57,7 @@ impl Audit {
         self.money(executed);
         self.nonces(after);
         self.leases(before, after);
+        self.holdings(after);
         volumes(after);
         budgets(after);
     }
@@ -75,6 +77,7 @@ impl Audit {
         };
         assert_eq!(later(&restored), later(&executed.state));
         assert_eq!(restored.recount(), executed.state.recount());
+        self.holdings(&restored);
         assert_eq!(restored.next_due_ms(), executed.state.next_due_ms());
         for (id, _) in executed.state.nodes() {
             assert_eq!(restored.used_on(id), executed.state.used_on(id));
@@ -93,6 +96,36 @@ impl Audit {
             }
         }
         assert!(work * EFFORT_PER_WORK <= EFFORT_MAX);
+    }
+
+    /// Every row is counted for those whose it says it is, they take it along when they leave, and nothing else.
+    pub(crate) fn holdings(&self, state: &State) {
+        let mut held: BTreeMap<AccountId, BTreeMap<Vec<u8>, Owned>> = BTreeMap::new();
+        for (key, value) in &self.rows {
+            let Some(row) = Owned::read(key, value) else {
+                assert!([10, 11, 15].contains(&key[0]), "whose is table {}?", key[0]);
+                continue;
+            };
+            let accounts = match row.whose().1 {
+                Whose::Nobody => vec![],
+                Whose::One(account) => vec![account],
+                Whose::Two(one, other) => vec![one, other],
+                Whose::OfApp(app) => vec![state.app(&app).expect("its app").owner],
+                Whose::OfNode(node) => vec![state.node(&node).expect("its machine").operator],
+            };
+            for account in accounts {
+                held.entry(account)
+                    .or_default()
+                    .insert(key.clone(), row.clone());
+            }
+        }
+        assert_eq!(held.len(), state.accounts().count(), "each has itself");
+        for (account, rows) in held {
+            assert!(state.owned_by(&account).iter().eq(rows.keys()));
+            let holdings = state.holdings(&account);
+            assert_eq!(holdings.check(&account, &rows), Ok(()));
+            assert_eq!(Ok(rows.len()), usize::try_from(holdings.sum()));
+        }
     }
 
     fn fold(&mut self, state: &State, actions: &[Action]) {

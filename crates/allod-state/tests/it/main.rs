@@ -17,6 +17,7 @@ mod envelope;
 mod evidence;
 mod exclusive;
 mod golden;
+mod holdings;
 mod hostile;
 mod invite;
 mod others;
