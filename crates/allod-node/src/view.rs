@@ -360,6 +360,8 @@ pub struct Belongings {
     /// What the proofs lead to.
     #[serde(flatten)]
     pub certified: Certified,
+    /// How many rows it has, as the state counts them: so that none is left out.
+    pub holdings: Proved,
     /// The rows, in the order of their keys.
     pub rows: Vec<OwnedRow>,
 }

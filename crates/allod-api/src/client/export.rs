@@ -7,7 +7,8 @@
 //! name, and the bills with all that recomputes them. The second holds the key and its signature of the first. Nothing in it
 //! is secret: what is sealed stays sealed for its owner.
 //!
-//! What it does not show: that no row was left out, since a proof names one row at a time.
+//! No row is left out: the state counts for each account how many it has, that count is proved as they are, and so many
+//! different ones of the account are there. What it does not show: that the bills of all months are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +18,9 @@ use allod_node::seal::{Opener, Scope, open};
 use allod_node::view::{Belongings, Bill, BillProof, Sealed};
 use allod_node::{service_label, volume_label};
 use allod_state::app::{App, Demand, Revision};
+use allod_state::holdings::Holdings;
 use allod_state::state::Owned;
-use allod_state::{AppId, Digest, Label, PublicKey, Root, Signature, codec};
+use allod_state::{AppId, Digest, Label, PublicKey, Root, Signature, State, codec};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +29,12 @@ use super::bill::verify_bill;
 use super::connection::Client;
 use super::error::Error;
 use super::limits::BILL_TRIES;
-use super::proven::{Check, decoded, header_of, proved_bytes, unhex};
+use super::proven::{Check, decoded, header_of, proved, proved_bytes, unhex};
 use super::volumes::VolumeCopy;
 use crate::compose::{Lowered, ServiceDemand};
+
+/// The rows of an export, by their stored keys.
+type Rows = BTreeMap<Vec<u8>, Owned>;
 
 const DOMAIN: &[u8] = b"allod-export-v1";
 
@@ -159,6 +164,10 @@ impl Export {
             ));
             if let Ok(rows) = found {
                 checks.push(Check::new(
+                    "no row was left out",
+                    all(belongings, &rows, &header.root),
+                ));
+                checks.push(Check::new(
                     "it is signed by a key of the account",
                     signer(&export, &rows, body, &signed),
                 ));
@@ -192,7 +201,7 @@ impl Export {
         let sealed = self.manifests.iter();
         let sealed: BTreeMap<Digest, &Sealed> = sealed.map(|it| (it.digest, it)).collect();
         let mut apps = Vec::new();
-        for row in &rows {
+        for row in rows.values() {
             let Owned::App(id, app) = row else {
                 continue;
             };
@@ -255,38 +264,49 @@ impl Export {
 }
 
 /// The rows, each of which is under the root where there is one to check against.
-fn rows(belongings: &Belongings, root: Option<&Root>) -> Result<Vec<Owned>, String> {
+fn rows(belongings: &Belongings, root: Option<&Root>) -> Result<Rows, String> {
     let rows = belongings.rows.iter().map(|claim| {
         let key = unhex("key", &claim.key)?;
         let value = match root {
             Some(root) => proved_bytes(root, &key, &claim.row, "row")?,
             None => unhex("row", &claim.row.value)?,
         };
-        Owned::read(&key, &value).ok_or_else(|| format!("the row {} cannot be read", claim.key))
+        let row = Owned::read(&key, &value);
+        let row = row.ok_or_else(|| format!("the row {} cannot be read", claim.key))?;
+        Ok((key, row))
     });
     rows.collect()
 }
 
-fn manifests_named(rows: &[Owned]) -> BTreeSet<Digest> {
-    let named = rows.iter().filter_map(|row| match row {
+/// Whether these are all rows that the account has, as the state counts them.
+fn all(belongings: &Belongings, rows: &Rows, root: &Root) -> Result<String, String> {
+    let key = State::holdings_key(&belongings.account);
+    let holdings: Holdings = proved(root, &key, &belongings.holdings, "count of rows")?;
+    let checked = holdings.check(&belongings.account, rows);
+    checked.map_err(|error| error.to_string())?;
+    Ok(format!("all {} row(s): {holdings}", holdings.sum()))
+}
+
+fn manifests_named(rows: &Rows) -> BTreeSet<Digest> {
+    let named = rows.values().filter_map(|row| match row {
         Owned::Revision(_, revision) => Some(revision.manifest.ciphertext),
         _ => None,
     });
     named.collect()
 }
 
-fn months(rows: &[Owned]) -> BTreeSet<u32> {
-    let months = rows.iter().filter_map(|row| match row {
+fn months(rows: &Rows) -> BTreeSet<u32> {
+    let months = rows.values().filter_map(|row| match row {
         Owned::BillLine((_, month, _), _) => Some(*month),
         _ => None,
     });
     months.collect()
 }
 
-fn signer(export: &Export, rows: &[Owned], body: &str, signed: &Signed) -> Result<String, String> {
+fn signer(export: &Export, rows: &Rows, body: &str, signed: &Signed) -> Result<String, String> {
     let account = export.belongings.account;
     let is_its = |row: &Owned| matches!(row, Owned::Key(key, _) if *key == (account, signed.key));
-    if !rows.iter().any(is_its) {
+    if !rows.values().any(is_its) {
         return Err(format!("{} is no key of {account}", signed.key));
     }
     let signature: Signature = decoded("signature", &signed.signature)?;
@@ -296,7 +316,7 @@ fn signer(export: &Export, rows: &[Owned], body: &str, signed: &Signed) -> Resul
     Ok(account.to_string())
 }
 
-fn whole(export: &Export, rows: &[Owned]) -> Result<String, String> {
+fn whole(export: &Export, rows: &Rows) -> Result<String, String> {
     let mut named = manifests_named(rows);
     for sealed in &export.manifests {
         if !named.remove(&sealed.digest) {
@@ -318,11 +338,11 @@ fn whole(export: &Export, rows: &[Owned]) -> Result<String, String> {
     }
 }
 
-fn owned_volumes(export: &Export, rows: &[Owned]) -> Result<String, String> {
+fn owned_volumes(export: &Export, rows: &Rows) -> Result<String, String> {
     for copy in &export.volumes {
         let key = (export.belongings.account, copy.app, copy.volume);
         if !rows
-            .iter()
+            .values()
             .any(|row| matches!(row, Owned::Volume(at, _) if *at == key))
         {
             return Err(format!("{} is none of them", copy.name));
@@ -336,8 +356,8 @@ fn owned_volumes(export: &Export, rows: &[Owned]) -> Result<String, String> {
     ))
 }
 
-fn newest<'a>(rows: &'a [Owned], id: &AppId, app: &App) -> Option<&'a Revision> {
-    rows.iter().find_map(|row| match row {
+fn newest<'a>(rows: &'a Rows, id: &AppId, app: &App) -> Option<&'a Revision> {
+    rows.values().find_map(|row| match row {
         Owned::Revision(key, revision) if *key == (*id, app.revision) => Some(revision),
         _ => None,
     })

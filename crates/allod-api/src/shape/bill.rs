@@ -136,7 +136,7 @@ static LINE_PROOF: View = View {
 };
 
 /// A stored value and the proof that it is in the state.
-static PROVED: View = View {
+pub(super) static PROVED: View = View {
     name: "Proved",
     summary: "A stored value and the proof that it is in the state.",
     fields: &[

@@ -1,6 +1,6 @@
 //! What an account takes along when it leaves, field by field.
 
-use super::bill::{CERTIFICATE, GENESIS, HANDOVERS, HEADER};
+use super::bill::{CERTIFICATE, GENESIS, HANDOVERS, HEADER, PROVED};
 use super::{Shape, View, field};
 
 /// Everything that the ledger holds of an account, with proofs.
@@ -14,6 +14,11 @@ pub static BELONGINGS: View = View {
         HEADER,
         CERTIFICATE,
         HANDOVERS,
+        field(
+            "holdings",
+            Shape::View(&PROVED),
+            "How many rows of each kind the account has, as the state counts them: so that none is left out.",
+        ),
         field(
             "rows",
             Shape::List(&Shape::View(&ROW)),

@@ -366,12 +366,13 @@ fn certified() -> view::Certified {
 
 #[test]
 fn belongings_fit() {
+    let proved = view::Proved {
+        value: "00".into(),
+        proof: "00".into(),
+    };
     let row = view::OwnedRow {
         key: "00".into(),
-        row: view::Proved {
-            value: "00".into(),
-            proof: "00".into(),
-        },
+        row: proved.clone(),
     };
     assert_fits(
         &BELONGINGS,
@@ -379,6 +380,7 @@ fn belongings_fit() {
             network: allod_state::NetworkId([6; 32]),
             account: ACCOUNT_ID,
             certified: certified(),
+            holdings: proved,
             rows: vec![row],
         },
     );

@@ -65,6 +65,55 @@ async fn what_is_exported_is_whole_and_opens_for_its_owner_alone() {
     assert!(told.contains("opens with its key alone"), "{told}");
 }
 
+/// What is said of the rows' number once the file is another one, signed anew.
+fn left_out(text: &str, change: impl Fn(&mut Export), signer: &Identity) -> Result<String, String> {
+    let (mut export, _) = Export::read(text).unwrap();
+    change(&mut export);
+    let (_, checks) = Export::read(&export.signed(signer).unwrap()).unwrap();
+    let mut checks = checks.into_iter();
+    let check = checks.find(|it| it.what == "no row was left out").unwrap();
+    if check.is_good {
+        Ok(check.found)
+    } else {
+        Err(check.found)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_row_of_an_export_can_be_left_out() {
+    let world = World::start().await;
+    let (text, _) = exported(&world).await;
+    let owner = &world.owner;
+    let (export, _) = Export::read(&text).unwrap();
+    let count = export.belongings.rows.len();
+    let whole = left_out(&text, |_| {}, owner).unwrap();
+    assert!(whole.starts_with(&format!("all {count} row(s): 1 account(s), ")));
+    for index in 0..count {
+        let without = |export: &mut Export| drop(export.belongings.rows.remove(index));
+        let told = left_out(&text, without, owner).unwrap_err();
+        assert!(told.contains(" row(s) were left out: "), "{index}: {told}");
+    }
+    let of_volume = |row: &allod_node::view::OwnedRow| row.key.starts_with("09");
+    let without_volume = |export: &mut Export| export.belongings.rows.retain(|row| !of_volume(row));
+    let told = left_out(&text, without_volume, owner);
+    assert_eq!(told.unwrap_err(), "1 row(s) were left out: 1 volume(s)");
+    // Another one twice makes up for nothing.
+    let twice = |export: &mut Export| {
+        let rows = &mut export.belongings.rows;
+        let other = rows.iter().find(|row| !of_volume(row)).cloned().unwrap();
+        rows.retain(|row| !of_volume(row));
+        rows.push(other);
+    };
+    let told = left_out(&text, twice, owner);
+    assert_eq!(told.unwrap_err(), "1 row(s) were left out: 1 volume(s)");
+    // Nor does another count, be it of the state too.
+    let other_count = |export: &mut Export| {
+        export.belongings.holdings = export.belongings.rows[0].row.clone();
+    };
+    let told = left_out(&text, other_count, owner).unwrap_err();
+    assert!(told.contains("is not in the state"), "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_part_of_an_export_can_be_changed() {
     let world = World::start().await;

@@ -47,6 +47,7 @@ impl Node {
             network: state.network(),
             account: *account,
             certified,
+            holdings: proved(&state, &State::holdings_key(account)),
             rows: rows.collect(),
         })
     }

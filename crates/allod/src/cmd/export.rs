@@ -12,10 +12,10 @@ use super::bill::rows;
 use crate::context::Context;
 
 /// Write all that the network holds of you to a file: your account and keys, machines, apps with their sealed manifests,
-/// leases, volumes and bills, each with its proof, and signed; and the data of your volumes into files beside it, in the
-/// folder FILE.volumes. An app that runs meanwhile goes on, and its files may be of different moments: for a copy of one
-/// moment scale it to 0 first. Data of volumes are readable for whoever has their files. Nothing else in the export is
-/// readable for others that was not before; `allod import` checks it and deploys its apps on another network.
+/// leases, volumes and bills, each with its proof, none left out, and signed; and the data of your volumes into files
+/// beside it, in the folder FILE.volumes. An app that runs meanwhile goes on, and its files may be of different moments:
+/// for a copy of one moment scale it to 0 first. Data of volumes are readable for whoever has their files. Nothing else in
+/// the export is readable for others that was not before; `allod import` checks it and deploys its apps on another network.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file, which must not be there yet; `-` is standard output, and leaves the data of volumes out.
