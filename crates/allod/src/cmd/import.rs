@@ -106,7 +106,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<()> {
     }
 }
 
-/// Puts the data of an app's volumes in their place, and deploys it then.
+/// Puts the data of an app's volumes in their place, and deploys it then. Where it does not come to that, says what stays.
 async fn begin(
     context: &Context,
     client: &Client,
@@ -114,16 +114,30 @@ async fn begin(
     dir: &Path,
     goal: Option<Goal>,
 ) -> Result<view::App> {
-    let name = app.lowered.manifest.app.as_str();
-    let pinned = match data_of(&app).next() {
-        Some(_) => planned_here(client, &app).await?,
-        None => None,
-    };
-    for (volume, copy) in data_of(&app) {
-        context.tell(&format!("putting back the data of {name}/{volume}"));
-        client.put_back(copy, dir, (name, volume)).await?;
+    if data_of(&app).next().is_none() {
+        return launch::launch(context, client, app.lowered, None, goal).await;
     }
-    launch::launch(context, client, app.lowered, pinned, goal).await
+    let pinned = planned_here(client, &app).await?;
+    let name = app.lowered.manifest.app.clone();
+    let begun = async {
+        for (volume, copy) in data_of(&app) {
+            context.tell(&format!("putting back the data of {name}/{volume}"));
+            client.put_back(copy, dir, (&name, volume)).await?;
+        }
+        launch::launch(context, client, app.lowered, pinned, goal).await
+    };
+    let begun: Result<view::App> = begun.await;
+    if begun.is_err() && is_missing(client, &name).await {
+        context.tell(&format!(
+            "what was put back for {name} stays on this machine until it is imported again, which replaces it"
+        ));
+    }
+    begun
+}
+
+async fn is_missing(client: &Client, app: &str) -> bool {
+    let apps = client.apps().await;
+    apps.is_ok_and(|apps| apps.iter().all(|it| it.name != app))
 }
 
 /// Data are put on the machine that is asked, so the app has to begin there: the ledger refuses it elsewhere.
