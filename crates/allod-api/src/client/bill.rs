@@ -8,6 +8,9 @@
 //!    item was added, changed, left out or reordered.
 //! 5. What the items of the month add up to is the line, and the lines add up to the bill.
 //!
+//! A lease that ended a hundred days ago is not in the state any more, which is proved as well: what it cost is what its
+//! line says, and nobody recomputes it.
+//!
 //! What it does not show: that no line was left out of the answer, since a proof names one line at a time. Nobody gains by
 //! leaving out a line of what one owes.
 
@@ -15,11 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allod_node::view::{Bill, BillLine, BillProof, LineProof};
 use allod_state::bill::{Line, month_of};
-use allod_state::evidence::{Item, Meter};
+use allod_state::evidence::{Item, Meter, Usage};
 use allod_state::lease::{EndCause, Lease, Phase};
 use allod_state::{AccountId, Credits, LeaseId, NetworkId, Root, State};
 
-use super::proven::{Check, header_of, proved};
+use super::proven::{Check, header_of, is_absent, proved};
 
 /// Recomputes `bill` of `payer` on `network` from `proof`. The bill is right where every check is good.
 #[must_use]
@@ -51,16 +54,21 @@ pub fn verify_bill(
         let found = known.check(line);
         if let Ok((proved, lease)) = &found {
             total = total.plus(proved.amount).unwrap_or(total);
-            if lease.payee == *payer {
+            if lease.as_ref().is_some_and(|lease| lease.payee == *payer) {
                 to_oneself = to_oneself.plus(proved.amount).unwrap_or(to_oneself);
             }
         }
         checks.push(Check::new(
             label(line.lease, known.shown),
-            found.map(|(proved, lease)| {
-                let meter = &lease.meter;
-                let items = meter.items;
-                format!("{} credits from {items} evidence item(s)", proved.amount)
+            found.map(|(proved, lease)| match lease {
+                Some(lease) => {
+                    let items = lease.meter.items;
+                    format!("{} credits from {items} evidence item(s)", proved.amount)
+                }
+                None => format!(
+                    "{} credits, as the state holds it: its lease ended too long ago to be recomputed",
+                    proved.amount
+                ),
             }),
         ));
     }
@@ -84,20 +92,28 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn check(&self, proof: &LineProof) -> Result<(Line, Lease), String> {
+    /// The line, and its lease as far as it is kept.
+    fn check(&self, proof: &LineProof) -> Result<(Line, Option<Lease>), String> {
         let key = State::bill_line_key(&(self.payer, self.month, proof.lease));
         let line: Line = proved(&self.root, &key, &proof.line, "bill line")?;
-        let key = State::lease_key(&proof.lease);
-        let lease: Lease = proved(&self.root, &key, &proof.row, "lease")?;
-        if lease.payer != self.payer {
-            return Err(format!("the lease is paid by {}", lease.payer));
-        }
         let shown = self.shown.ok_or("the bill does not show this line")?;
         if shown.line != line {
             return Err(format!(
                 "the bill shows {} credits for {} ms, and the state holds {} for {} ms",
                 shown.line.amount, shown.line.ready_ms, line.amount, line.ready_ms
             ));
+        }
+        let key = State::lease_key(&proof.lease);
+        if is_absent(&self.root, &key, &proof.row) {
+            let shows_it = shown.payee.is_some() || shown.price_per_hour.is_some();
+            if shows_it || shown.usage != Usage::default() {
+                return Err("the bill shows more of the lease than the state holds".into());
+            }
+            return Ok((line, None));
+        }
+        let lease: Lease = proved(&self.root, &key, &proof.row, "lease")?;
+        if lease.payer != self.payer {
+            return Err(format!("the lease is paid by {}", lease.payer));
         }
         if shown.price_per_hour != Some(lease.price_per_hour) || shown.payee != Some(lease.payee) {
             return Err("the bill shows another price or payee than the lease".into());
@@ -108,7 +124,7 @@ impl Known<'_> {
         let folded = Folded::of(&proof.lease, &lease, &proof.items)?;
         folded.compare(&lease)?;
         folded.compare_line(self.month, &line, &lease)?;
-        Ok((line, lease))
+        Ok((line, Some(lease)))
     }
 }
 

@@ -106,6 +106,13 @@ pub(super) fn proved_bytes(
     Ok(bytes)
 }
 
+/// Whether it is shown that there is no such row.
+pub(super) fn is_absent(root: &Root, key: &[u8], claim: &Proved) -> bool {
+    let proof: Result<Proof, String> = decoded("proof", &claim.proof);
+    let is_shown = |proof: Proof| proof.lookup(root, key) == Ok(None);
+    claim.value.is_empty() && proof.is_ok_and(is_shown)
+}
+
 pub(super) fn decoded<T: BorshDeserialize>(what: &'static str, text: &str) -> Result<T, String> {
     codec::decode(what, PROOF_BYTES_MAX, &unhex(what, text)?).map_err(|error| error.to_string())
 }

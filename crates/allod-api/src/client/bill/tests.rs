@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use allod_node::view::{Bill, BillLine, BillProof, Certified, LineProof, Proved};
-use allod_state::app::{Constraints, Demand, Deploy, RestartPolicy, SealedManifest, Update};
+use allod_state::app::{
+    Constraints, Delete, Demand, Deploy, RestartPolicy, SealedManifest, Update,
+};
 use allod_state::certificate::{Certificate, VoteKind, vote_bytes};
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::genesis::Genesis;
 use allod_state::lease::{Report, ReportLease};
+use allod_state::limits::LEASE_RETENTION_MS;
 use allod_state::node::{Isolation, Offer, Prices, PublishOffer, RegisterNode, Resources};
 use allod_state::transaction::{Body, PROTOCOL_VERSION, Verified};
 use allod_state::{
@@ -227,15 +230,15 @@ impl World {
             .state
             .bill_of(&payer, MONTH)
             .map(|((_, _, id), line)| {
-                let lease = self.state.lease(id).unwrap();
+                let lease = self.state.lease(id);
                 BillLine {
                     lease: *id,
                     app: "shop".into(),
                     service: "web".into(),
-                    payee: Some(lease.payee),
-                    price_per_hour: Some(lease.price_per_hour),
+                    payee: lease.as_ref().map(|lease| lease.payee),
+                    price_per_hour: lease.as_ref().map(|lease| lease.price_per_hour),
                     line: *line,
-                    usage: lease.meter.usage,
+                    usage: lease.map(|lease| lease.meter.usage).unwrap_or_default(),
                 }
             })
             .collect();
@@ -314,6 +317,41 @@ fn the_laws_own_bill_is_right() {
     let checks = world.verify(&bill, &world.proof());
     assert_eq!(wrong(&checks), Vec::<String>::new());
     assert_eq!(checks.len(), 3 + 2 + 2, "nothing was skipped");
+}
+
+/// Leases are forgotten a hundred days after their end, and what they cost stays.
+#[test]
+fn a_bill_outlives_its_leases() {
+    let mut world = World::new();
+    let total = world.bill().total;
+    let label = Label::of(world.owner.account.as_bytes(), "shop");
+    let app = world.state.app_by_label(&world.owner.account, &label);
+    let delete = Delete {
+        app: app.unwrap(),
+        drops_volumes: false,
+    };
+    world.block(true, vec![delete.into()], 1);
+    world.block(false, Vec::new(), LEASE_RETENTION_MS + 1);
+    assert_eq!(world.state.leases().count(), 0);
+    let mut bill = world.bill();
+    let proof = world.proof();
+    assert_eq!((bill.lines.len(), bill.total), (2, total));
+    // Whom it was paid to went with its lease.
+    bill.to_oneself = Credits::ZERO;
+    let checks = world.verify(&bill, &proof);
+    assert_eq!(wrong(&checks), Vec::<String>::new());
+    let told = |check: &Check| check.found.contains("ended too long ago");
+    assert_eq!(checks.iter().filter(|check| told(check)).count(), 2);
+    for lie in [
+        |line: &mut BillLine| line.payee = Some(AccountId([7; 32])),
+        |line: &mut BillLine| line.usage.cpu_ms = 1,
+        |line: &mut BillLine| line.line.amount = Credits::ZERO,
+    ] {
+        let mut bill = bill.clone();
+        lie(&mut bill.lines[0]);
+        let told = wrong(&world.verify(&bill, &proof));
+        assert!(told[0].contains("the bill shows"), "{told:?}");
+    }
 }
 
 type Lie = (&'static str, fn(&World, &mut Bill, &mut BillProof));
