@@ -43,7 +43,11 @@ cd "$copy"
 
 # A place is words for cargo, and names of tests have no spaces.
 # shellcheck disable=SC2086
-build() { cargo test -q --locked --offline --no-run -p $1; }
+build() {
+    cargo test -q --locked --offline --no-run -p $1 || return
+    # The root process that these tests begin is an example.
+    [[ $1 != 'allod-runtime --test it' ]] || cargo build -q --locked --offline -p allod-runtime --examples
+}
 # shellcheck disable=SC2086
 runs() { timeout 300 cargo test -q --locked --offline -p $1 -- --exact ${*:2}; }
 

@@ -8,4 +8,5 @@ pub(crate) mod rootfs;
 pub(crate) mod seccomp;
 pub(crate) mod seed;
 pub(crate) mod spec;
+pub(crate) mod tether;
 pub(crate) mod user;

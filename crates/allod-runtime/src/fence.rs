@@ -6,11 +6,8 @@
 //! 2. When it is over, the shim freezes the workload, and kills it where it does not stand still within
 //!    [`FENCE_WAIT_MS`](limits::FENCE_WAIT_MS). It thaws it when the time was renewed, unless it is being stopped: then it
 //!    is killed as it is. Nobody else thaws it.
-//! 3. It starts only while it may run, and dies with its shim: its first process is killed by the kernel. Where that process
-//!    has changed its user itself, the kernel forgets so; then the root process sends another shim, which finds the time.
-//!
-//! So it takes that both the root process and the shim are killed at once, of a workload whose first process has changed
-//! its user, for it to run on.
+//! 3. It starts only while it may run, and dies with its shim: the kernel kills its first process, which is the
+//!    [tether](crate::container::tether), and with that one everything in it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -184,6 +184,31 @@ pub(crate) fn become_undumpable() -> io::Result<()> {
     }
 }
 
+/// Overwrites the arguments and variables that this process was started with, where others can read them. Only for one
+/// that never looks at them again.
+#[expect(unsafe_code, reason = "they lie where the kernel has put them")]
+pub(crate) fn erase_arguments() -> io::Result<()> {
+    let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/self/stat");
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name in parentheses may hold anything, so count from the last one.
+    let (_, rest) = stat.rsplit_once(')').ok_or_else(unreadable)?;
+    let places = rest.split_ascii_whitespace().skip(45).take(4);
+    let places: Vec<usize> = places.filter_map(|place| place.parse().ok()).collect();
+    let &[arguments, arguments_end, variables, variables_end] = places.as_slice() else {
+        return Err(unreadable());
+    };
+    for (start, end) in [(arguments, arguments_end), (variables, variables_end)] {
+        if start == 0 || end < start {
+            return Err(unreadable());
+        }
+        let length = end - start;
+        let start = std::ptr::with_exposed_provenance_mut::<u8>(start);
+        // SAFETY: the kernel says that this part of the stack holds them; they are bytes, which nobody looks at again.
+        unsafe { std::ptr::write_bytes(start, 0, length) };
+    }
+    Ok(())
+}
+
 /// Has this process killed when its parent ends.
 pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)

@@ -12,6 +12,7 @@ use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 
 use super::seccomp::Filters;
+use super::tether;
 use crate::sys;
 
 /// Runs the command of a container, and reports through `report` if that fails: the descriptor
@@ -20,8 +21,8 @@ use crate::sys;
 pub(crate) struct CommandExecutor {
     pub(crate) filters: Rc<Filters>,
     pub(crate) report: Rc<OwnedFd>,
-    /// Whether the command goes on without the process beside it.
-    pub(crate) outlives_shim: bool,
+    /// Of a command that dies with the process beside it: where the tether above it tells how it has ended.
+    pub(crate) tells: Option<Rc<OwnedFd>>,
 }
 
 impl Executor for CommandExecutor {
@@ -53,14 +54,14 @@ impl Executor for CommandExecutor {
 }
 
 impl CommandExecutor {
-    /// Lets the first process outlive whoever made it, where it may, and puts the filters on.
+    /// Lets the first process outlive whoever made it, or puts a tether above it, and puts the filters on.
     fn set_free(&self) -> io::Result<()> {
-        if self.outlives_shim {
-            sys::outlive_parent()?;
-        } else {
-            // The kernel has forgotten it with the change of users.
-            sys::die_with_parent()?;
+        match &self.tells {
+            Some(tells) => tether::fasten(&self.filters, tells),
+            None => {
+                sys::outlive_parent()?;
+                self.filters.install()
+            }
         }
-        self.filters.install()
     }
 }

@@ -19,6 +19,7 @@ use super::shim::{self, Shim};
 use crate::container::executor::CommandExecutor;
 use crate::container::rootfs::{self, Rootfs, private};
 use crate::container::spec::{ProcessPlan, bundle};
+use crate::container::tether;
 use crate::container::user::{self, Slot};
 use crate::fault::{Point, reach};
 use crate::image::LayerStore;
@@ -146,8 +147,9 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
         .map_err(host_fault("prepare the private network"))?;
     reach(Point::CreateNetworkEnsured);
     let group = host.group(&spec.id);
+    let is_fenced = spec.until_boot_ms.is_some();
     group
-        .create(&spec.resources)
+        .create(&tether::make_room(spec.resources, is_fenced))
         .map_err(host_fault("make its control group"))?;
 
     reach(Point::CreateGroupMade);
@@ -165,7 +167,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
     reach(Point::CreateOutputsMade);
     let launched = launch(host, spec, &bundle, outputs.inner)?;
 
-    let pid = launched.pid;
+    let (pid, told) = (launched.pid, launched.told);
     reach(Point::CreateContainerMade);
     let attachment = network
         .attach(AppTag(spec.app), spec.id, pid.cast_unsigned())
@@ -188,8 +190,8 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
         .write_state(&State::running(phase.clone(), init))
         .map_err(host_fault("write the status"))?;
     reach(Point::CreateRunningWritten);
-    let shim = Shim::of_child(place.clone(), group, pid, outputs.outer, logs)
-        .and_then(|shim| shim.fenced(spec.until_boot_ms.is_some()))
+    let shim = Shim::of_child(place.clone(), group, (pid, told), outputs.outer, logs)
+        .and_then(|shim| shim.fenced(is_fenced))
         .map_err(host_fault("watch its first process"))?;
     let status = Status {
         id: spec.id,
@@ -302,6 +304,8 @@ struct Launched {
     container: Container,
     pid: i32,
     report: OwnedFd,
+    /// Where a tether tells how the command has ended.
+    told: Option<OwnedFd>,
 }
 
 fn launch(
@@ -319,10 +323,13 @@ fn launch(
         .map_err(host_fault(step))?;
     let (report, report_writer) = pipe_with(PipeFlags::CLOEXEC).map_err(host_fault(step))?;
     let null = File::open("/dev/null").map_err(host_fault(step))?;
+    let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+    let word = spec.until_boot_ms.map(|_| pipe_with(flags)).transpose();
+    let (told, tells) = word.map_err(host_fault(step))?.unzip();
     let executor = CommandExecutor {
         filters: Rc::clone(&host.filters),
         report: Rc::new(report_writer),
-        outlives_shim: spec.until_boot_ms.is_none(),
+        tells: tells.map(Rc::new),
     };
     let name = spec.id.tag(host.layout.installation);
     let container = ContainerBuilder::new(name, SyscallType::Linux)
@@ -345,6 +352,7 @@ fn launch(
         container,
         pid,
         report,
+        told,
     })
 }
 
@@ -366,6 +374,10 @@ fn start(
         .read_to_end(&mut text)
         .map_err(host_fault(step))?;
     let Ok(errno) = <[u8; 4]>::try_from(text.as_slice()) else {
+        if let Some(tether) = container.pid().filter(|_| spec.until_boot_ms.is_some()) {
+            // Where memory runs out, it outlives what it stands above, which was forked before. Not every host lets one.
+            let _ = std::fs::write(format!("/proc/{tether}/oom_score_adj"), "-900");
+        }
         return Ok(());
     };
     let error = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));

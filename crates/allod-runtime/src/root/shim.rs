@@ -57,8 +57,8 @@ pub(super) struct Shim {
 
 /// Where the exit status of the first process comes from.
 enum Source {
-    /// It is a child of this process.
-    Child(Pid),
+    /// It is a child of this process; as a tether, it tells of the command through this pipe.
+    Child(Pid, Option<OwnedFd>),
     /// The root process reaps it, and tells the raw status through this pipe.
     Told(OwnedFd),
 }
@@ -68,7 +68,7 @@ impl Shim {
     pub(super) fn of_child(
         place: Place,
         group: Group,
-        pid: i32,
+        (pid, told): (i32, Option<OwnedFd>),
         outputs: [OwnedFd; 2],
         logs: Writer,
     ) -> io::Result<Self> {
@@ -77,7 +77,7 @@ impl Shim {
         Ok(Self {
             place,
             group,
-            status: Source::Child(pid),
+            status: Source::Child(pid, told),
             pidfd: Some(pidfd),
             outputs: outputs.map(Some),
             logs,
@@ -264,24 +264,36 @@ impl Source {
         match self {
             // It is not reaped yet: should this process die before the end is written down, the next shim hears of
             // it from the root process.
-            Self::Child(pid) => loop {
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-                match rustix::process::waitid(WaitId::Pid(*pid), options) {
-                    Ok(Some(status)) => break raw_status(&status).map(ExitStatus::from_raw),
-                    Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                    Err(_) => break None,
-                }
-            },
+            Self::Child(pid, told) => {
+                let own = end_of_child(*pid);
+                // One that was killed has told nothing.
+                told.as_ref().and_then(hear_status).or(own)
+            }
             // A root process that is gone closes the pipe; one that is busy comes to it.
             Self::Told(pipe) => {
                 let wait = Duration::from_millis(KILL_WAIT_MS);
-                let mut raw = [0u8; size_of::<i32>()];
-                let is_told = poll_readable([Some(pipe.as_fd())], Some(wait)) == [true]
-                    && rustix::io::read(pipe, &mut raw) == Ok(raw.len());
-                is_told.then(|| ExitStatus::from_raw(i32::from_ne_bytes(raw)))
+                let is_told = poll_readable([Some(pipe.as_fd())], Some(wait)) == [true];
+                is_told.then(|| hear_status(pipe)).flatten()
             }
         }
     }
+}
+
+fn end_of_child(pid: Pid) -> Option<ExitStatus> {
+    loop {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        match rustix::process::waitid(WaitId::Pid(pid), options) {
+            Ok(Some(status)) => break raw_status(&status).map(ExitStatus::from_raw),
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break None,
+        }
+    }
+}
+
+fn hear_status(pipe: &OwnedFd) -> Option<ExitStatus> {
+    let mut raw = [0u8; size_of::<i32>()];
+    let is_told = rustix::io::read(pipe, &mut raw) == Ok(raw.len());
+    is_told.then(|| ExitStatus::from_raw(i32::from_ne_bytes(raw)))
 }
 
 /// The status as `wait` would give it.

@@ -11,6 +11,7 @@ use super::layer;
 use super::make;
 use super::remove;
 use super::volume;
+use crate::container::tether;
 use crate::network::AppTag;
 use crate::record;
 use crate::request::{Answer, Refusal, Request};
@@ -75,8 +76,10 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         Request::Renew { until_boot_ms } => remove::renew(host, &until_boot_ms).map(done),
         Request::Resize { id, resources } => {
             remove::status(host, &id)?;
+            let record = host.place(&id).record();
+            let is_fenced = record.map_err(refuse("read the record"))?.is_fenced;
             host.group(&id)
-                .limit(&resources)
+                .limit(&tether::make_room(resources, is_fenced))
                 .map_err(refuse("change its limits"))
                 .map(done)
         }

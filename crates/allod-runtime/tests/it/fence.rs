@@ -1,6 +1,10 @@
 //! A workload that may run for a time only stands still when it is over, whoever of those around it has died.
 
-use allod_runtime::{ClientError, EndCause, Phase, WorkloadId, WorkloadSpec, boot_ms};
+use std::path::{Path, PathBuf};
+
+use allod_runtime::{
+    ClientError, EndCause, Phase, VolumeMount, VolumeName, WorkloadId, WorkloadSpec, boot_ms,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::house::{House, until};
@@ -165,6 +169,63 @@ fn it_dies_with_the_process_beside_it_be_the_root_process_dead_as_well() {
             house.start_root();
         }
         // Nobody was there to be told how it ended.
+        let expected = [EndCause::Lost, EndCause::Signaled { signal: 9 }];
+        let end = house.end(id);
+        assert!(expected.contains(&end), "{end:?}");
+        house.client.delete(id).unwrap();
+    }
+}
+
+/// A workload whose first process becomes somebody else, who writes the time since the boot to a file again and again,
+/// whoever reads the logs; and that file.
+fn as_somebody_else(house: &House, epoch: u64) -> (WorkloadSpec, PathBuf) {
+    let name: VolumeName = format!("beats-{epoch}").parse().unwrap();
+    house.client.ensure_volume(name.clone()).unwrap();
+    let beats = "id -u >/v/user; while read up rest </proc/uptime; do echo $up >>/v/beats; sleep 0.02; done";
+    let script = format!("chmod 777 /v; exec busybox su app -c '{beats}'");
+    let mut spec = house.spec(1, &script);
+    spec.id.epoch = epoch;
+    spec.until_boot_ms = Some(boot_ms() + 5_000);
+    let directory = house.path().join("volumes").join(name.as_str());
+    spec.volumes = vec![VolumeMount {
+        name,
+        target: "/v".into(),
+        read_only: false,
+        bytes_max: None,
+    }];
+    (spec, directory)
+}
+
+/// When it has written last, in milliseconds since the boot.
+fn last_beat(directory: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(directory.join("beats")).ok()?;
+    let whole = text.rsplit_once('\n')?.0.lines().last()?;
+    let seconds: f64 = whole.parse().ok()?;
+    Some((seconds * 1_000.0) as u64)
+}
+
+#[test]
+fn one_that_has_changed_its_user_dies_with_the_process_beside_it_all_the_same() {
+    let mut house = House::new();
+    for has_root in [true, false] {
+        let (spec, directory) = as_somebody_else(&house, 1 + u64::from(has_root));
+        let (id, until_ms) = (spec.id, spec.until_boot_ms.unwrap());
+        house.client.create(spec).unwrap();
+        until("it writes", || last_beat(&directory).is_some());
+        let user = std::fs::read_to_string(directory.join("user")).unwrap();
+        assert_eq!(user, "1000\n");
+        let shim = house.shim(id).unwrap();
+        if !has_root {
+            house.kill_root();
+        }
+        kill(shim);
+        let killed_ms = boot_ms();
+        until("its time would be over", || boot_ms() > until_ms + LATE_MS);
+        let last = last_beat(&directory).unwrap();
+        assert!(last < killed_ms + LATE_MS, "{last} {killed_ms}");
+        if !has_root {
+            house.start_root();
+        }
         let expected = [EndCause::Lost, EndCause::Signaled { signal: 9 }];
         let end = house.end(id);
         assert!(expected.contains(&end), "{end:?}");

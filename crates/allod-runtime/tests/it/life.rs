@@ -13,7 +13,7 @@ use allod_runtime::{
 
 use crate::house::{House, until};
 
-fn exec_spec(id: WorkloadId, script: &str) -> ExecSpec {
+pub(crate) fn exec_spec(id: WorkloadId, script: &str) -> ExecSpec {
     ExecSpec {
         id,
         args: vec!["/bin/sh".into(), "-c".into(), script.into()],

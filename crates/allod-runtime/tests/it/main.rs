@@ -23,4 +23,5 @@ mod rules;
 mod storage;
 mod supervise;
 mod tend;
+mod tether;
 mod volume;
