@@ -443,6 +443,8 @@ impl Node {
         let app_name = manifest
             .map(|manifest| manifest.app.clone())
             .unwrap_or_default();
+        let revision = state.revision(&(id, service.revision));
+        let demand = revision.as_ref().and_then(|it| it.services.get(label));
         view::Service {
             image: found
                 .map(|(_, service)| service.image.reference.clone())
@@ -451,6 +453,7 @@ impl Node {
             ready: u32::try_from(ready)
                 .unwrap_or(u32::MAX)
                 .min(service.replicas),
+            is_exclusive: demand.is_some_and(|demand| demand.is_exclusive()),
             is_halted: service.is_halted,
             urls: found
                 .map(|(_, service)| self.urls(service))

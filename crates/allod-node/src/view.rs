@@ -222,6 +222,8 @@ pub struct Service {
     pub wanted: u32,
     /// How many are ready.
     pub ready: u32,
+    /// Whether two of it never run at once.
+    pub is_exclusive: bool,
     /// Whether a new revision failed so often that the old one keeps serving.
     pub is_halted: bool,
     /// Where the ingress serves it.

@@ -343,6 +343,15 @@ fn ingress(service: &mut Service, at: &At<'_>, app: &App<'_>, extension: &Extens
     }
 }
 
+/// What is wrong with several replicas of an exclusive service, and what to do; it is so by a key or flag of that name.
+pub(crate) fn too_many_exclusive(replicas: u32, name: &str) -> (String, String) {
+    let message = format!("{replicas} replicas of an exclusive service");
+    (
+        message,
+        format!("ask for one replica, or leave `{name}` out"),
+    )
+}
+
 fn check_replicas(
     at: &At<'_>,
     service: &Service,
@@ -365,8 +374,7 @@ fn check_replicas(
                     scale the others";
         report.push(of_replicas().error(message).help(help));
     } else if replicas > 1 && is_exclusive {
-        let message = format!("{replicas} replicas of an exclusive service");
-        let help = "ask for one replica, or leave `exclusive` out";
+        let (message, help) = too_many_exclusive(replicas, "exclusive");
         report.push(of_replicas().error(message).help(help));
     }
     if deploy.update == Some(Update::StartFirst) && (is_exclusive || !service.mounts.is_empty()) {

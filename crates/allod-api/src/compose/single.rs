@@ -33,6 +33,8 @@ pub struct Single {
     pub command: Vec<String>,
     /// How many replicas.
     pub replicas: Option<u32>,
+    /// Whether two of it never run at once.
+    pub is_exclusive: bool,
     /// CPUs of each, as `0.5`.
     pub cpus: Option<String>,
     /// Memory of each, as `512m`.
@@ -175,8 +177,13 @@ fn demand(
             message,
             Some("a service with volumes runs one replica"),
         );
+    } else if replicas > 1 && asked.is_exclusive {
+        let (message, help) = service::too_many_exclusive(replicas, "--exclusive");
+        problems.push("--replicas", message, Some(&help));
     }
-    let update = if volumes.is_empty() {
+    let update = if asked.is_exclusive {
+        Update::Exclusive
+    } else if volumes.is_empty() {
         Update::StartFirst
     } else {
         Update::StopFirst

@@ -474,6 +474,32 @@ fn run_without_a_file() {
 }
 
 #[test]
+fn run_exclusively_is_what_a_file_says() {
+    let asked = Single {
+        image: "nginx".into(),
+        is_exclusive: true,
+        ..Single::default()
+    };
+    let demand = |lowered: &Lowered| lowered.demands["nginx"].clone();
+    let lowered = demand(&single(&asked).unwrap());
+    let file = "services: { nginx: { image: nginx, x-allod: { exclusive: true } } }";
+    assert_eq!(lowered, demand(&lower_text(file).unwrap()));
+    assert_eq!(lowered.update, Update::Exclusive);
+    let many = Single {
+        replicas: Some(2),
+        ..asked
+    };
+    let told = single(&many).unwrap_err();
+    assert_eq!(told[0].key, "--replicas");
+    let file = "services: { nginx: { image: nginx, scale: 2, x-allod: { exclusive: true } } }";
+    let of_file = lower_text(file).unwrap_err();
+    assert_eq!(told[0].message, of_file[0].message);
+    let help = of_file[0].help.clone().unwrap();
+    let expected = help.replace("`exclusive`", "`--exclusive`");
+    assert_eq!(told[0].help.as_deref(), Some(expected.as_str()));
+}
+
+#[test]
 fn secrets_stay_out_of_debug_output() {
     let text = "services: { web: { image: x, environment: { PASSWORD: hunter2 } } }";
     assert!(!format!("{:?}", lower_text(text).unwrap()).contains("hunter2"));

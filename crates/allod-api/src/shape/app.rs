@@ -46,6 +46,11 @@ static SERVICE: View = View {
         field("wanted", Shape::Count, "How many replicas are wanted."),
         field("ready", Shape::Count, "How many are ready."),
         field(
+            "is_exclusive",
+            Shape::Flag,
+            "Whether two of it never run at once.",
+        ),
+        field(
             "is_halted",
             Shape::Flag,
             "Whether a new revision failed so often that the old one keeps serving.",

@@ -237,6 +237,7 @@ fn apps_fit() {
         image: "nginx".into(),
         wanted: 1,
         ready: 1,
+        is_exclusive: false,
         is_halted: false,
         urls: vec!["http://web.a.localhost:1".into()],
         published: vec![],

@@ -1,6 +1,7 @@
 //! What comes back: heights, receipts, plans, and refusals that say what to do.
 
 use allod_api::client::Error;
+use allod_api::compose::{Single, single};
 use allod_node::identity::Identity;
 use allod_state::credit::Transfer;
 use allod_state::{Action, Credits};
@@ -215,4 +216,31 @@ async fn a_manifest_and_credentials_are_kept() {
         .unwrap();
     world.client().logout("localhost:5000").await.unwrap();
     assert!(world.client().logout("localhost:5000").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exclusive_service_is_said_to_be_one() {
+    let world = World::start().await;
+    let client = world.client();
+    for (name, is_exclusive) in [("leader", true), ("web", false)] {
+        // An image that was handed to the node, so that no registry is asked.
+        let asked = Single {
+            image: "web.tar".into(),
+            archive_digest: Some(format!("sha256:{}", "ab".repeat(32))),
+            name: Some(name.into()),
+            is_exclusive,
+            ..Single::default()
+        };
+        let network = client.network().await.unwrap();
+        let prepared = client.prepare(single(&asked).unwrap(), &network);
+        let prepared = prepared.await.unwrap();
+        client.put_manifest(prepared.ciphertext).await.unwrap();
+        let deploy = Action::from(prepared.deploy);
+        client.submit(vec![deploy]).await.unwrap();
+    }
+    let apps = client.apps().await.unwrap();
+    let said = apps
+        .iter()
+        .map(|app| (app.name.as_str(), app.services[0].is_exclusive));
+    assert_eq!(said.collect::<Vec<_>>(), [("leader", true), ("web", false)]);
 }

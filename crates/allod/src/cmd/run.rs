@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// How many replicas.
     #[arg(long, value_name = "N")]
     replicas: Option<u32>,
+    /// Two of it never run at once, also where its machine is cut off.
+    #[arg(long)]
+    exclusive: bool,
     /// CPUs of each, such as 0.5.
     #[arg(long, value_name = "N")]
     cpus: Option<String>,
@@ -101,6 +104,7 @@ async fn lower(context: &Context, client: &Client, args: Args) -> Result<Lowered
         volumes: args.volume,
         command: args.command,
         replicas: args.replicas,
+        is_exclusive: args.exclusive,
         cpus: args.cpus,
         memory: args.memory,
         storage: args.storage,

@@ -19,7 +19,7 @@ pub(crate) fn apps(apps: &[App]) -> String {
                 app.name.clone(),
                 service.name.clone(),
                 format!("{}/{}", service.ready, service.wanted),
-                state(service),
+                state_and_kind(service),
                 service.image.clone(),
                 links(service).join(" "),
             ]
@@ -82,6 +82,12 @@ pub(crate) fn app(app: &App) -> String {
     );
     let mut text = format!("{head}\n\n{replicas}");
     for service in &app.services {
+        if service.is_exclusive {
+            text.push_str(&format!(
+                "\n{}  exclusive: two of it never run at once",
+                service.name
+            ));
+        }
         for link in links(service) {
             text.push_str(&format!("\n{}  {link}", service.name));
         }
@@ -152,6 +158,16 @@ pub(crate) fn state(service: &Service) -> String {
         None if service.wanted == 0 => "scaled to none".into(),
         None => "ready".into(),
     }
+}
+
+/// The same, and that it is exclusive where it is.
+fn state_and_kind(service: &Service) -> String {
+    let kind = if service.is_exclusive {
+        " (exclusive)"
+    } else {
+        ""
+    };
+    format!("{}{kind}", state(service))
 }
 
 /// What a deployment would do.

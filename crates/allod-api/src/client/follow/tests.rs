@@ -34,6 +34,7 @@ fn app(wanted: u32, replicas: Vec<Replica>) -> App {
             image: String::new(),
             wanted,
             ready: 0,
+            is_exclusive: false,
             is_halted: false,
             urls: Vec::new(),
             published: Vec::new(),

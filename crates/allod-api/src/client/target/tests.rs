@@ -12,6 +12,7 @@ fn app(number: u8, name: &str, services: &[&str]) -> App {
         image: String::new(),
         wanted: 1,
         ready: 1,
+        is_exclusive: false,
         is_halted: false,
         urls: Vec::new(),
         published: Vec::new(),
