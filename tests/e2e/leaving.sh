@@ -10,6 +10,8 @@ set -euo pipefail
 REGISTRY=$("$here/../images/registry.sh" start "$work/registry")
 export REGISTRY
 file=$work/mine.allod
+port=$(free_port)
+served=(sh -c "httpd -p 9 -h /srv; ${obedient[2]}")
 elsewhere() { ALLOD_HOME=$work/elsewhere "$ALLOD" "$@" </dev/null; }
 end_elsewhere() {
     local rc=$?
@@ -23,7 +25,7 @@ field() { python3 -c 'import json, sys; print(eval(sys.argv[1], {"it": json.load
 runs_apps() {
     allod run "$REGISTRY/nginx:alpine" --name web --port 80 --env GREETING=swordfish --yes >"$work/said"
     allod scale web 2 --yes >/dev/null
-    allod run "$REGISTRY/busybox:1" --name diary --volume data:/data --yes -- "${obedient[@]}" >/dev/null
+    allod run "$REGISTRY/busybox:1" --name diary --volume data:/data --port "$port:9" --yes -- "${served[@]}" >/dev/null
     # What a tar has to say of files: an owner, a mode, a second name, a link, and a hole.
     allod exec diary -- sh -c 'cd /data && echo "dear diary" >page && chown 7:8 page && chmod 640 page &&
         ln page again && ln -s page link && truncate -s 67108864 hole && echo end >>hole'
@@ -100,6 +102,20 @@ serves() {
     curl -s -m 5 -H 'Host: web.localhost' "http://$(elsewhere network status -o json | field 'it["ingress"]')/" |
         grep -q 'Welcome to nginx'
 }
+# Somebody else has the app's port, so that it cannot begin; its data wait for it.
+waits_for_its_port() {
+    python3 -c 'import signal, socket, sys
+held = socket.create_server(("", int(sys.argv[1])))
+print("held", flush=True)
+signal.pause()' "$port" >"$work/held" &
+    local holder=$!
+    within 10 grep -q held "$work/held"
+    fails_with 1 elsewhere import "$file" --app diary --yes
+    kill "$holder"
+    wait "$holder" || true
+    grep -q 'stays on this machine until it is imported again' "$work/said"
+    [ "$(elsewhere status -o json)" = '[]' ]
+}
 keeps_its_data() {
     ! elsewhere import "$file" --app diary --yes >"$work/said" 2>&1 && grep -q 'it has data already' "$work/said"
 }
@@ -110,6 +126,7 @@ goes_on() {
     [ "$(elsewhere status -o json)" = '[]' ]
     fails_with 1 elsewhere import "$work/bare.allod" --app diary --yes
     grep -q 'say --empty-volumes' "$work/said"
+    waits_for_its_port
     says 'deployed diary' elsewhere import "$file" --yes
     within 10 serves
     [ "$(elsewhere status -o json | field 'sorted((a["name"], s["wanted"], s["ready"]) for a in it for s in a["services"])')" = "[('diary', 0, 0), ('web', 2, 2)]" ]
