@@ -1,13 +1,13 @@
 //! The doors of this node: the ingress, the published ports and the service resolver, working by the agent's tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use allod_net::published::PortStatus;
 use allod_net::resolver::Resolver;
-use allod_net::{BackendId, Ingress, Ports, Published};
+use allod_net::{BackendId, Ingress, Ports, Protocol, Published};
 use allod_runtime::{Client, ResolverSockets, WorkloadId};
 use allod_state::AppId;
 use tokio::sync::{Mutex, watch};
@@ -17,10 +17,6 @@ use tokio::time::{Instant, sleep};
 use crate::agent::{BackendsOf, chain};
 use crate::porter;
 use crate::ports::PickedPorts;
-
-/// For each app and service: the addresses wanted, and where each really listens or why it does not.
-pub(crate) type Listening =
-    BTreeMap<(String, String), Vec<(SocketAddr, Result<SocketAddr, String>)>>;
 
 /// How often an open connection is looked at while waiting for its end.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -158,17 +154,56 @@ impl Doors {
         }
     }
 
-    /// Where each published port of a service really listens, by the port inside it.
-    pub(crate) fn listening(&self) -> Listening {
-        let mut listening: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for status in self.statuses.borrow().iter() {
-            let key = (status.port.key.app.clone(), status.port.key.service.clone());
-            let state = status.state.clone().map_err(|error| error.to_string());
-            listening
-                .entry(key)
-                .or_default()
-                .push((status.port.listen, state));
-        }
-        listening
+    /// Where each published port of a service really listens, or why it does not.
+    pub(crate) fn listening(&self, app: &str, service: &str) -> Vec<String> {
+        let statuses = self.statuses.borrow();
+        let its = statuses.iter().filter(|status| {
+            let key = &status.port.key;
+            key.app == app && key.service == service
+        });
+        its.map(where_of).collect()
+    }
+}
+
+/// What takes connections is most often asked by HTTP; what takes datagrams never is.
+fn where_of(status: &PortStatus) -> String {
+    let scheme = match status.port.protocol {
+        Protocol::Tcp => "http",
+        Protocol::Udp => "udp",
+    };
+    match &status.state {
+        Ok(address) => format!("{scheme}://{address}"),
+        Err(error) => format!("{}: {error}", status.port.listen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use allod_net::RouteKey;
+    use allod_net::published::{Port, PortError};
+
+    #[test]
+    fn only_a_port_of_connections_is_shown_as_one_for_http() {
+        let status = |protocol, is_open| {
+            let port = Port {
+                protocol,
+                listen: "127.0.0.1:9".parse().unwrap(),
+                inside: 9,
+                key: RouteKey {
+                    app: "a".into(),
+                    service: "s".into(),
+                },
+            };
+            let state = if is_open {
+                Ok("127.0.0.1:40009".parse().unwrap())
+            } else {
+                Err(PortError::Taken { port: port.clone() })
+            };
+            where_of(&PortStatus { port, state })
+        };
+        assert_eq!(status(Protocol::Tcp, true), "http://127.0.0.1:40009");
+        assert_eq!(status(Protocol::Udp, true), "udp://127.0.0.1:40009");
+        assert!(status(Protocol::Udp, false).starts_with("127.0.0.1:9: "));
     }
 }

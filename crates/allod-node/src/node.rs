@@ -458,7 +458,7 @@ impl Node {
             urls: found
                 .map(|(_, service)| self.urls(service))
                 .unwrap_or_default(),
-            published: self.published(&app_name, &name),
+            published: self.inner.doors.listening(&app_name, &name),
             replicas,
             name,
         }
@@ -481,18 +481,6 @@ impl Node {
             format!("http://{}:{port}{path}", ingress.host)
         };
         service.ingress.iter().map(url).collect()
-    }
-
-    fn published(&self, app: &str, service: &str) -> Vec<String> {
-        let mut listening = self.inner.doors.listening();
-        let ports = listening
-            .remove(&(app.to_owned(), service.to_owned()))
-            .unwrap_or_default();
-        let text = |(wanted, state)| match state {
-            Ok(address) => format!("http://{address}"),
-            Err(error) => format!("{wanted}: {error}"),
-        };
-        ports.into_iter().map(text).collect()
     }
 
     /// How far another machine is with a lease, as far as the ledger says.

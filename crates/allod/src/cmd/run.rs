@@ -170,7 +170,7 @@ async fn answered(
             .services
             .iter()
             .flat_map(|service| &service.published)
-            .next();
+            .find(|published| !published.contains("://"));
         if let (true, Some(failed)) = (has_port, failed) {
             context.tell(&format!(
                 "the port of this machine could not be opened: {failed}"
