@@ -46,29 +46,34 @@ impl Down {
     }
 }
 
-/// The ends of a process since it last lived for long.
+/// The ends of a process since it last lived for long: of starts in vain, or of those that went well.
 #[derive(Default)]
-pub(super) struct Ends(Option<Down>);
+pub(super) struct Ends {
+    down: Option<Down>,
+    were_ready: bool,
+}
 
 impl Ends {
-    pub(super) fn add(&mut self, end: ProcessEnd, words: &[u8]) {
+    /// `was_ready` says whether it had come to do what it is there for.
+    pub(super) fn add(&mut self, end: ProcessEnd, words: &[u8], was_ready: bool) {
         let end = match end {
             ProcessEnd::Exited { code } => format!("it ended with exit code {code}"),
             ProcessEnd::Signaled { signal } => format!("signal {signal} ended it"),
         };
-        self.note(end, readable(words));
+        self.note(end, readable(words), was_ready);
     }
 
     pub(super) fn add_unstarted(&mut self, error: &io::Error) {
-        self.note(format!("it could not be started: {error}"), String::new());
+        let end = format!("it could not be started: {error}");
+        self.note(end, String::new(), false);
     }
 
-    fn note(&mut self, end: String, words: String) {
-        let (since_ms, tries) = match &self.0 {
-            Some(down) => (down.since_ms, down.tries),
-            None => (now_ms(), 0),
-        };
-        self.0 = Some(Down {
+    fn note(&mut self, end: String, words: String, was_ready: bool) {
+        // A start that went well, however soon it ended, is none of those in vain.
+        let before = self.down.take().filter(|_| self.were_ready == was_ready);
+        let (since_ms, tries) = before.map_or((now_ms(), 0), |down| (down.since_ms, down.tries));
+        self.were_ready = was_ready;
+        self.down = Some(Down {
             since_ms,
             tries: tries.saturating_add(1),
             end,
@@ -78,7 +83,7 @@ impl Ends {
 
     /// Says so to commands. Where that fails, they wait as they would without it.
     pub(super) fn announce(&self, path: &Path) {
-        if let Some(down) = &self.0
+        if let Some(down) = &self.down
             && let Err(error) = write(down, path)
         {
             tracing::warn!(%error, "not said to commands that a child cannot start");

@@ -177,7 +177,7 @@ impl Supervised {
             self.ends = Ends::default();
         }
         let end = ProcessEnd::from_status(status);
-        self.ends.add(end, &hears.words);
+        self.ends.add(end, &hears.words, hears.is_ready);
         // One that was killed is there again in a moment, and whoever asks waits at its door.
         let has_refused = !hears.is_ready && matches!(end, ProcessEnd::Exited { .. });
         if has_refused || self.pause >= Duration::from_millis(limits::DOWN_PAUSE_MS) {

@@ -75,6 +75,22 @@ fn a_child_that_cannot_start_is_told_of_until_it_does_its_work() {
     drop(house);
 }
 
+/// It does its work and ends soon; the next one says no word but its last one, and the one after that none.
+const SHORT: &str = "[ -e vain ] && exec sleep 1000; [ -e well ] && { echo >vain; printf dry >&4; exit 1; }; \
+                     echo >well; printf '\\006' >&4; exit 1";
+
+#[test]
+fn a_start_that_went_well_is_none_of_those_in_vain() {
+    let inside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(inside.path(), Some(NETWORK_UID), None).unwrap();
+    let house = House::supervising(inside.path(), SHORT);
+    let run = house.path().join("run");
+    until("it is told of", || Down::read(&run).is_some());
+    let down = Down::read(&run).unwrap();
+    assert_eq!((down.words.as_str(), down.tries), ("dry", 1));
+    drop(house);
+}
+
 #[test]
 fn a_child_that_is_killed_again_and_again_is_told_of() {
     let inside = tempfile::tempdir().unwrap();
