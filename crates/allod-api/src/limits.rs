@@ -61,6 +61,8 @@ pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const HEADERS_MAX: usize = 64;
 /// How long a client may take to send the head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a stream may take to end once the server is told to stop.
+pub const STREAM_END_MAX: Duration = Duration::from_millis(500);
 /// How long a client may be silent in the middle of its body.
 pub const BODY_SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a body that is kept in memory may take as a whole.

@@ -1,8 +1,10 @@
 //! Connections: each has a seat, and is served until it ends, has to make room, or the server stops.
 
-use std::future::{Future, poll_fn};
+use std::convert::Infallible;
+use std::future::{Future, pending, poll_fn};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use allod_node::PeerCall;
@@ -21,8 +23,8 @@ use tracing::{debug, warn};
 use super::lobby::Admitted;
 use super::seats::{Seat, Seats};
 use super::stall::watched;
-use super::stream::told;
-use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX};
+use super::stream::{is_stream, told};
+use crate::limits::{ACCEPT_PAUSE, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, STREAM_END_MAX};
 use crate::signature::PassedOn;
 
 /// Serves those whom the lobby lets in until told to stop, then returns once the last connection ended.
@@ -133,9 +135,16 @@ async fn converse(
     mut stopping: watch::Receiver<bool>,
 ) {
     let router = TowerToHyperService::new(router);
+    let is_streaming = AtomicBool::new(false);
     let service = service_fn(|mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&seat));
-        router.call(request)
+        let answer = router.call(request);
+        let is_streaming = &is_streaming;
+        async move {
+            let response = answer.await?;
+            is_streaming.store(is_stream(response.headers()), Ordering::Relaxed);
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -155,12 +164,64 @@ async fn converse(
                 () = seat.told_to_leave() => return,
                 () = told(&mut stopping) => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::select! {
+                        ended = connection.as_mut() => ended,
+                        () = overstays(&is_streaming) => return,
+                    }
                 }
             }
         }
     };
     if let Err(error) = ended {
         debug!(%error, "a connection to the API ended with an error");
+    }
+}
+
+/// Returns when a stream that was told to end has had the time to: its client may take nothing of it any more. Never for
+/// other answers.
+async fn overstays(is_streaming: &AtomicBool) {
+    tokio::time::sleep(STREAM_END_MAX).await;
+    if !is_streaming.load(Ordering::Relaxed) {
+        pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::{Duration, timeout};
+
+    use super::*;
+
+    /// An answer that never ends, of this kind.
+    fn endless(kind: &'static str) -> http::Response<Body> {
+        let more = stream::repeat_with(|| Ok::<_, Infallible>("data: more\n\n"));
+        let response = http::Response::builder().header(http::header::CONTENT_TYPE, kind);
+        response.body(Body::from_stream(more)).unwrap()
+    }
+
+    /// Whether the connection of a client that stops reading has ended a second after the server was told to stop.
+    async fn ends_within_a_second(kind: &'static str) -> bool {
+        let (mut client, ours) = duplex(1024);
+        let (stop, stopping) = watch::channel(false);
+        let router = Router::new().route("/", get(move || async move { endless(kind) }));
+        let seat = Arc::<Seats>::default().enter(Ipv4Addr::LOCALHOST.into());
+        let mut served = JoinSet::new();
+        served.spawn(converse(ours, router, seat.unwrap(), stopping));
+        let request = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        client.read_exact(&mut [0; 512]).await.unwrap();
+        stop.send_replace(true);
+        let ended = timeout(Duration::from_secs(1), served.join_next()).await;
+        ended.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_nobody_reads_holds_up_no_stop_and_an_answer_does() {
+        assert!(ends_within_a_second("text/event-stream").await);
+        assert!(!ends_within_a_second("application/json").await);
     }
 }

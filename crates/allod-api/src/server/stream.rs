@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -19,6 +19,8 @@ use super::problem::Problem;
 use crate::limits::{ENTRIES_MAX, HEARTBEAT_PERIOD, LOG_PERIOD};
 use crate::ops::retain_covered;
 
+/// The kind of an answer that goes on.
+const EVENTS: &str = "text/event-stream";
 /// What keeps a silent stream open.
 const HEARTBEAT: &[u8] = b": still here\n\n";
 
@@ -87,7 +89,7 @@ impl Events {
             let bytes = events.next().await?;
             Some((Ok::<_, Infallible>(bytes), events))
         });
-        Ok(streamed("text/event-stream", Body::from_stream(body)))
+        Ok(streamed(EVENTS, Body::from_stream(body)))
     }
 
     async fn next(&mut self) -> Option<Bytes> {
@@ -164,7 +166,7 @@ pub(crate) fn follow_logs(call: &Call, reader: LogReader) -> Result<Response<Bod
         let (bytes, follow) = follow.next().await?;
         Some((Ok::<_, Infallible>(bytes), follow))
     });
-    Ok(streamed("text/event-stream", Body::from_stream(body)))
+    Ok(streamed(EVENTS, Body::from_stream(body)))
 }
 
 struct Follow {
@@ -220,6 +222,13 @@ fn event(text: &mut Vec<u8>, id: Option<&str>, kind: Option<&str>, value: &impl 
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(&mut *text, value);
     text.extend_from_slice(b"\n\n");
+}
+
+/// Whether this is the head of an answer that goes on until it is told to end.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes() == EVENTS.as_bytes())
 }
 
 fn streamed(kind: &'static str, body: Body) -> Response<Body> {
