@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tower_service::Service;
 
@@ -49,12 +49,74 @@ impl Way {
         if let Some(door) = &self.own
             && let Ok(stream) = UnixStream::connect(door).await
         {
-            return Ok(Box::new(stream));
+            return Ok(Box::new(Hearing::from(stream)));
         }
         let (host, port) = &self.authority;
         let stream = TcpStream::connect((host.as_str(), *port)).await?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(stream))
+        Ok(Box::new(Hearing::from(stream)))
+    }
+}
+
+/// A connection on which what the other side has said is heard, though it listens no more: whoever refuses a large body
+/// says why, and hangs up.
+struct Hearing<S> {
+    stream: S,
+    is_in_vain: bool,
+}
+
+impl<S> From<S> for Hearing<S> {
+    fn from(stream: S) -> Self {
+        let is_in_vain = false;
+        Self { stream, is_in_vain }
+    }
+}
+
+impl<S> Hearing<S> {
+    /// The outcome of saying something, which is dropped where nobody listens. That nobody is there at all, reading tells.
+    fn said<T>(&mut self, outcome: Poll<io::Result<T>>, dropped: T) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match outcome {
+            Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+                self.is_in_vain = true;
+                Poll::Ready(Ok(dropped))
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Hearing<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_in_vain {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.said(outcome, bytes.len())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.said(outcome, ())
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.said(outcome, ())
     }
 }
 

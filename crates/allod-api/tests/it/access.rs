@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use allod_api::client::{Client, Error};
 use allod_node::identity::Identity;
-use allod_state::account::grant::{Grant, Verb};
+use allod_state::account::grant::{AppSelector, Grant, Verb};
 use allod_state::account::{AddKey, RevokeKey, RotateKey};
 use allod_state::credit::Transfer;
-use allod_state::{AccountId, Credits};
+use allod_state::{AccountId, Credits, Label};
 use http::Method;
 
 use crate::world::{World, as_account};
@@ -235,4 +235,21 @@ async fn a_rotated_and_a_revoked_key_are_told_what_became_of_them() {
         .await
         .unwrap();
     client.own_account().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_one_app_hears_why_it_may_hand_over_no_image() {
+    let world = World::start().await;
+    let owner = world.owner.account().unwrap();
+    let grant = Grant {
+        apps: AppSelector::Only([Label::of(owner.as_bytes(), "shop")].into()),
+        ..Grant::full()
+    };
+    let agent = world.key_with(grant).await;
+    let client = Client::new(&world.url(), as_account(&agent, owner)).unwrap();
+    // More than a connection holds, so that it is refused before all of it is there.
+    let archive = tempfile::NamedTempFile::new().unwrap();
+    archive.as_file().set_len(64 << 20).unwrap();
+    let refused = client.import_images(archive.path()).await.unwrap_err();
+    assert_eq!(code(refused), "resource-not-granted");
 }

@@ -34,3 +34,28 @@ async fn the_own_door_is_taken_where_it_is_open() {
     way.connect().await.unwrap();
     public.accept().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_said_by_one_who_listens_no_more_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let door = folder.path().join("api");
+    let own = UnixListener::bind(&door).unwrap();
+    let way = Way {
+        own: Some(door),
+        authority: ("127.0.0.1".into(), 1),
+    };
+    let mut stream = way.connect().await.unwrap();
+    let refuse = async {
+        let (mut accepted, _) = own.accept().await.unwrap();
+        accepted.read_exact(&mut [0; 1024]).await.unwrap();
+        accepted.write_all(b"refused").await.unwrap();
+    };
+    let much = vec![0; 8 << 20];
+    let (said, ()) = tokio::join!(stream.write_all(&much), refuse);
+    said.unwrap();
+    let mut heard = [0; 7];
+    stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"refused");
+    let after = stream.read(&mut heard).await;
+    assert!(!matches!(after, Ok(1..)), "and then nobody is there");
+}
