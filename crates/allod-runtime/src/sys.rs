@@ -57,6 +57,16 @@ pub(crate) fn mask_signals(signals: &[i32]) -> io::Result<()> {
     }
 }
 
+/// Gives all signals the effects that they have by themselves: one that this process was started with as ignored would stay
+/// so in the program that it becomes, and a shell there could not even ask for it.
+#[expect(unsafe_code, reason = "signal has no safe wrapper")]
+pub(crate) fn default_signals() {
+    for signal in 1..=64 {
+        // SAFETY: no handler is set; a signal whose effect nobody may change keeps it.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// A descriptor that becomes readable when one of the (blocked) signals arrives.
 #[expect(unsafe_code, reason = "signalfd has no safe wrapper")]
 pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {

@@ -33,8 +33,10 @@ impl Executor for CommandExecutor {
             .and_then(|process| process.args().clone());
         let error = match args.as_deref() {
             Some([command, args @ ..]) => match self.set_free() {
-                // The standard library gives signals their default effects first.
-                Ok(()) => std::process::Command::new(command).args(args).exec(),
+                Ok(()) => {
+                    sys::default_signals();
+                    std::process::Command::new(command).args(args).exec()
+                }
                 Err(error) => error,
             },
             _ => io::ErrorKind::InvalidInput.into(),

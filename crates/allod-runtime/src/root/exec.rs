@@ -434,6 +434,7 @@ impl Gate<'_> {
         if let Err(error) = self.host.filters.install() {
             return ("install the filters", error);
         }
+        sys::default_signals();
         ("run", command.exec())
     }
 

@@ -130,7 +130,13 @@ impl House {
             .unwrap()
             .join("examples/root_process");
         let mut command = match &self.world {
-            None => Command::new(program),
+            // As a script has it that begins it in the background.
+            None => {
+                let mut command = Command::new("sh");
+                command.args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh"]);
+                command.arg(program);
+                command
+            }
             Some(world) => {
                 let mut command = world.command(&["-n", "-m", "-p"]);
                 command.arg(program).env("FAULT_PLAN", self.fault_plan());

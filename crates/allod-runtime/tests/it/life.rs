@@ -386,6 +386,23 @@ fn stopping_asks_first_and_kills_then() {
 }
 
 #[test]
+fn signals_that_are_ignored_outside_have_their_effects_inside() {
+    // A shell can ask for no signal that was ignored when it began.
+    let deaf = |signal| format!("trap 'echo heard' {signal}; kill -{signal} $$; exit 3");
+    let house = House::new();
+    let (end, output) = house.run(house.spec(1, &deaf("QUIT")));
+    assert_eq!(
+        (end, output.as_str()),
+        (EndCause::Exited { code: 3 }, "heard")
+    );
+    let runs = house.spec(2, "exec sleep 1000");
+    let id = runs.id;
+    house.client.create(runs).unwrap();
+    let (code, output) = exec(&house, exec_spec(id, &deaf("INT")));
+    assert_eq!((code, output.as_str()), (3, "heard\n"));
+}
+
+#[test]
 fn watchers_hear_of_ends_and_a_foreign_signal_is_told_apart() {
     let house = House::new();
     let spec = house.spec(1, "exec sleep 1000");
