@@ -377,6 +377,9 @@ pub(crate) const CALL_DOUBT_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) const LOSS_MAX_INVERSE: u64 = 20;
 /// Fewer lost packets than this say nothing about a way.
 pub(crate) const LOSSES_MIN: u64 = 10;
+/// How long no call is made to a peer after the connections to it were closed. iroh sees that in a task of its own, and sends
+/// what is called before to where they went.
+pub(crate) const CALL_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// How often it is looked whether the ways to peers still lead there.
 pub(crate) const WAY_LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// A direct way is left after this silence, and six times the time for there and back, where its peer is elsewhere.

@@ -193,6 +193,8 @@ pub(crate) struct Shared {
     pub(crate) lines: Mutex<BTreeMap<(PeerKey, Purpose), Arc<line::Line>>>,
     /// Whose ways were left, and who was not heard since.
     pub(crate) left: Mutex<BTreeSet<PeerKey>>,
+    /// When this machine closed its connections to a peer last.
+    pub(crate) closed: Mutex<BTreeMap<PeerKey, tokio::time::Instant>>,
     /// When the ways to a peer were left last because a call was not answered.
     pub(crate) doubted: Mutex<BTreeMap<PeerKey, tokio::time::Instant>>,
     /// Who says nothing now, though it was asked.
@@ -242,6 +244,7 @@ impl Peers {
             lives: Mutex::default(),
             lines: Mutex::default(),
             left: Mutex::default(),
+            closed: Mutex::default(),
             doubted: Mutex::default(),
             silent: watch::Sender::default(),
             answering: answer::Answering::new(&config.limits.asks),
@@ -334,6 +337,7 @@ impl Peers {
         lock(&shared.lives).retain(|peer, _| now.members.contains_key(peer));
         lock(&shared.left).retain(|peer| now.members.contains_key(peer));
         lock(&shared.doubted).retain(|peer, _| now.members.contains_key(peer));
+        lock(&shared.closed).retain(|peer, _| now.members.contains_key(peer));
         shared.answering.retain(&now);
         let is_member = |peer: &PeerKey| now.members.contains_key(peer);
         shared.neighbours.retain(is_member);

@@ -28,12 +28,12 @@ use iroh::TransportAddr;
 use iroh::endpoint::{
     ConnectOptions, Connection, LocalTransportAddr, PathId, PathStats, WeakConnectionHandle,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::{PeerKey, Shared, chain, lock, pulse};
 use crate::limits::{
-    CALL_AGE_MIN, CALL_DOUBT_PAUSE, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, LOSSES_MIN,
+    CALL_AGE_MIN, CALL_DOUBT_PAUSE, CALL_PAUSE_MIN, CALL_SILENCE_MAX, LOSS_MAX_INVERSE, LOSSES_MIN,
     WAY_LOOK_PERIOD, WAY_ROUND_TRIP_MAX, WAY_SILENCE_MAX,
 };
 
@@ -129,7 +129,8 @@ struct Glance {
     is_asked: bool,
     is_heard: bool,
     is_unbound: bool,
-    round_trip: Duration,
+    /// The shortest of all that go there: one that has just begun takes its first answer's time for that of all.
+    round_trip: Option<Duration>,
     sent: u64,
     lost: u64,
 }
@@ -182,20 +183,21 @@ impl Watched {
                 elsewhere: None,
             });
             let lasts = now.duration_since(silence.since);
+            let round_trip = glance.round_trip.unwrap_or_default();
             // What was on its way when the silence began says nothing.
             let is_heard_elsewhere =
-                (is_heard_aside || heard_count > 0) && lasts >= WAY_LOOK_PERIOD + glance.round_trip;
+                (is_heard_aside || heard_count > 0) && lasts >= WAY_LOOK_PERIOD + round_trip;
             if is_heard_elsewhere || glance.is_unbound || is_said_elsewhere(at) {
                 silence.elsewhere.get_or_insert(now);
             }
             // A machine that stood still and goes on is given the time to answer, too.
-            let is_elsewhere = silence.elsewhere.is_some_and(|since| {
-                now.duration_since(since) >= WAY_LOOK_PERIOD + glance.round_trip
-            });
+            let is_elsewhere = silence
+                .elsewhere
+                .is_some_and(|since| now.duration_since(since) >= WAY_LOOK_PERIOD + round_trip);
             // Where much is lost, so may be all that was said in a moment.
             let is_lossy = is_lossy(glance.lost, glance.sent);
             let patience = if is_elsewhere && !is_lossy {
-                (WAY_SILENCE_MAX + glance.round_trip * 6).min(silence_max)
+                (WAY_SILENCE_MAX + round_trip * 6).min(silence_max)
             } else {
                 silence_max
             };
@@ -237,7 +239,8 @@ impl Watched {
                     glance.is_asked |=
                         !is_bound || before.is_some_and(|before| flow.asked > before.asked);
                     glance.is_unbound |= !is_bound;
-                    glance.round_trip = glance.round_trip.max(flow.round_trip);
+                    let known = glance.round_trip.unwrap_or(flow.round_trip);
+                    glance.round_trip = Some(known.min(flow.round_trip));
                     glance.sent += flow.sent;
                     glance.lost += flow.lost;
                 }
@@ -342,6 +345,7 @@ impl Shared {
         alpn: &[u8],
         options: ConnectOptions,
     ) -> Result<Connection, String> {
+        self.forgotten(peer).await;
         let (address, places) = self
             .address(peer)
             .ok_or("the peer is not on the roster, or its key is none")?;
@@ -361,6 +365,14 @@ impl Shared {
         let found = called.as_ref().ok().and_then(found_at);
         self.neighbours.tried(peer, &places, found);
         called
+    }
+
+    /// Waits until the connections that were closed are forgotten.
+    async fn forgotten(&self, peer: &PeerKey) {
+        let closed = lock(&self.closed).get(peer).copied();
+        if let Some(closed) = closed {
+            sleep_until(closed + CALL_PAUSE_MIN).await;
+        }
     }
 
     /// Leaves the ways to a peer where a call to it has long been unanswered while it is heard.
@@ -416,6 +428,7 @@ impl Shared {
 
     /// Leaves this machine's own ways to a peer, and goes by new ones; calls that are under way are made anew.
     pub(crate) fn call_anew(&self, peer: &PeerKey) {
+        lock(&self.closed).insert(*peer, Instant::now());
         let links: Vec<_> = lock(&self.links).values().cloned().collect();
         for link in links.iter().filter(|link| link.peer == *peer) {
             link.reopen();

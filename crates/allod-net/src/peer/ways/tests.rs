@@ -17,6 +17,8 @@ struct Scene {
     watched: Watched,
     began: Instant,
     own: Flow,
+    /// A further path of this machine's own to the same place.
+    young: Option<Flow>,
     others: Flow,
     is_said_elsewhere: bool,
 }
@@ -35,6 +37,7 @@ impl Scene {
                 by: By::Called(at(1), true),
                 ..BEGIN
             },
+            young: None,
             others: BEGIN,
             is_said_elsewhere: false,
         };
@@ -43,11 +46,14 @@ impl Scene {
     }
 
     fn look(&mut self, now: Instant) -> Option<SocketAddr> {
-        let flows = [(1, self.own), (2, self.others)];
-        let flows = flows.map(|(connection, flow)| ((connection, PathId::ZERO), flow));
+        let flows = [(1, Some(self.own)), (2, Some(self.others)), (3, self.young)];
+        let flows = flows.into_iter().filter_map(|(connection, flow)| {
+            let path = (connection, PathId::ZERO);
+            flow.map(|flow| (path, flow))
+        });
         let is_said_elsewhere = self.is_said_elsewhere;
         self.watched
-            .look(flows.into(), |_| is_said_elsewhere, PATIENCE, now)
+            .look(flows.collect(), |_| is_said_elsewhere, PATIENCE, now)
     }
 
     /// Looks again and again, and returns when the way is given up.
@@ -82,6 +88,21 @@ fn a_far_peer_has_more_time() {
         scene.others.heard += 1;
     });
     assert!(lost.expect("it is called there for ever") >= Duration::from_millis(2_600));
+}
+
+#[test]
+fn a_connection_that_began_slowly_makes_no_way_far() {
+    let mut scene = Scene::new();
+    scene.young = Some(Flow {
+        round_trip: Duration::from_millis(600),
+        ..scene.own
+    });
+    let lost = scene.lost_after(|scene, _| {
+        scene.own.asked += 1;
+        scene.others.heard += 1;
+    });
+    let lost = lost.expect("it is called there for ever");
+    assert!(lost <= WAY_SILENCE_MAX + WAY_LOOK_PERIOD * 3, "{lost:?}");
 }
 
 #[test]
