@@ -401,6 +401,13 @@ impl LayerStore {
         lock(&self.directory, FlockOperation::LockExclusive)
     }
 
+    /// Keeps others from giving a layer its name, as long as the answer is kept.
+    pub(super) fn naming(&self) -> io::Result<File> {
+        let directory = File::open(&self.directory)?;
+        rustix::fs::flock(&directory, FlockOperation::LockExclusive)?;
+        Ok(directory)
+    }
+
     /// The tree of an unpacked layer: an overlayfs `lowerdir`.
     #[must_use]
     pub fn tree(&self, diff_id: Digest) -> PathBuf {

@@ -155,6 +155,8 @@ impl Staging {
             .and_then(|()| File::open(&self.path)?.sync_all())
             .map_err(io_error("write", &marker))?;
         let named = store.layer(layer.diff_id);
+        // Between the look and the removal nobody else may put a whole one there.
+        let _alone = store.naming().map_err(io_error("lock", &named))?;
         if !store.has(layer.diff_id) && named.exists() {
             // A collection that died half way: its marker is gone, so nobody uses it.
             fs::remove_dir_all(&named).map_err(io_error("remove", &named))?;
