@@ -22,7 +22,7 @@ use allod_state::lease::right::{Holder, Named, Rights, Watch, Watched, Word};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::limits::{BEAT_LEASES_MAX, RIGHT_RUNS_MS};
 use allod_state::node::{Life, ReportGone, Roll};
-use allod_state::{NodeId, PublicKey, State};
+use allod_state::{Action, NodeId, PublicKey, State};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -350,14 +350,8 @@ async fn give_up(
         witness: inner.node,
         leases,
     };
-    let submitted = inner
-        .signer
-        .submit_within(vec![report.into()], VOTE_LIFETIME);
-    let taken = submitted.await;
-    if let Err(error) = &taken {
-        tracing::warn!(error = %words(error), "the ledger does not know that they are gone");
-    }
-    Done::GaveUp(gone, taken.is_ok())
+    let is_taken = report_gone(&inner, report.into()).await;
+    Done::GaveUp(gone, is_taken)
 }
 
 async fn miss(inner: Arc<Inner>, lives: BTreeSet<Life>) -> Done {
@@ -369,14 +363,18 @@ async fn miss(inner: Arc<Inner>, lives: BTreeSet<Life>) -> Done {
         witness: inner.node,
         machines: lives.clone(),
     };
-    let submitted = inner
-        .signer
-        .submit_within(vec![report.into()], VOTE_LIFETIME);
+    let is_taken = report_gone(&inner, report.into()).await;
+    Done::Missed(lives, is_taken)
+}
+
+/// Tells the ledger that somebody is gone, and says whether it took that.
+async fn report_gone(inner: &Inner, report: Action) -> bool {
+    let submitted = inner.signer.submit_within(vec![report], VOTE_LIFETIME);
     let taken = submitted.await;
     if let Err(error) = &taken {
         tracing::warn!(error = %words(error), "the ledger does not know that they are gone");
     }
-    Done::Missed(lives, taken.is_ok())
+    taken.is_ok()
 }
 
 async fn say_back(inner: Arc<Inner>) -> Done {
