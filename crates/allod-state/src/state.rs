@@ -13,6 +13,7 @@ pub(crate) mod inventory;
 mod owned;
 mod prove;
 mod read;
+mod ring;
 mod write;
 
 pub use owned::Owned;

@@ -1,7 +1,6 @@
 //! Questions to the state.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdSet;
@@ -14,7 +13,6 @@ use crate::holdings::Holdings;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Root};
 use crate::key::PublicKey;
 use crate::lease::Lease;
-use crate::limits::WITNESS_SEARCH_MAX;
 use crate::money::Credits;
 use crate::node::{Node, Reach, Resources, Uptime};
 use crate::reject::Rejection;
@@ -231,34 +229,6 @@ impl State {
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, &Node)> {
         self.nodes.iter().map(|(id, row)| (id, row.as_ref()))
-    }
-
-    /// The nodes from `start` on, then those before it: each once.
-    pub(crate) fn nodes_from(&self, start: NodeId) -> impl Iterator<Item = (&NodeId, &Node)> {
-        let rest = self.nodes.range(start..).chain(self.nodes.range(..start));
-        rest.map(|(id, row)| (id, row.as_ref()))
-    }
-
-    /// The nodes of which `id` is among the next [`WITNESS_SEARCH_MAX`] ones on the ring.
-    pub(crate) fn nodes_before(&self, id: &NodeId) -> Vec<NodeId> {
-        let behind = self.nodes.range((Bound::Excluded(*id), Bound::Unbounded));
-        let back = self.nodes.range(..*id).rev().chain(behind.rev());
-        let last = back
-            .map(|(id, _)| *id)
-            .nth(WITNESS_SEARCH_MAX.saturating_sub(1));
-        let points = &self.derived.points;
-        let until = Bound::Included((*id, NodeId(LAST)));
-        let from = |last| Bound::Excluded((last, NodeId(LAST)));
-        let named = |(_, node): &(NodeId, NodeId)| *node;
-        match last {
-            None => points.iter().map(named).collect(),
-            Some(last) if last < *id => points.range((from(last), until)).map(named).collect(),
-            Some(last) => {
-                let first = points.range((Bound::Unbounded, until));
-                let rest = points.range((from(last), Bound::Unbounded));
-                first.chain(rest).map(named).collect()
-            }
-        }
     }
 
     /// What the active leases of a node take.
