@@ -48,7 +48,7 @@ build_in() {
         cd "$folder/source"
         export SOURCE_DATE_EPOCH CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$folder/target
         SOURCE_DATE_EPOCH=$(git -C "$repo" log -1 --format=%ct)
-        export RUSTFLAGS="--remap-path-prefix=$folder/source=/allod --remap-path-prefix=$folder/target=/target \
+        export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="--remap-path-prefix=$folder/source=/allod --remap-path-prefix=$folder/target=/target \
 --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$(rustc --print sysroot)=/rust"
         cargo build --release --locked -p allod >&2
     )
