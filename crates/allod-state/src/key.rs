@@ -4,14 +4,16 @@
 //! verification agree on every input. Under looser or library-specific rules two validators could disagree about one
 //! crafted signature, and the network would split.
 
-use std::convert::Infallible;
+mod batch;
+
 use std::fmt;
 use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use ed25519_zebra::{VerificationKey, VerificationKeyBytes, batch};
-use rand_core::{TryCryptoRng, TryRng};
+use ed25519_zebra::VerificationKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use batch::{Claim, KnownKeys, verify_batch};
 
 use crate::id::ParseIdError;
 
@@ -53,70 +55,6 @@ impl PublicKey {
         bytes
     }
 }
-
-/// One signature to check among many.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
-    /// Who is said to have signed.
-    pub key: PublicKey,
-    /// What was signed.
-    pub message: &'a [u8],
-    /// The signature.
-    pub signature: Signature,
-}
-
-/// Checks many signatures together: all are good exactly if every single check would pass.
-///
-/// Batch verification needs coefficients that a forger cannot predict before choosing his signatures. They are drawn
-/// from a hash of every key, message and signature of the batch (as in the Fiat-Shamir transform), so that the law
-/// needs no randomness and the verdict is the same everywhere.
-///
-/// # Errors
-/// Where at least one signature is bad. Check one by one to learn which.
-pub fn verify_batch(claims: &[Claim<'_>]) -> Result<(), BadSignature> {
-    let mut verifier = batch::Verifier::new();
-    let mut transcript = blake3::Hasher::new_derive_key("allod signature batch v1");
-    for claim in claims {
-        let (PublicKey::Ed25519(key), Signature::Ed25519(bytes)) = (claim.key, claim.signature);
-        transcript.update(&key);
-        transcript.update(&bytes);
-        transcript.update(blake3::hash(claim.message).as_bytes());
-        verifier.queue((
-            VerificationKeyBytes::from(key),
-            ed25519_zebra::Signature::from(bytes),
-            claim.message,
-        ));
-    }
-    verifier
-        .verify(Coefficients(transcript.finalize_xof()))
-        .map_err(|_| BadSignature)
-}
-
-/// The endless output of the batch's hash, in the form the verifier asks for.
-struct Coefficients(blake3::OutputReader);
-
-impl TryRng for Coefficients {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        let mut bytes = [0; 4];
-        self.0.fill(&mut bytes);
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        self.0.fill(out);
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Coefficients {}
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

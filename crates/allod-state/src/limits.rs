@@ -33,6 +33,8 @@ pub const EFFORT_PER_LEASE: u64 = 80;
 pub const EFFORT_PER_ROW: u64 = 32;
 /// Effort of checking one signature inside an action.
 pub const EFFORT_PER_SIGNATURE: u64 = 200;
+/// Keys whose points a checker of signatures remembers, at 200 bytes each.
+pub const KNOWN_KEYS_MAX: usize = 16_384;
 /// Longest time, in milliseconds, between a transaction's signing and its expiry.
 pub const TRANSACTION_LIFETIME_MS_MAX: u64 = 3_600_000;
 /// Keys that one account may hold.

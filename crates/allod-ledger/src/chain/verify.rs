@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use allod_state::Transaction;
+use allod_state::key::KnownKeys;
 use allod_state::transaction::Verified;
 use tokio::sync::oneshot;
 
@@ -49,8 +50,9 @@ impl Verifiers {
 }
 
 fn run(jobs: &Mutex<Receiver<Job>>, inbox: &SyncSender<Inbound>) {
+    let mut keys = KnownKeys::default();
     while let Some(batch) = next_batch(jobs) {
-        let offers = verify(batch);
+        let offers = verify(&mut keys, batch);
         if !offers.is_empty() && inbox.send(Inbound::Offers(offers)).is_err() {
             return;
         }
@@ -74,7 +76,7 @@ fn next_batch(jobs: &Mutex<Receiver<Job>>) -> Option<Vec<Job>> {
 
 /// Checks a batch together; where it fails, in smaller and smaller parts, to find the false ones.
 /// One alone is checked by itself, which is cheaper than a batch of one.
-fn verify(batch: Vec<Job>) -> Vec<Offer> {
+fn verify(keys: &mut KnownKeys, batch: Vec<Job>) -> Vec<Offer> {
     let mut offers = Vec::with_capacity(batch.len());
     let mut parts = vec![batch];
     while let Some(mut part) = parts.pop() {
@@ -83,7 +85,7 @@ fn verify(batch: Vec<Job>) -> Vec<Offer> {
             continue;
         }
         let transactions = part.iter().map(|job| Arc::clone(&job.transaction));
-        if let Ok(verified) = Verified::batch(transactions.collect()) {
+        if let Ok(verified) = Verified::batch_knowing(keys, transactions.collect()) {
             let answers = part.into_iter().map(|job| job.answer);
             let good = verified.into_iter().zip(answers);
             offers.extend(good.map(|(verified, answer)| Offer { verified, answer }));

@@ -1,7 +1,7 @@
 //! ZIP-215: single and batch verification agree on every signature, however crafted. Were it otherwise, two validators
 //! could disagree about one block.
 
-use allod_state::key::{Claim, verify_batch};
+use allod_state::key::{Claim, KnownKeys, verify_batch};
 use allod_state::{PublicKey, Signature};
 
 use crate::world::Person;
@@ -107,8 +107,10 @@ fn one_and_many_agree_on_crafted_signatures() {
         signature: Signature::Ed25519(good),
     };
     assert!(single(&good));
+    let mut keys = KnownKeys::default();
     for claim in &claims {
         let alone = single(claim);
+        assert_eq!(keys.verify(&[good, *claim]).is_ok(), alone, "{claim:?}");
         assert_eq!(verify_batch(&[*claim]).is_ok(), alone, "{claim:?}");
         assert_eq!(verify_batch(&[good, *claim]).is_ok(), alone, "{claim:?}");
     }
@@ -145,4 +147,57 @@ fn a_batch_with_one_bad_signature_is_refused() {
     claims[11].message = &messages[12];
     assert!(verify_batch(&claims).is_err());
     assert!(verify_batch(&[]).is_ok(), "nothing is false of nothing");
+}
+
+#[test]
+fn keys_that_are_known_change_no_verdict() {
+    let people: Vec<Person> = (1..=5).map(Person::new).collect();
+    let messages: Vec<Vec<u8>> = (0..20).map(|at: u8| vec![at]).collect();
+    let good: Vec<Claim<'_>> = messages
+        .iter()
+        .zip(people.iter().cycle())
+        .map(|(message, person)| Claim {
+            key: person.key,
+            message,
+            signature: person.sign(message),
+        })
+        .collect();
+    let mut keys = KnownKeys::default();
+    for _ in 0..2 {
+        assert!(keys.verify(&good).is_ok());
+        for at in 0..good.len() {
+            let mut forged = good.clone();
+            forged[at].key = people[(at + 1) % people.len()].key;
+            assert!(keys.verify(&forged).is_err(), "another's key at {at}");
+            assert!(keys.verify(&forged[at..=at]).is_err(), "alone, at {at}");
+        }
+    }
+}
+
+/// Two false signatures whose errors add up to nothing: the batch's coefficients are there to tell them.
+#[test]
+fn errors_that_cancel_each_other_out_are_refused() {
+    let person = Person::new(1);
+    let changed = |message: &[u8], by: fn(u8) -> u8| {
+        let Signature::Ed25519(mut bytes) = person.sign(message);
+        bytes[40] = by(bytes[40]);
+        Signature::Ed25519(bytes)
+    };
+    for at in 0..16_u8 {
+        let messages = [[at, 0], [at, 1]];
+        let claims = [
+            Claim {
+                key: person.key,
+                message: &messages[0],
+                signature: changed(&messages[0], |byte| byte.wrapping_add(1)),
+            },
+            Claim {
+                key: person.key,
+                message: &messages[1],
+                signature: changed(&messages[1], |byte| byte.wrapping_sub(1)),
+            },
+        ];
+        assert!(claims.iter().all(|claim| !single(claim)));
+        assert!(verify_batch(&claims).is_err());
+    }
 }

@@ -1,5 +1,7 @@
 //! False signatures among good ones.
 
+use allod_state::key::KnownKeys;
+
 use super::*;
 use crate::replica::tests::world;
 
@@ -43,9 +45,10 @@ fn the_false_ones_are_refused_and_the_rest_keep_their_order() {
             ],
         ),
     ];
+    let mut keys = KnownKeys::default();
     for (count, bad) in scenes {
         let (jobs, receivers) = jobs(count, bad);
-        let offers = verify(jobs);
+        let offers = verify(&mut keys, jobs);
         let nonces: Vec<u64> = offers
             .iter()
             .map(|offer| offer.verified.transaction().body.nonce)
