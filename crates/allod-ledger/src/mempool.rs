@@ -9,7 +9,7 @@
 //! of a key may wait for one that is still missing before them; a key never has two for one nonce,
 //! and nothing is pushed out to make room: who comes late is told when to come again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use allod_state::account::grant::Verb;
 use allod_state::event::Event;
@@ -95,9 +95,6 @@ pub enum Admitted {
 
 type Signer = (AccountId, PublicKey);
 
-/// The key that comes before all others.
-const LEAST: PublicKey = PublicKey::Ed25519([0; 32]);
-
 #[derive(Debug)]
 struct Entry {
     verified: Verified,
@@ -113,14 +110,17 @@ struct Load {
     bytes: usize,
 }
 
-/// The waiting transactions.
+/// The waiting transactions. No hash map is gone through: in what order it holds them depends on chance.
 #[derive(Debug, Default)]
 pub struct Mempool {
-    /// Never gone through: in what order it holds them depends on chance.
     entries: HashMap<TransactionId, Entry>,
     queue: BTreeMap<(Lane, u64), TransactionId>,
-    by_signer: BTreeMap<Signer, BTreeMap<u64, TransactionId>>,
-    by_expiry: BTreeSet<(u64, TransactionId)>,
+    /// By nonce, of each key.
+    by_signer: HashMap<Signer, BTreeMap<u64, TransactionId>>,
+    /// How many each account has.
+    by_account: HashMap<AccountId, usize>,
+    /// By when it expires, and by arrival.
+    by_expiry: BTreeMap<(u64, u64), TransactionId>,
     loads: BTreeMap<Lane, Load>,
     arrivals: u64,
 }
@@ -163,11 +163,10 @@ impl Mempool {
         let place = (lane, self.arrivals);
         self.queue.insert(place, id);
         self.by_signer.entry(signer).or_default().insert(nonce, id);
-        let key_expires_ms = acting_key(state, &body.account, &body.key, now_ms)
-            .ok()
-            .and_then(|record| record.grant.expires_ms);
-        let expires_ms = body.expires_ms.min(key_expires_ms.unwrap_or(u64::MAX));
-        self.by_expiry.insert((expires_ms, id));
+        let waiting = self.by_account.entry(body.account).or_default();
+        *waiting = waiting.saturating_add(1);
+        let expires_ms = admission.expires_ms;
+        self.by_expiry.insert((expires_ms, self.arrivals), id);
         self.entries.insert(
             id,
             Entry {
@@ -197,11 +196,7 @@ impl Mempool {
         if load.count < MEMPOOL_PER_ACCOUNT_MAX {
             return false;
         }
-        let keys = self.by_signer.range((*account, LEAST)..);
-        let keys = keys.take_while(|((owner, _), _)| owner == account);
-        let waiting = keys.fold(0usize, |sum, (_, waiting)| {
-            sum.saturating_add(waiting.len())
-        });
+        let waiting = self.by_account.get(account).copied().unwrap_or_default();
         waiting >= MEMPOOL_PER_ACCOUNT_MAX
     }
 
@@ -225,7 +220,7 @@ impl Mempool {
     /// What a proposer should try, in order: at most so many transactions and bytes.
     #[must_use]
     pub fn candidates(&self, state: &State, count_max: usize, bytes_max: usize) -> Vec<Verified> {
-        let mut next: BTreeMap<Signer, u64> = BTreeMap::new();
+        let mut next: HashMap<Signer, u64> = HashMap::new();
         let mut chosen: Vec<Verified> = Vec::new();
         let mut bytes: usize = 0;
         for (place, id) in &self.queue {
@@ -263,17 +258,20 @@ impl Mempool {
     /// Forgets what a block has settled. What can enter no block any more is forgotten too, and named: that of keys
     /// which the block took away, and that whose nonce another transaction has used.
     pub fn settle(&mut self, executed: &Executed) -> Vec<(TransactionId, Rejection)> {
-        for id in &executed.ids {
+        let mut signers = Vec::new();
+        for (id, transaction) in executed.ids.iter().zip(&executed.block.transactions) {
             self.remove(id);
+            let body = &transaction.body;
+            let signer = (body.account, body.key);
+            let first = self
+                .by_signer
+                .get(&signer)
+                .and_then(BTreeMap::first_key_value);
+            if first.is_some_and(|(waiting, _)| *waiting <= body.nonce) {
+                signers.push(signer);
+            }
         }
-        let transactions = executed.block.transactions.iter();
-        let mut signers: Vec<Signer> = transactions
-            .map(|transaction| (transaction.body.account, transaction.body.key))
-            .chain(keys_gone(executed))
-            .filter(|signer| self.by_signer.contains_key(signer))
-            .collect();
-        signers.sort_unstable();
-        signers.dedup();
+        signers.extend(keys_gone(executed));
         let mut dropped = Vec::new();
         for signer in signers {
             self.drop_hopeless(&executed.state, &signer, &mut dropped);
@@ -317,12 +315,13 @@ impl Mempool {
     /// Forgets what has expired, or whose key has, and says which of it.
     pub fn drop_expired(&mut self, now_ms: u64) -> Vec<(TransactionId, Rejection)> {
         let mut expired = Vec::new();
-        while let Some((expires_ms, id)) = self.by_expiry.first().copied() {
+        while let Some(first) = self.by_expiry.first_entry() {
+            let (expires_ms, _) = *first.key();
             if expires_ms > now_ms {
                 break;
             }
+            let id = first.remove();
             let Some(entry) = self.remove(&id) else {
-                self.by_expiry.remove(&(expires_ms, id));
                 continue;
             };
             let rejection = if entry.verified.transaction().body.expires_ms == expires_ms {
@@ -371,7 +370,13 @@ impl Mempool {
         let entry = self.entries.remove(id)?;
         self.queue.remove(&entry.place);
         let body = &entry.verified.transaction().body;
-        self.by_expiry.remove(&(entry.expires_ms, *id));
+        self.by_expiry.remove(&(entry.expires_ms, entry.place.1));
+        if let Some(waiting) = self.by_account.get_mut(&body.account) {
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                self.by_account.remove(&body.account);
+            }
+        }
         let signer = signer_of(&entry.verified);
         if let Some(waiting) = self.by_signer.get_mut(&signer) {
             waiting.remove(&body.nonce);

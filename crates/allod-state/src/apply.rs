@@ -365,6 +365,8 @@ pub struct Admission {
     pub fee: Credits,
     /// The key's next nonce as the state has it.
     pub nonce: u64,
+    /// When the transaction or its key expires.
+    pub expires_ms: u64,
 }
 
 /// Checks everything about a transaction that does not depend on its actions' content, except that the nonce may still
@@ -429,8 +431,13 @@ fn examine(
             available,
         });
     }
-    let nonce = record.nonce;
-    Ok((Admission { work, fee, nonce }, record))
+    let admission = Admission {
+        work,
+        fee,
+        nonce: record.nonce,
+        expires_ms: expires_ms.min(record.grant.expires_ms.unwrap_or(u64::MAX)),
+    };
+    Ok((admission, record))
 }
 
 fn admit(

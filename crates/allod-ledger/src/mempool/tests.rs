@@ -199,12 +199,9 @@ fn no_account_fills_a_lane_alone() {
         bytes: 0,
     };
     mempool.loads.insert(Lane::Free, load);
-    let waiting = &mut mempool.by_signer;
-    for key in 0..2 {
-        let half = u64::try_from(MEMPOOL_PER_ACCOUNT_MAX / 2).unwrap();
-        let half = (0..half).map(|nonce| (nonce, TransactionId([key; 32])));
-        waiting.insert((greedy, PublicKey::Ed25519([key; 32])), half.collect());
-    }
+    let waiting = mempool.by_account.get_mut(&greedy).unwrap();
+    assert_eq!(*waiting, 1);
+    *waiting = MEMPOOL_PER_ACCOUNT_MAX;
     let refused = mempool.offer(&state, NOW_MS, tx(0, 0, 1));
     assert!(matches!(refused, Err(Refusal::AccountFull { .. })));
     assert_eq!(
@@ -296,6 +293,10 @@ fn a_settled_block_takes_its_transactions_and_their_room() {
         [(0, 3)]
     );
     assert_eq!(mempool.loads[&Lane::Free].count, 1);
+    assert!(mempool.by_account.values().eq(&[1]));
+    mempool.forget(&tx(0, 0, 3).id());
+    assert!(mempool.by_account.is_empty() && mempool.by_signer.is_empty());
+    assert!(mempool.by_expiry.is_empty() && mempool.queue.is_empty());
 }
 
 /// A second key of the first owner's, until then.
