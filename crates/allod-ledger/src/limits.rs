@@ -55,6 +55,8 @@ pub const NONCE_GAP_MAX: u64 = 64;
 pub const RETRY_AFTER_MS: u64 = 1_000;
 /// Memory that the store may use as a cache.
 pub const STORE_CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of blocks and receipts that wait to be written into the store together.
+pub const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Blocks removed by one call of prune: more than a checkpoint's, or a backlog would never shrink.
 pub const PRUNED_PER_CALL_MAX: usize = 512;
 /// Rows collected into one snapshot chunk, in bytes; the last row may exceed it.

@@ -454,8 +454,8 @@ impl<S: Signer> Replica<S> {
         bytes: &Bytes,
         output: &mut Output,
     ) -> Result<Event, ReplicaError> {
-        let executed = self.law.commit(certificate.block, bytes, &self.mempool)?;
-        self.store.commit(&executed, bytes, &certificate)?;
+        let mut executed = self.law.commit(certificate.block, bytes, &self.mempool)?;
+        self.store.commit(&mut executed, bytes, &certificate)?;
         output.dropped.extend(self.mempool.settle(&executed));
         let state = executed.state;
         let header = executed.block.header;

@@ -1,37 +1,41 @@
 //! The decided chain and its state's rows, in one redb file.
 //!
-//! One transaction writes everything a block leaves: its rows, itself, its certificate, its
-//! receipts, where its transactions are, and the tip. So the file is always at exactly one height.
-//! It is a cache of the log: a block is safe once the log holds it, so its transaction here need not
-//! be synced, and [`Store::flush`] does that for many blocks at once before the log is cut.
+//! One transaction writes everything that a block, or several in a row, leave: rows, the blocks
+//! themselves, their certificates and receipts, where their transactions are, and the tip. So the file
+//! is always at exactly one height. It is a cache of the log: a block is safe once the log holds it, so
+//! it need not be written here at once (`backlog.rs`), nor synced, and [`Store::flush`] does both before
+//! the log is cut.
 //!
 //! Reading trusts nothing: on opening, the rows must have the root of the tip's header, and every
 //! block that is read is checked against the id in its certificate.
 
 mod backend;
+mod backlog;
 mod error;
 mod history;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allod_state::block::{Block, Header};
 use allod_state::certificate::{Certificate, Handover};
 use allod_state::event::Event;
 use allod_state::genesis::Genesis;
 use allod_state::receipt::Receipt;
-use allod_state::state::Write;
 use allod_state::{BlockId, Executed, NetworkId, State, TransactionId, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 
 use crate::bft::DecidedBlock;
 use crate::disk::{self, Disk};
-use crate::limits::{STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
+use crate::limits::{BACKLOG_BYTES_MAX, STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
 use backend::Backend;
+use backlog::{Backlog, Entry};
 use error::{During, guarded};
 
 pub use error::StoreError;
@@ -52,6 +56,8 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const GENESIS: &str = "genesis";
 const TIP: &str = "tip";
 const SEAL_DOMAIN: &str = "allod store value v1";
+/// A row of the state, encoded.
+type Row = (Vec<u8>, Vec<u8>);
 const READ_MAX: usize = 256 * 1024 * 1024;
 
 /// The last decided block.
@@ -83,22 +89,60 @@ pub struct StoredBlock {
 
 /// The open database. Closing it writes, and may stumble over damage that nobody has read yet.
 #[derive(Debug)]
-struct Handle(Option<Database>);
+struct Handle {
+    database: Option<Database>,
+    backlog: Mutex<Backlog>,
+    /// Held by whoever writes the backlog into the file.
+    writing: Mutex<()>,
+}
 
 impl std::ops::Deref for Handle {
     type Target = Database;
 
     fn deref(&self) -> &Database {
-        self.0
+        self.database
             .as_ref()
             .expect("the database is taken out only when the handle is dropped")
     }
 }
 
+impl Handle {
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, durability: Durability) -> Result<WriteTransaction, StoreError> {
+        let mut change = self.begin_write().during("writing")?;
+        change.set_durability(durability).during("writing")?;
+        Ok(change)
+    }
+
+    /// Writes the blocks that are not in the file yet.
+    fn write(&self) -> Result<(), StoreError> {
+        // What was not written whole is still in the backlog.
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let backlog = self.backlog().clone();
+        let Some(last) = backlog.last() else {
+            return Ok(());
+        };
+        let change = self.begin(Durability::None)?;
+        backlog.write(&change)?;
+        change.commit().during("writing")?;
+        self.backlog().forget_to(last.height);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Err(error) = self.write() {
+            tracing::warn!(%error, "the newest blocks stay in the log alone");
+        }
+        drop(self.database.take());
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        let database = self.0.take();
-        if std::panic::catch_unwind(AssertUnwindSafe(move || drop(database))).is_err() {
+        if std::panic::catch_unwind(AssertUnwindSafe(|| self.close())).is_err() {
             tracing::error!("the store's file is damaged; it was not closed cleanly");
         }
     }
@@ -127,10 +171,14 @@ impl Store {
         })?;
         let network = genesis.network();
         let store = Self {
-            database: Arc::new(Handle(Some(database))),
+            database: Arc::new(Handle {
+                database: Some(database),
+                backlog: Mutex::default(),
+                writing: Mutex::default(),
+            }),
             network,
         };
-        match store.meta(GENESIS)? {
+        match meta(&store.read()?, GENESIS)? {
             Some(bytes) => store.check_network(&bytes)?,
             None => store.found(genesis)?,
         }
@@ -163,8 +211,9 @@ impl Store {
 
     fn found(&self, genesis: &Genesis) -> Result<(), StoreError> {
         let (_, rows) = genesis.state();
-        let change = self.begin(Durability::Immediate)?;
-        write_rows(&change, &rows)?;
+        let change = self.database.begin(Durability::Immediate)?;
+        let rows = rows.iter().map(|(key, value)| (&key[..], value.as_deref()));
+        write_rows(&change, rows)?;
         for table in [BLOCKS, CERTIFICATES, OUTCOMES, HANDOVERS] {
             change.open_table(table).during("founding")?;
         }
@@ -182,33 +231,24 @@ impl Store {
     }
 
     fn load_unguarded(&self) -> Result<(State, Option<Tip>), StoreError> {
-        let Some(tip) = self.tip()? else {
-            let bytes = self.meta(GENESIS)?.unwrap_or_default();
-            let damaged = StoreError::Damaged {
-                what: "genesis",
-                height: 0,
-            };
-            let genesis: Genesis =
-                codec::decode("genesis", READ_MAX, &bytes).map_err(|_| damaged)?;
-            return Ok((genesis.state().0, None));
-        };
-        let read = self.database.begin_read().during("reading")?;
-        let rows = read.open_table(ROWS).during("reading")?;
         let mut failed = None;
-        let state = State::restore(
-            &tip.header,
-            rows.iter().during("reading")?.map_while(|row| match row {
-                Ok((key, value)) => Some((key.value().to_vec(), value.value().to_vec())),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
-            }),
-        );
+        let restored = self.read_rows(|tip, rows| {
+            let rows = rows.map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+            State::restore(&tip.header, rows).map(|state| (state, Some(tip)))
+        })?;
         if let Some(error) = failed {
-            return Err(error).during("reading");
+            return Err(error);
         }
-        Ok((state?, Some(tip)))
+        if let Some(restored) = restored {
+            return Ok(restored?);
+        }
+        let bytes = meta(&self.read()?, GENESIS)?.unwrap_or_default();
+        let damaged = StoreError::Damaged {
+            what: "genesis",
+            height: 0,
+        };
+        let genesis: Genesis = codec::decode("genesis", READ_MAX, &bytes).map_err(|_| damaged)?;
+        Ok((genesis.state().0, None))
     }
 
     /// The last decided block's header and certificate.
@@ -216,76 +256,57 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn tip(&self) -> Result<Option<Tip>, StoreError> {
-        let Some(bytes) = self.meta(TIP)? else {
-            return Ok(None);
-        };
-        let damaged = || StoreError::Damaged {
-            what: "tip",
-            height: 0,
-        };
-        let tip: Tip = codec::decode("tip", READ_MAX, &bytes).map_err(|_| damaged())?;
-        if tip.header.id() == tip.certificate.block {
-            Ok(Some(tip))
-        } else {
-            Err(damaged())
-        }
+        let backlog = self.database.backlog().clone();
+        tip_of(&backlog, &self.read()?)
     }
 
-    /// Writes everything a decided block leaves, in one transaction. It survives a crash after the
-    /// next [`Store::flush`].
+    /// Takes everything a decided block leaves; its writes are taken out of `executed`. Whoever reads finds it from
+    /// then on, and it survives a crash after the next [`Store::flush`].
     ///
     /// # Errors
     /// Where it does not follow the tip, or the file system refuses.
     pub fn commit(
         &self,
-        executed: &Executed,
+        executed: &mut Executed,
         bytes: &[u8],
         certificate: &Certificate,
     ) -> Result<(), StoreError> {
         let header = &executed.block.header;
+        let height = header.height;
         let tip = self.tip()?.map_or(0, |tip| tip.header.height);
-        if header.height != tip.saturating_add(1) {
-            return Err(StoreError::OutOfOrder {
-                height: header.height,
-                tip,
-            });
+        if height != tip.saturating_add(1) {
+            return Err(StoreError::OutOfOrder { height, tip });
         }
-        let change = self.begin(Durability::None)?;
-        write_rows(&change, &executed.writes)?;
-        put(&change, BLOCKS, header.height, bytes)?;
-        put(
-            &change,
-            CERTIFICATES,
-            header.height,
-            &codec::encode(certificate),
-        )?;
-        if header.next_validators_hash != header.validators_hash {
-            let handover = Handover {
+        let is_handover = header.next_validators_hash != header.validators_hash;
+        let handover = is_handover.then(|| {
+            codec::encode(&Handover {
                 header: header.clone(),
                 certificate: certificate.clone(),
                 next: executed.state.validators().clone(),
-            };
-            put(&change, HANDOVERS, header.height, &codec::encode(&handover))?;
-        }
-        let outcome = codec::encode(&(&executed.receipts, &executed.events));
-        put(&change, OUTCOMES, header.height, &outcome)?;
-        {
-            let mut table = change.open_table(TRANSACTIONS).during("writing")?;
-            // In the order of the keys, so that each page is found and changed once.
-            let mut places: Vec<(&TransactionId, u32)> = executed.ids.iter().zip(0u32..).collect();
-            places.sort_unstable();
-            for (id, index) in places {
-                table
-                    .insert(id.as_bytes(), (header.height, index))
-                    .during("writing")?;
-            }
-        }
-        let tip = Tip {
-            header: header.clone(),
-            certificate: certificate.clone(),
+            })
+        });
+        let entry = Entry {
+            height,
+            block: bytes.to_vec(),
+            certificate: codec::encode(certificate),
+            outcome: codec::encode(&(&executed.receipts, &executed.events)),
+            handover,
+            tip: codec::encode(&Tip {
+                header: header.clone(),
+                certificate: certificate.clone(),
+            }),
+            ids: executed.ids.clone(),
+            rows: std::mem::take(&mut executed.writes),
         };
-        put_meta(&change, TIP, &codec::encode(&tip))?;
-        change.commit().during("writing")
+        let mut backlog = self.database.backlog();
+        backlog.push(entry);
+        let is_due = backlog.bytes() >= BACKLOG_BYTES_MAX;
+        drop(backlog);
+        if is_due {
+            self.database.write()
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts everything committed on the disk.
@@ -293,7 +314,8 @@ impl Store {
     /// # Errors
     /// After an error nothing is known about the file: end the process.
     pub fn flush(&self) -> Result<(), StoreError> {
-        let mut change = self.begin(Durability::Immediate)?;
+        self.database.write()?;
+        let mut change = self.database.begin(Durability::Immediate)?;
         // Two phases: half a commit can never pass for a whole one; and reopening needs no full walk.
         change.set_two_phase_commit(true);
         change.set_quick_repair(true);
@@ -331,7 +353,11 @@ impl Store {
         &self,
         height: u64,
     ) -> Result<Option<(Vec<u8>, Certificate)>, StoreError> {
-        let read = self.database.begin_read().during("reading")?;
+        if let Some(entry) = self.database.backlog().at(height) {
+            let certificate = decode_certificate(height, &entry.certificate)?;
+            return Ok(Some((entry.block.clone(), certificate)));
+        }
+        let read = self.read()?;
         let blocks = read.open_table(BLOCKS).during("reading")?;
         let certificates = read.open_table(CERTIFICATES).during("reading")?;
         let block = blocks.get(height).during("reading")?;
@@ -350,12 +376,7 @@ impl Store {
         };
         let block = open_at(BLOCKS, height, block.value(), "block")?.to_vec();
         let certificate = open_at(CERTIFICATES, height, certificate.value(), "certificate")?;
-        let damaged = |_| StoreError::Damaged {
-            what: "certificate",
-            height,
-        };
-        let certificate = codec::decode("certificate", READ_MAX, certificate).map_err(damaged)?;
-        Ok(Some((block, certificate)))
+        Ok(Some((block, decode_certificate(height, certificate)?)))
     }
 
     /// Decided blocks from a height on, as many as one answer to a peer holds.
@@ -386,19 +407,16 @@ impl Store {
     }
 
     fn outcome_unguarded(&self, height: u64) -> Result<Option<Outcome>, StoreError> {
-        let read = self.database.begin_read().during("reading")?;
+        if let Some(entry) = self.database.backlog().at(height) {
+            return decode_outcome(height, &entry.outcome).map(Some);
+        }
+        let read = self.read()?;
         let outcomes = read.open_table(OUTCOMES).during("reading")?;
         let Some(bytes) = outcomes.get(height).during("reading")? else {
             return Ok(None);
         };
-        let damaged = |_| StoreError::Damaged {
-            what: "outcome",
-            height,
-        };
         let bytes = open_at(OUTCOMES, height, bytes.value(), "outcome")?;
-        codec::decode("outcome", READ_MAX, bytes)
-            .map(Some)
-            .map_err(damaged)
+        decode_outcome(height, bytes).map(Some)
     }
 
     /// The height, place and receipt of a committed transaction, where it is kept.
@@ -406,8 +424,12 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn receipt(&self, id: &TransactionId) -> Result<Option<(u64, u32, Receipt)>, StoreError> {
+        let waiting = self.database.backlog().clone();
         let place = guarded("place of a transaction", 0, || {
-            let read = self.database.begin_read().during("reading")?;
+            if let Some(place) = waiting.place(id) {
+                return Ok(Some(place));
+            }
+            let read = self.read()?;
             let places = read.open_table(TRANSACTIONS).during("reading")?;
             Ok(places
                 .get(id.as_bytes())
@@ -431,28 +453,99 @@ impl Store {
         Ok(Some((height, index, receipt)))
     }
 
-    fn begin(&self, durability: Durability) -> Result<WriteTransaction, StoreError> {
-        let mut change = self.database.begin_write().during("writing")?;
-        change.set_durability(durability).during("writing")?;
-        Ok(change)
+    /// What is in the file, which may lie behind.
+    fn read(&self) -> Result<ReadTransaction, StoreError> {
+        self.database.begin_read().during("reading")
     }
 
-    fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let read = self.database.begin_read().during("reading")?;
-        let table = match read.open_table(META) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            other => other.during("reading")?,
-        };
-        let Some(sealed) = table.get(name).during("reading")? else {
+    /// The tip, and every row as it leaves them, in the order of their keys.
+    fn read_rows<T>(
+        &self,
+        read_on: impl FnOnce(Tip, &mut dyn Iterator<Item = Result<Row, StoreError>>) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        // In this order: what leaves the backlog in between is in the file.
+        let backlog = self.database.backlog().clone();
+        let read = self.read()?;
+        let Some(tip) = tip_of(&backlog, &read)? else {
             return Ok(None);
         };
-        let value = unseal("meta", name.as_bytes(), sealed.value());
-        let damaged = StoreError::Damaged {
-            what: "entry of the tip or genesis",
-            height: 0,
-        };
-        value.map(|value| Some(value.to_vec())).ok_or(damaged)
+        let rows = read.open_table(ROWS).during("reading")?;
+        let rows = rows.iter().during("reading")?.map(|row| {
+            let (key, value) = row.during("reading")?;
+            Ok((key.value().to_vec(), value.value().to_vec()))
+        });
+        Ok(Some(read_on(tip, &mut changed(rows, backlog.rows()))))
     }
+}
+
+/// `rows` with what changes of them, in the order of their keys.
+fn changed<'a>(
+    rows: impl Iterator<Item = Result<Row, StoreError>> + 'a,
+    changes: BTreeMap<&'a [u8], Option<&'a [u8]>>,
+) -> impl Iterator<Item = Result<Row, StoreError>> + 'a {
+    let (mut rows, mut changes) = (rows.peekable(), changes.into_iter().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            match (rows.peek(), changes.peek()) {
+                (Some(Ok((key, _))), Some((changed, _))) if key[..] == **changed => {
+                    rows.next();
+                }
+                (Some(Ok((key, _))), Some((changed, _))) if key[..] > **changed => {}
+                (None, Some(_)) => {}
+                _ => return rows.next(),
+            }
+            if let Some((key, Some(value))) = changes.next() {
+                return Some(Ok((key.to_vec(), value.to_vec())));
+            }
+        }
+    })
+}
+
+/// The tip of a backlog, or of the file where there is none.
+fn tip_of(backlog: &Backlog, read: &ReadTransaction) -> Result<Option<Tip>, StoreError> {
+    let bytes = match backlog.last() {
+        Some(last) => Some(last.tip.clone()),
+        None => meta(read, TIP)?,
+    };
+    let Some(bytes) = bytes else {
+        return Ok(None);
+    };
+    let damaged = || StoreError::Damaged {
+        what: "tip",
+        height: 0,
+    };
+    let tip: Tip = codec::decode("tip", READ_MAX, &bytes).map_err(|_| damaged())?;
+    if tip.header.id() == tip.certificate.block {
+        Ok(Some(tip))
+    } else {
+        Err(damaged())
+    }
+}
+
+fn meta(read: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let table = match read.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        other => other.during("reading")?,
+    };
+    let Some(sealed) = table.get(name).during("reading")? else {
+        return Ok(None);
+    };
+    let value = unseal("meta", name.as_bytes(), sealed.value());
+    let damaged = StoreError::Damaged {
+        what: "entry of the tip or genesis",
+        height: 0,
+    };
+    value.map(|value| Some(value.to_vec())).ok_or(damaged)
+}
+
+fn decode_certificate(height: u64, bytes: &[u8]) -> Result<Certificate, StoreError> {
+    let what = "certificate";
+    codec::decode(what, READ_MAX, bytes).map_err(|_| StoreError::Damaged { what, height })
+}
+
+fn decode_outcome(height: u64, bytes: &[u8]) -> Result<Outcome, StoreError> {
+    let what = "outcome";
+    codec::decode(what, READ_MAX, bytes).map_err(|_| StoreError::Damaged { what, height })
 }
 
 /// Takes the seal off a value of a height.
@@ -470,12 +563,15 @@ fn open_at<'a>(
     value.ok_or(StoreError::Damaged { what, height })
 }
 
-fn write_rows(change: &WriteTransaction, rows: &[Write]) -> Result<(), StoreError> {
+fn write_rows<'a>(
+    change: &WriteTransaction,
+    rows: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> Result<(), StoreError> {
     let mut table = change.open_table(ROWS).during("writing")?;
     for (key, value) in rows {
         match value {
-            Some(value) => drop(table.insert(&key[..], &value[..]).during("writing")?),
-            None => drop(table.remove(&key[..]).during("writing")?),
+            Some(value) => drop(table.insert(key, value).during("writing")?),
+            None => drop(table.remove(key).during("writing")?),
         }
     }
     Ok(())

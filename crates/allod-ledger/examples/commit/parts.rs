@@ -118,7 +118,7 @@ impl Bench {
             proposer: self.proposer,
             transactions: &candidates,
         };
-        let (executed, left_out) = times.time("execute and hash the state", || {
+        let (mut executed, left_out) = times.time("execute and hash the state", || {
             build(&self.state, &proposal)
         })?;
         if !left_out.is_empty() {
@@ -135,7 +135,7 @@ impl Bench {
             signatures: Vec::new(),
         };
         times.time("store: commit", || {
-            self.store.commit(&executed, &bytes, &certificate)
+            self.store.commit(&mut executed, &bytes, &certificate)
         })?;
         self.state = times.time("state: change", || executed.state.clone());
         times.time("mempool: settle", || {

@@ -209,8 +209,8 @@ fn redo(law: &mut Law, store: &Store, records: &[Record]) -> Result<usize, Repli
                 let bytes = bytes_of
                     .get(&certificate.block)
                     .ok_or(ReplicaError::NoBlock { height })?;
-                let executed = law.commit(certificate.block, bytes, &Nothing)?;
-                store.commit(&executed, bytes, certificate)?;
+                let mut executed = law.commit(certificate.block, bytes, &Nothing)?;
+                store.commit(&mut executed, bytes, certificate)?;
                 redone = redone.saturating_add(1);
             }
             _ => {}

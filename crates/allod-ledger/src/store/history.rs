@@ -1,9 +1,11 @@
 //! What is kept of old blocks and what is not: handovers for good, blocks for their retention.
 
+use std::collections::BTreeMap;
+
 use allod_state::block::Block;
 use allod_state::certificate::Handover;
 use allod_state::codec;
-use redb::{Durability, ReadableDatabase, ReadableTable};
+use redb::{Durability, ReadableTable};
 
 use super::{
     BLOCKS, CERTIFICATES, During, HANDOVERS, OUTCOMES, READ_MAX, Store, StoreError, TRANSACTIONS,
@@ -21,17 +23,23 @@ impl Store {
     }
 
     fn handovers_unguarded(&self) -> Result<Vec<Handover>, StoreError> {
-        let read = self.database.begin_read().during("reading")?;
+        // In this order: what leaves the backlog in between is in the file.
+        let backlog = self.database.backlog().clone();
+        let read = self.read()?;
         let table = read.open_table(HANDOVERS).during("reading")?;
-        let mut handovers = Vec::new();
+        let mut handovers = BTreeMap::new();
         for row in table.iter().during("reading")? {
             let (height, sealed) = row.during("reading")?;
-            let (height, what) = (height.value(), "handover");
-            let bytes = open_at(HANDOVERS, height, sealed.value(), what)?;
-            let handover = codec::decode(what, READ_MAX, bytes);
-            handovers.push(handover.map_err(|_| StoreError::Damaged { what, height })?);
+            let height = height.value();
+            let bytes = open_at(HANDOVERS, height, sealed.value(), "handover")?;
+            handovers.insert(height, decode_handover(height, bytes)?);
         }
-        Ok(handovers)
+        for entry in backlog.iter() {
+            if let Some(handover) = &entry.handover {
+                handovers.insert(entry.height, decode_handover(entry.height, handover)?);
+            }
+        }
+        Ok(handovers.into_values().collect())
     }
 
     /// Removes blocks with a time before `before_ms`, oldest first and never the tip's; at most a
@@ -40,8 +48,9 @@ impl Store {
     /// # Errors
     /// Where a block is damaged or the file system refuses.
     pub fn prune(&self, before_ms: u64) -> Result<usize, StoreError> {
+        self.database.write()?;
         let tip = self.tip()?.map_or(0, |tip| tip.header.height);
-        let change = self.begin(Durability::None)?;
+        let change = self.database.begin(Durability::None)?;
         let mut pruned = 0;
         {
             let mut blocks = change.open_table(BLOCKS).during("pruning")?;
@@ -74,14 +83,22 @@ impl Store {
     /// # Errors
     /// Where the store cannot be read.
     pub fn oldest_height(&self) -> Result<Option<u64>, StoreError> {
-        use redb::ReadableDatabase;
-        let read = self.database.begin_read().during("reading")?;
+        let waiting = self
+            .database
+            .backlog()
+            .iter()
+            .next()
+            .map(|entry| entry.height);
+        let read = self.read()?;
         let blocks = read.open_table(BLOCKS).during("reading")?;
-        Ok(blocks
-            .first()
-            .during("reading")?
-            .map(|(height, _)| height.value()))
+        let written = blocks.first().during("reading")?;
+        Ok(written.map(|(height, _)| height.value()).or(waiting))
     }
+}
+
+fn decode_handover(height: u64, bytes: &[u8]) -> Result<Handover, StoreError> {
+    let what = "handover";
+    codec::decode(what, READ_MAX, bytes).map_err(|_| StoreError::Damaged { what, height })
 }
 
 fn first(

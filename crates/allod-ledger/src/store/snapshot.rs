@@ -14,9 +14,9 @@ use allod_state::state::RestoreError;
 use allod_state::validator::ValidatorSet;
 use allod_state::{BlockId, Digest, State, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
-use redb::{Durability, ReadableDatabase, ReadableTable};
+use redb::Durability;
 
-use super::{During, HANDOVERS, ROWS, Store, StoreError, TIP, Tip, put, put_meta, write_rows};
+use super::{During, HANDOVERS, ROWS, Row, Store, StoreError, TIP, Tip, put, put_meta, write_rows};
 use crate::disk::Disk;
 use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX};
 
@@ -83,8 +83,6 @@ pub enum SnapshotError {
     NotEmpty,
 }
 
-type Row = (Vec<u8>, Vec<u8>);
-
 impl Store {
     /// Takes a snapshot of the tip; `keep` receives every chunk before the manifest names it.
     ///
@@ -94,40 +92,25 @@ impl Store {
         &self,
         mut keep: impl FnMut(Digest, &[u8]) -> std::io::Result<()>,
     ) -> Result<Manifest, SnapshotError> {
-        // The tip is read in the same transaction as the rows, so that both are of one height.
-        let read = self.database.begin_read().during("reading")?;
-        let meta = read.open_table(super::META).during("reading")?;
-        let tip = meta
-            .get(TIP)
-            .during("reading")?
-            .ok_or(SnapshotError::Empty)?;
-        let damaged = |_| StoreError::Damaged {
-            what: "tip",
-            height: 0,
-        };
-        let tip =
-            super::unseal("meta", TIP.as_bytes(), tip.value()).ok_or(StoreError::Damaged {
-                what: "tip",
-                height: 0,
-            })?;
-        let tip: Tip = codec::decode("tip", super::READ_MAX, tip).map_err(damaged)?;
-        let rows = read.open_table(ROWS).during("reading")?;
-        let mut chunks = Vec::new();
-        let mut chunk: Vec<Row> = Vec::new();
-        let mut bytes: usize = 0;
-        for row in rows.iter().during("reading")? {
-            let (key, value) = row.during("reading")?;
-            let (key, value) = (key.value().to_vec(), value.value().to_vec());
-            bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
-            chunk.push((key, value));
-            if bytes >= SNAPSHOT_CHUNK_BYTES {
-                chunks.push(keep_chunk(&mut keep, &std::mem::take(&mut chunk))?);
-                bytes = 0;
+        let taken = self.read_rows(|tip, rows| {
+            let mut chunks = Vec::new();
+            let mut chunk: Vec<Row> = Vec::new();
+            let mut bytes: usize = 0;
+            for row in rows {
+                let (key, value) = row?;
+                bytes = bytes.saturating_add(key.len()).saturating_add(value.len());
+                chunk.push((key, value));
+                if bytes >= SNAPSHOT_CHUNK_BYTES {
+                    chunks.push(keep_chunk(&mut keep, &std::mem::take(&mut chunk))?);
+                    bytes = 0;
+                }
             }
-        }
-        if !chunk.is_empty() {
-            chunks.push(keep_chunk(&mut keep, &chunk)?);
-        }
+            if !chunk.is_empty() {
+                chunks.push(keep_chunk(&mut keep, &chunk)?);
+            }
+            Ok::<_, SnapshotError>((tip, chunks))
+        })?;
+        let (tip, chunks) = taken.ok_or(SnapshotError::Empty)??;
         let mut handovers = self.handovers()?;
         handovers.retain(|handover| handover.header.height <= tip.header.height);
         Ok(Manifest {
@@ -181,13 +164,10 @@ impl Store {
     }
 
     fn replace_rows(&self, manifest: &Manifest, rows: Vec<Row>) -> Result<(), StoreError> {
-        let change = self.begin(Durability::Immediate)?;
+        let change = self.database.begin(Durability::Immediate)?;
         change.delete_table(ROWS).during("importing")?;
-        let rows: Vec<_> = rows
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
-        write_rows(&change, &rows)?;
+        let rows = rows.iter().map(|(key, value)| (&key[..], Some(&value[..])));
+        write_rows(&change, rows)?;
         for handover in &manifest.handovers {
             let height = handover.header.height;
             put(&change, HANDOVERS, height, &codec::encode(handover))?;

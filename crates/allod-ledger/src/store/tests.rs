@@ -238,7 +238,7 @@ fn a_snapshot_from_a_liar_is_refused() {
 fn a_changed_row_is_noticed_on_opening() {
     let (disk, _) = chain(2);
     let store = open(&disk);
-    let change = store.begin(Durability::Immediate).unwrap();
+    let change = store.database.begin(Durability::Immediate).unwrap();
     {
         let mut table = change.open_table(ROWS).unwrap();
         let (key, value) = {
@@ -259,7 +259,7 @@ fn a_changed_block_is_never_served() {
     let store = open(&disk);
     let (mut bytes, _) = store.block_bytes(1).unwrap().unwrap();
     bytes[20] ^= 1;
-    let change = store.begin(Durability::Immediate).unwrap();
+    let change = store.database.begin(Durability::Immediate).unwrap();
     put(&change, BLOCKS, 1, &bytes).unwrap();
     change.commit().unwrap();
     let refused = store.block(1);
@@ -283,9 +283,9 @@ fn a_block_out_of_order_is_refused() {
         proposer: crate::bft::Signer::public_key(&validator(0)),
         transactions: &[],
     };
-    let executed = allod_state::execute(&state, &proposal).unwrap();
+    let mut executed = allod_state::execute(&state, &proposal).unwrap();
     let certificate = store.block(1).unwrap().unwrap().certificate;
-    let refused = store.commit(&executed, b"", &certificate);
+    let refused = store.commit(&mut executed, b"", &certificate);
     assert!(matches!(
         refused,
         Err(StoreError::OutOfOrder { height: 1, tip: 1 })
@@ -337,7 +337,7 @@ fn a_block_after_which_others_vote_is_a_handover_and_others_are_none() {
     let mut executed = allod_state::execute(&state, &proposal).unwrap();
     executed.block.header.next_validators_hash = [1; 32];
     let store = open(&disk);
-    store.commit(&executed, b"", &certificate).unwrap();
+    store.commit(&mut executed, b"", &certificate).unwrap();
     store.flush().unwrap();
     drop(store);
     let kept = open(&disk).handovers().unwrap();
@@ -349,4 +349,121 @@ fn a_block_after_which_others_vote_is_a_handover_and_others_are_none() {
         next,
     };
     assert_eq!(kept, [handover]);
+}
+
+/// Commits a block for each nonce.
+fn commit(store: &Store, nonces: std::ops::Range<u64>) {
+    let (mut state, _) = store.load().unwrap();
+    for nonce in nonces {
+        let verified = transfer(&genesis(1, 0), 0, nonce, 1).verify().unwrap();
+        let proposal = allod_state::Proposal {
+            time_ms: START_MS + 5 + nonce,
+            proposer: crate::bft::Signer::public_key(&validator(0)),
+            transactions: &[verified],
+        };
+        let mut executed = allod_state::execute(&state, &proposal).unwrap();
+        state = executed.state.clone();
+        let header = &executed.block.header;
+        let certificate = Certificate {
+            height: header.height,
+            round: 0,
+            block: header.id(),
+            signatures: Vec::new(),
+        };
+        let bytes = executed.block.to_bytes();
+        store.commit(&mut executed, &bytes, &certificate).unwrap();
+        assert_eq!(store.load().unwrap().0.root(), state.root());
+    }
+}
+
+/// All that a reader can ask for.
+fn told(store: &Store) -> Vec<String> {
+    let mut told = vec![
+        format!("{:?}", store.tip().unwrap()),
+        format!("{:?}", store.oldest_height().unwrap()),
+        format!("{:?}", store.load().unwrap().0.tip()),
+        format!("{:?}", store.snapshot(|_, _| Ok(())).unwrap()),
+        format!("{:?}", store.blocks_from(2).unwrap()),
+    ];
+    for height in 1..=4 {
+        let stored = store.block(height).unwrap().unwrap();
+        let id = stored.block.transactions[0].body.id();
+        told.push(format!("{stored:?} {:?}", store.outcome(height).unwrap()));
+        told.push(format!("{:?}", store.receipt(&id).unwrap().unwrap()));
+    }
+    told
+}
+
+#[test]
+fn what_waits_in_the_backlog_is_read_like_what_is_in_the_file() {
+    let disk = MemoryDisk::default();
+    let store = open(&disk);
+    commit(&store, 0..2);
+    assert_eq!(store.oldest_height().unwrap(), Some(1));
+    store.database.write().unwrap();
+    commit(&store, 2..4);
+    let heights: Vec<u64> = store.database.backlog().iter().map(|e| e.height).collect();
+    assert_eq!(heights, [3, 4], "the first two are in the file");
+    let before = told(&store);
+    // As in the moment between a write and the end of the backlog.
+    let waiting = store.database.backlog().clone();
+    store.database.write().unwrap();
+    assert!(store.database.backlog().last().is_none());
+    assert_eq!(told(&store), before);
+    *store.database.backlog() = waiting;
+    assert_eq!(told(&store), before, "the same blocks in both");
+    store.database.backlog().forget_to(4);
+    assert_eq!(store.database.backlog().bytes(), 0);
+    drop(store);
+    assert_eq!(told(&open(&disk)), before);
+}
+
+#[test]
+fn a_backlog_is_bounded_and_goes_into_the_file_when_the_store_is_closed() {
+    let disk = MemoryDisk::default();
+    let store = open(&disk);
+    commit(&store, 0..4);
+    let before = told(&store);
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(told(&store), before);
+    let mut large = store.database.backlog().clone();
+    assert!(large.last().is_none());
+    large.push(Entry {
+        height: 4,
+        block: vec![0; BACKLOG_BYTES_MAX],
+        certificate: Vec::new(),
+        outcome: Vec::new(),
+        handover: None,
+        tip: codec::encode(&store.tip().unwrap().unwrap()),
+        ids: Vec::new(),
+        rows: Vec::new(),
+    });
+    *store.database.backlog() = large;
+    commit(&store, 4..5);
+    assert!(store.database.backlog().last().is_none());
+}
+
+#[test]
+fn changes_are_laid_over_rows() {
+    let row = |key: u8, value: u8| (vec![key], vec![value]);
+    let rows = [row(1, 1), row(3, 1), row(5, 1), row(7, 1)];
+    let mut changes: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+    changes.insert(&[0], Some(&[2]));
+    changes.insert(&[2], None);
+    changes.insert(&[3], None);
+    changes.insert(&[4], Some(&[2]));
+    changes.insert(&[5], Some(&[2]));
+    changes.insert(&[8], None);
+    changes.insert(&[9], Some(&[2]));
+    let found: Result<Vec<Row>, StoreError> = changed(rows.into_iter().map(Ok), changes).collect();
+    let wanted = [
+        row(0, 2),
+        row(1, 1),
+        row(4, 2),
+        row(5, 2),
+        row(7, 1),
+        row(9, 2),
+    ];
+    assert_eq!(found.unwrap(), wanted);
 }

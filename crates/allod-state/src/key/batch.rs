@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Its coefficients `z` must be such as a forger cannot predict before choosing his signatures. They are drawn from a
-//! hash of every key, message and signature of the batch (as in the Fiat-Shamir transform), so that the law needs no
+//! hash of every `k` and `s` of the batch (as in the Fiat-Shamir transform), so that the law needs no
 //! randomness and the verdict is the same everywhere. What is said of the curve is left to its library; `ed25519-zebra`
 //! checks single signatures, and has the same equation, but computes the point of every key anew: a third of a
 //! batch's time where each key signs once.
@@ -42,6 +42,14 @@ pub struct Claim<'a> {
 #[derive(Debug, Default)]
 pub struct KnownKeys(BTreeMap<[u8; 32], EdwardsPoint>);
 
+/// A claim in numbers.
+struct Parsed {
+    key: [u8; 32],
+    r: [u8; 32],
+    s: Scalar,
+    k: Scalar,
+}
+
 /// What a batch holds of one key.
 struct Signed {
     point: EdwardsPoint,
@@ -66,17 +74,12 @@ impl KnownKeys {
         reason = "scalars count modulo the order of the group, so none of them overflows"
     )]
     pub fn verify(&mut self, claims: &[Claim<'_>]) -> Result<(), BadSignature> {
-        let mut coefficients = coefficients(claims);
+        let claims = claims.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let mut coefficients = coefficients(&claims);
         let mut keys: BTreeMap<[u8; 32], Signed> = BTreeMap::new();
         let (mut points, mut factors) = (Vec::new(), Vec::new());
         let mut base = Scalar::ZERO;
-        for claim in claims {
-            let (PublicKey::Ed25519(key), Signature::Ed25519(signature)) =
-                (claim.key, claim.signature);
-            let (r, s) = halves(&signature)?;
-            let k = challenge(&r, &key, claim.message);
-            let s: Option<Scalar> = Scalar::from_canonical_bytes(s).into();
-            let s = s.ok_or(BadSignature)?;
+        for Parsed { key, r, s, k } in claims {
             let mut z = [0; 16];
             coefficients.fill(&mut z);
             let z = Scalar::from(u128::from_le_bytes(z));
@@ -125,30 +128,29 @@ fn point_of(encoded: [u8; 32]) -> Result<EdwardsPoint, BadSignature> {
     CompressedEdwardsY(encoded).decompress().ok_or(BadSignature)
 }
 
-fn halves(signature: &[u8; 64]) -> Result<([u8; 32], [u8; 32]), BadSignature> {
-    let halves = (
-        signature.first_chunk().copied(),
-        signature.last_chunk().copied(),
-    );
+fn parse(claim: &Claim<'_>) -> Result<Parsed, BadSignature> {
+    let (PublicKey::Ed25519(key), Signature::Ed25519(signature)) = (claim.key, claim.signature);
+    let halves = (signature.first_chunk(), signature.last_chunk());
     let (Some(r), Some(s)) = halves else {
         return Err(BadSignature);
     };
-    Ok((r, s))
-}
-
-fn challenge(r: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
+    let s: Option<Scalar> = Scalar::from_canonical_bytes(*s).into();
     let hash = Sha512::new().chain_update(r).chain_update(key);
-    Scalar::from_bytes_mod_order_wide(&hash.chain_update(message).finalize().into())
+    let hash = hash.chain_update(claim.message).finalize();
+    Ok(Parsed {
+        key,
+        r: *r,
+        s: s.ok_or(BadSignature)?,
+        k: Scalar::from_bytes_mod_order_wide(&hash.into()),
+    })
 }
 
-/// The endless hash of the batch.
-fn coefficients(claims: &[Claim<'_>]) -> blake3::OutputReader {
+/// The endless hash of the batch. A claim's `k` stands for its key, its `R` and its message.
+fn coefficients(claims: &[Parsed]) -> blake3::OutputReader {
     let mut transcript = blake3::Hasher::new_derive_key("allod signature batch v1");
     for claim in claims {
-        let (PublicKey::Ed25519(key), Signature::Ed25519(signature)) = (claim.key, claim.signature);
-        transcript.update(&key);
-        transcript.update(&signature);
-        transcript.update(blake3::hash(claim.message).as_bytes());
+        transcript.update(claim.k.as_bytes());
+        transcript.update(claim.s.as_bytes());
     }
     transcript.finalize_xof()
 }
