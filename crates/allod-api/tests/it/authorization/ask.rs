@@ -91,7 +91,7 @@ impl Stage {
         let author = signer.unwrap_or(&self.world.owner);
         let (action, before) = self.action(row.name, author).await;
         if !before.is_empty() {
-            self.world.client().submit(before).await.unwrap();
+            self.client.submit(before).await.unwrap();
         }
         let account = author.account().unwrap();
         let key = author.public_key();
@@ -315,7 +315,7 @@ impl Stage {
 
     /// What the other rows and cells did to the app is undone first.
     async fn app_action(&self, name: &str) -> Action {
-        let client = self.world.client();
+        let client = &self.client;
         if self.found().is_none() {
             for deploy in &self.deploys {
                 client.submit(vec![deploy.clone().into()]).await.unwrap();

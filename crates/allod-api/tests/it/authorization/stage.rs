@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use allod_api::client::Client;
 use allod_api::compose::{Input, lower};
 use allod_api::ops::{Access, Operation};
 use allod_node::identity::Identity;
@@ -30,6 +31,8 @@ const WHOLE: &[&str] = &[
 
 pub(super) struct Stage {
     pub(super) world: World,
+    /// The owner's. One for all rows: the owner may have only so many connections at a time.
+    pub(super) client: Client,
     /// Two revisions of the app.
     pub(super) deploys: [Deploy; 2],
     /// Keys that stay from row to row.
@@ -59,18 +62,16 @@ impl Stage {
             deploy(&world, "shop", 2).await,
         ];
         let blog = deploy(&world, "blog", 1).await;
+        let client = world.client();
         for deploy in [&blog, &deploys[0], &deploys[1]] {
-            world
-                .client()
-                .submit(vec![deploy.clone().into()])
-                .await
-                .unwrap();
+            client.submit(vec![deploy.clone().into()]).await.unwrap();
         }
         let owner = world.owner.account().unwrap();
         let state = world.node.state();
         let base = state.keys_of(&owner).map(|(key, _)| key).collect();
         Self {
             world,
+            client,
             deploys,
             base,
         }
@@ -195,9 +196,8 @@ impl Stage {
             }
         }
         let revoked = by_role[&Role::Revoked][0].public_key();
-        let client = self.world.client();
-        client.submit(actions).await.unwrap();
-        client
+        self.client.submit(actions).await.unwrap();
+        self.client
             .submit(vec![RevokeKey { key: revoked }.into()])
             .await
             .unwrap();
@@ -222,7 +222,7 @@ impl Stage {
             .collect();
         let left = keys.into_iter().filter(|key| !self.base.contains(key));
         let revokes: Vec<Action> = left.map(|key| RevokeKey { key }.into()).collect();
-        self.world.client().submit(revokes).await.unwrap();
+        self.client.submit(revokes).await.unwrap();
     }
 }
 
