@@ -12,12 +12,12 @@
 mod backend;
 mod backlog;
 mod error;
+mod handle;
 mod history;
+mod rows;
 mod snapshot;
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use allod_state::block::{Block, Header};
 use allod_state::certificate::{Certificate, Handover};
@@ -27,16 +27,17 @@ use allod_state::receipt::Receipt;
 use allod_state::{BlockId, Executed, NetworkId, State, TransactionId, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+    Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 
 use crate::bft::DecidedBlock;
 use crate::disk::{self, Disk};
 use crate::limits::{BACKLOG_BYTES_MAX, STORE_CACHE_BYTES, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX};
 use backend::Backend;
-use backlog::{Backlog, Entry};
+use backlog::Entry;
 use error::{During, guarded};
+use handle::Handle;
+use rows::write_rows;
 
 pub use error::StoreError;
 pub use snapshot::{Anchor, Manifest, SnapshotError};
@@ -56,8 +57,6 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const GENESIS: &str = "genesis";
 const TIP: &str = "tip";
 const SEAL_DOMAIN: &str = "allod store value v1";
-/// A row of the state, encoded.
-type Row = (Vec<u8>, Vec<u8>);
 const READ_MAX: usize = 256 * 1024 * 1024;
 
 /// The last decided block.
@@ -87,67 +86,6 @@ pub struct StoredBlock {
     pub certificate: Certificate,
 }
 
-/// The open database. Closing it writes, and may stumble over damage that nobody has read yet.
-#[derive(Debug)]
-struct Handle {
-    database: Option<Database>,
-    backlog: Mutex<Backlog>,
-    /// Held by whoever writes the backlog into the file.
-    writing: Mutex<()>,
-}
-
-impl std::ops::Deref for Handle {
-    type Target = Database;
-
-    fn deref(&self) -> &Database {
-        self.database
-            .as_ref()
-            .expect("the database is taken out only when the handle is dropped")
-    }
-}
-
-impl Handle {
-    fn backlog(&self) -> MutexGuard<'_, Backlog> {
-        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(&self, durability: Durability) -> Result<WriteTransaction, StoreError> {
-        let mut change = self.begin_write().during("writing")?;
-        change.set_durability(durability).during("writing")?;
-        Ok(change)
-    }
-
-    /// Writes the blocks that are not in the file yet.
-    fn write(&self) -> Result<(), StoreError> {
-        // What was not written whole is still in the backlog.
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let backlog = self.backlog().clone();
-        let Some(last) = backlog.last() else {
-            return Ok(());
-        };
-        let change = self.begin(Durability::None)?;
-        backlog.write(&change)?;
-        change.commit().during("writing")?;
-        self.backlog().forget_to(last.height);
-        Ok(())
-    }
-
-    fn close(&mut self) {
-        if let Err(error) = self.write() {
-            tracing::warn!(%error, "the newest blocks stay in the log alone");
-        }
-        drop(self.database.take());
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if std::panic::catch_unwind(AssertUnwindSafe(|| self.close())).is_err() {
-            tracing::error!("the store's file is damaged; it was not closed cleanly");
-        }
-    }
-}
-
 /// The open store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -171,11 +109,7 @@ impl Store {
         })?;
         let network = genesis.network();
         let store = Self {
-            database: Arc::new(Handle {
-                database: Some(database),
-                backlog: Mutex::default(),
-                writing: Mutex::default(),
-            }),
+            database: Arc::new(Handle::new(database)),
             network,
         };
         match meta(&store.read()?, GENESIS)? {
@@ -196,11 +130,7 @@ impl Store {
     }
 
     fn check_network(&self, genesis: &[u8]) -> Result<(), StoreError> {
-        let damaged = StoreError::Damaged {
-            what: "genesis",
-            height: 0,
-        };
-        let genesis: Genesis = codec::decode("genesis", READ_MAX, genesis).map_err(|_| damaged)?;
+        let genesis: Genesis = decode("genesis", 0, genesis)?;
         let (found, wanted) = (genesis.network(), self.network);
         if found == wanted {
             Ok(())
@@ -243,11 +173,7 @@ impl Store {
             return Ok(restored?);
         }
         let bytes = meta(&self.read()?, GENESIS)?.unwrap_or_default();
-        let damaged = StoreError::Damaged {
-            what: "genesis",
-            height: 0,
-        };
-        let genesis: Genesis = codec::decode("genesis", READ_MAX, &bytes).map_err(|_| damaged)?;
+        let genesis: Genesis = decode("genesis", 0, &bytes)?;
         Ok((genesis.state().0, None))
     }
 
@@ -256,8 +182,8 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn tip(&self) -> Result<Option<Tip>, StoreError> {
-        let backlog = self.database.backlog().clone();
-        tip_of(&backlog, &self.read()?)
+        let last = self.database.backlog().last();
+        tip_of(last.as_deref(), &self.read()?)
     }
 
     /// Takes everything a decided block leaves; its writes are taken out of `executed`. Whoever reads finds it from
@@ -353,8 +279,9 @@ impl Store {
         &self,
         height: u64,
     ) -> Result<Option<(Vec<u8>, Certificate)>, StoreError> {
-        if let Some(entry) = self.database.backlog().at(height) {
-            let certificate = decode_certificate(height, &entry.certificate)?;
+        let waiting = self.database.backlog().at(height);
+        if let Some(entry) = waiting {
+            let certificate = decode("certificate", height, &entry.certificate)?;
             return Ok(Some((entry.block.clone(), certificate)));
         }
         let read = self.read()?;
@@ -376,7 +303,7 @@ impl Store {
         };
         let block = open_at(BLOCKS, height, block.value(), "block")?.to_vec();
         let certificate = open_at(CERTIFICATES, height, certificate.value(), "certificate")?;
-        Ok(Some((block, decode_certificate(height, certificate)?)))
+        Ok(Some((block, decode("certificate", height, certificate)?)))
     }
 
     /// Decided blocks from a height on, as many as one answer to a peer holds.
@@ -407,8 +334,9 @@ impl Store {
     }
 
     fn outcome_unguarded(&self, height: u64) -> Result<Option<Outcome>, StoreError> {
-        if let Some(entry) = self.database.backlog().at(height) {
-            return decode_outcome(height, &entry.outcome).map(Some);
+        let waiting = self.database.backlog().at(height);
+        if let Some(entry) = waiting {
+            return decode("outcome", height, &entry.outcome).map(Some);
         }
         let read = self.read()?;
         let outcomes = read.open_table(OUTCOMES).during("reading")?;
@@ -416,7 +344,7 @@ impl Store {
             return Ok(None);
         };
         let bytes = open_at(OUTCOMES, height, bytes.value(), "outcome")?;
-        decode_outcome(height, bytes).map(Some)
+        decode("outcome", height, bytes).map(Some)
     }
 
     /// The height, place and receipt of a committed transaction, where it is kept.
@@ -424,10 +352,10 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn receipt(&self, id: &TransactionId) -> Result<Option<(u64, u32, Receipt)>, StoreError> {
-        let waiting = self.database.backlog().clone();
+        let waiting = self.database.backlog().place(id);
         let place = guarded("place of a transaction", 0, || {
-            if let Some(place) = waiting.place(id) {
-                return Ok(Some(place));
+            if waiting.is_some() {
+                return Ok(waiting);
             }
             let read = self.read()?;
             let places = read.open_table(TRANSACTIONS).during("reading")?;
@@ -457,68 +385,23 @@ impl Store {
     fn read(&self) -> Result<ReadTransaction, StoreError> {
         self.database.begin_read().during("reading")
     }
-
-    /// The tip, and every row as it leaves them, in the order of their keys.
-    fn read_rows<T>(
-        &self,
-        read_on: impl FnOnce(Tip, &mut dyn Iterator<Item = Result<Row, StoreError>>) -> T,
-    ) -> Result<Option<T>, StoreError> {
-        // In this order: what leaves the backlog in between is in the file.
-        let backlog = self.database.backlog().clone();
-        let read = self.read()?;
-        let Some(tip) = tip_of(&backlog, &read)? else {
-            return Ok(None);
-        };
-        let rows = read.open_table(ROWS).during("reading")?;
-        let rows = rows.iter().during("reading")?.map(|row| {
-            let (key, value) = row.during("reading")?;
-            Ok((key.value().to_vec(), value.value().to_vec()))
-        });
-        Ok(Some(read_on(tip, &mut changed(rows, backlog.rows()))))
-    }
 }
 
-/// `rows` with what changes of them, in the order of their keys.
-fn changed<'a>(
-    rows: impl Iterator<Item = Result<Row, StoreError>> + 'a,
-    changes: BTreeMap<&'a [u8], Option<&'a [u8]>>,
-) -> impl Iterator<Item = Result<Row, StoreError>> + 'a {
-    let (mut rows, mut changes) = (rows.peekable(), changes.into_iter().peekable());
-    std::iter::from_fn(move || {
-        loop {
-            match (rows.peek(), changes.peek()) {
-                (Some(Ok((key, _))), Some((changed, _))) if key[..] == **changed => {
-                    rows.next();
-                }
-                (Some(Ok((key, _))), Some((changed, _))) if key[..] > **changed => {}
-                (None, Some(_)) => {}
-                _ => return rows.next(),
-            }
-            if let Some((key, Some(value))) = changes.next() {
-                return Some(Ok((key.to_vec(), value.to_vec())));
-            }
-        }
-    })
-}
-
-/// The tip of a backlog, or of the file where there is none.
-fn tip_of(backlog: &Backlog, read: &ReadTransaction) -> Result<Option<Tip>, StoreError> {
-    let bytes = match backlog.last() {
+/// The tip after the last block of the backlog, or that of the file where there is none.
+fn tip_of(last: Option<&Entry>, read: &ReadTransaction) -> Result<Option<Tip>, StoreError> {
+    let bytes = match last {
         Some(last) => Some(last.tip.clone()),
         None => meta(read, TIP)?,
     };
     let Some(bytes) = bytes else {
         return Ok(None);
     };
-    let damaged = || StoreError::Damaged {
-        what: "tip",
-        height: 0,
-    };
-    let tip: Tip = codec::decode("tip", READ_MAX, &bytes).map_err(|_| damaged())?;
+    let tip: Tip = decode("tip", 0, &bytes)?;
     if tip.header.id() == tip.certificate.block {
         Ok(Some(tip))
     } else {
-        Err(damaged())
+        let (what, height) = ("tip", 0);
+        Err(StoreError::Damaged { what, height })
     }
 }
 
@@ -538,13 +421,11 @@ fn meta(read: &ReadTransaction, name: &str) -> Result<Option<Vec<u8>>, StoreErro
     value.map(|value| Some(value.to_vec())).ok_or(damaged)
 }
 
-fn decode_certificate(height: u64, bytes: &[u8]) -> Result<Certificate, StoreError> {
-    let what = "certificate";
-    codec::decode(what, READ_MAX, bytes).map_err(|_| StoreError::Damaged { what, height })
-}
-
-fn decode_outcome(height: u64, bytes: &[u8]) -> Result<Outcome, StoreError> {
-    let what = "outcome";
+fn decode<T: BorshDeserialize>(
+    what: &'static str,
+    height: u64,
+    bytes: &[u8],
+) -> Result<T, StoreError> {
     codec::decode(what, READ_MAX, bytes).map_err(|_| StoreError::Damaged { what, height })
 }
 
@@ -561,20 +442,6 @@ fn open_at<'a>(
         sealed,
     );
     value.ok_or(StoreError::Damaged { what, height })
-}
-
-fn write_rows<'a>(
-    change: &WriteTransaction,
-    rows: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-) -> Result<(), StoreError> {
-    let mut table = change.open_table(ROWS).during("writing")?;
-    for (key, value) in rows {
-        match value {
-            Some(value) => drop(table.insert(key, value).during("writing")?),
-            None => drop(table.remove(key).during("writing")?),
-        }
-    }
-    Ok(())
 }
 
 fn put(

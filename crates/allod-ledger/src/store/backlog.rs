@@ -40,8 +40,8 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// The last block.
-    pub(super) fn last(&self) -> Option<&Entry> {
-        self.entries.last().map(|entry| &**entry)
+    pub(super) fn last(&self) -> Option<Arc<Entry>> {
+        self.entries.last().cloned()
     }
 
     /// The block of a height.

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use allod_state::block::Block;
 use allod_state::certificate::Handover;
-use allod_state::codec;
 use redb::{Durability, ReadableTable};
 
 use super::{
-    BLOCKS, CERTIFICATES, During, HANDOVERS, OUTCOMES, READ_MAX, Store, StoreError, TRANSACTIONS,
+    BLOCKS, CERTIFICATES, During, HANDOVERS, OUTCOMES, Store, StoreError, TRANSACTIONS, decode,
     guarded, open_at,
 };
 use crate::limits::PRUNED_PER_CALL_MAX;
@@ -32,11 +31,11 @@ impl Store {
             let (height, sealed) = row.during("reading")?;
             let height = height.value();
             let bytes = open_at(HANDOVERS, height, sealed.value(), "handover")?;
-            handovers.insert(height, decode_handover(height, bytes)?);
+            handovers.insert(height, decode("handover", height, bytes)?);
         }
         for entry in backlog.iter() {
             if let Some(handover) = &entry.handover {
-                handovers.insert(entry.height, decode_handover(entry.height, handover)?);
+                handovers.insert(entry.height, decode("handover", entry.height, handover)?);
             }
         }
         Ok(handovers.into_values().collect())
@@ -94,11 +93,6 @@ impl Store {
         let written = blocks.first().during("reading")?;
         Ok(written.map(|(height, _)| height.value()).or(waiting))
     }
-}
-
-fn decode_handover(height: u64, bytes: &[u8]) -> Result<Handover, StoreError> {
-    let what = "handover";
-    codec::decode(what, READ_MAX, bytes).map_err(|_| StoreError::Damaged { what, height })
 }
 
 fn first(

@@ -16,7 +16,8 @@ use allod_state::{BlockId, Digest, State, codec};
 use borsh::{BorshDeserialize, BorshSerialize};
 use redb::Durability;
 
-use super::{During, HANDOVERS, ROWS, Row, Store, StoreError, TIP, Tip, put, put_meta, write_rows};
+use super::rows::Row;
+use super::{During, HANDOVERS, ROWS, Store, StoreError, TIP, Tip, put, put_meta, write_rows};
 use crate::disk::Disk;
 use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX};
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use allod_state::{BlockId, Digest, Rejection};
 
+use super::rows::{Row, changed};
 use super::*;
 use crate::disk::MemoryDisk;
 use crate::replica::tests::world::{START_MS, genesis, settings, transfer, validator};
