@@ -161,6 +161,9 @@ pub(crate) struct Place {
     directory: PathBuf,
 }
 
+/// Variables that are no secret. Without them no program is found beside one that has overwritten its own.
+const SHOWN: [&str; 3] = ["PATH", "HOME", "HOSTNAME"];
+
 impl Place {
     pub(crate) fn new(layout: &Layout, id: &WorkloadId) -> Self {
         Self {
@@ -217,17 +220,15 @@ impl Place {
         ["stdout", "stderr"].map(|name| self.private().join(name))
     }
 
-    /// How later processes are started, without the variables.
+    /// How later processes are started, with no variables but those of [`SHOWN`].
     pub(crate) fn start(&self) -> io::Result<ProcessPlan> {
         read(&self.directory.join("start.json"))
     }
 
-    /// Writes down how later processes are started; the variables, which may be secret, are left out.
+    /// Writes down how later processes are started; variables that may be secret are left out.
     pub(crate) fn write_start(&self, plan: &ProcessPlan) -> io::Result<()> {
-        let plan = ProcessPlan {
-            env: Vec::new(),
-            ..plan.clone()
-        };
+        let mut plan = plan.clone();
+        plan.env.retain(|(name, _)| SHOWN.contains(&name.as_str()));
         replace(&self.directory, "start.json", &plan)
     }
 

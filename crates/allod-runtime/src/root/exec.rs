@@ -128,11 +128,11 @@ fn read_plan(shim: i32) -> Option<ProcessPlan> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// The plan, after the shim that had it has died: the variables are those that the first process
-/// has now, for they are written down nowhere.
+/// The plan, after the shim that had it has died: the variables are those that the first process has now. Those that may
+/// be secret are written down nowhere, and are gone where a program has overwritten them, as Redis does with its title.
 fn rebuild_plan(place: &Place, init: i32) -> Result<ProcessPlan, Refusal> {
     let step = "read how its first process was started";
-    let plan = place.start().map_err(refuse(step))?;
+    let mut plan = place.start().map_err(refuse(step))?;
     let mut bytes = Vec::new();
     // The tenant decides what is in it, so its size is bounded; it stays with the tenant.
     File::open(format!("/proc/{init}/environ"))
@@ -143,13 +143,11 @@ fn rebuild_plan(place: &Place, init: i32) -> Result<ProcessPlan, Refusal> {
         .map_err(refuse(step))?;
     let text = String::from_utf8_lossy(&bytes);
     let variables = text.split('\0').take(limits::ENV_MAX);
-    let env = variables.filter_map(|variable| variable.split_once('='));
-    let env = env.filter(|(name, _)| !name.is_empty());
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Ok(ProcessPlan {
-        env: env.collect(),
-        ..plan
-    })
+    let variables = variables.filter_map(|variable| variable.split_once('='));
+    for (name, value) in variables.filter(|(name, _)| !name.is_empty()) {
+        set_variable(&mut plan.env, name, value);
+    }
+    Ok(plan)
 }
 
 /// The plan of the first process, with what is asked for instead.

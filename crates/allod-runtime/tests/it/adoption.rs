@@ -139,6 +139,39 @@ fn root_process_and_shim_killed_together_leave_the_workload_to_the_next() {
     until("nothing is left", || house.leftovers().is_empty());
 }
 
+/// Runs a script in the workload, by a shell that is looked for; gives what it says.
+fn run_beside(house: &House, id: WorkloadId, script: &str) -> String {
+    let exec = ExecSpec {
+        id,
+        args: vec!["sh".into(), "-c".into(), script.into()],
+        env: Vec::new(),
+        user: None,
+        working_dir: None,
+        terminal: None,
+    };
+    let exec = house.client.exec(exec).unwrap();
+    let ExecStdio::Pipes { stdout, .. } = exec.stdio else {
+        panic!("pipes were asked for");
+    };
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::fs::File::from(stdout), &mut text).unwrap();
+    assert_eq!(exec.end.wait().unwrap().code(), 0, "{text}");
+    text
+}
+
+/// Redis and nginx write their titles over their variables.
+#[test]
+fn exec_works_beside_an_adopted_workload_that_shows_no_variables() {
+    let house = House::new();
+    let script = "echo up; exec busybox env -i /bin/busybox sleep 1000";
+    let (id, _) = start(&house, house.spec(1, script));
+    let script = "echo $PATH; echo $HOME; cat /proc/1/environ | wc -c";
+    let before = run_beside(&house, id, script);
+    assert!(before.ends_with("/bin\n/root\n0\n"), "{before}");
+    replace_shim(&house, id);
+    assert_eq!(run_beside(&house, id, script), before);
+}
+
 #[test]
 fn exec_works_beside_an_adopted_workload() {
     let house = House::new();
@@ -152,24 +185,7 @@ fn exec_works_beside_an_adopted_workload() {
     let (id, _) = start(&house, spec);
     let script = "id -u; id -G; pwd; echo $SECRET $HOME; cat /proc/self/uid_map; \
                   grep -E '^(Cap(Eff|Bnd)|NoNewPrivs|Seccomp):' /proc/self/status";
-    let run = || {
-        let exec = ExecSpec {
-            id,
-            args: vec!["/bin/sh".into(), "-c".into(), script.into()],
-            env: Vec::new(),
-            user: None,
-            working_dir: None,
-            terminal: None,
-        };
-        let exec = house.client.exec(exec).unwrap();
-        let ExecStdio::Pipes { stdout, .. } = exec.stdio else {
-            panic!("pipes were asked for");
-        };
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::fs::File::from(stdout), &mut text).unwrap();
-        assert_eq!(exec.end.wait().unwrap().code(), 0, "{text}");
-        text
-    };
+    let run = || run_beside(&house, id, script);
     let before = run();
     assert!(
         before.starts_with("1000\n1000 44\n/home/app\nhunter2 /home/app\n"),
