@@ -137,6 +137,8 @@ pub struct View {
     pub tip: Option<Tip>,
     /// Whether this node's key votes.
     pub is_voting: bool,
+    /// See [`Replica::quarantine`].
+    pub quarantine: Option<[u8; 32]>,
     /// Whether the disk is nearly full, so that nothing is taken.
     pub is_read_only: bool,
     /// Whether a quorum decided what this node finds invalid, so that it has stopped.

@@ -70,9 +70,6 @@ pub const CHECKPOINT_BLOCKS: u64 = 256;
 pub const CHECKPOINT_LOG_BYTES: u64 = 28 * 1024 * 1024;
 /// The number of the first log segment.
 pub const WAL_FIRST_SEGMENT: u64 = 1;
-/// A block ends a quarantine when its time is this much after the quarantine's start, so that no
-/// difference between honest clocks can make an older block look younger.
-pub const QUARANTINE_MARGIN_MS: u64 = 30_000;
 /// Disk space kept for the moment when there is none.
 pub const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
 /// Below how many files that can still be made a node only reads: a checkpoint needs two.

@@ -60,6 +60,8 @@ pub struct Settings {
     pub retention_ms: u64,
     /// Whether this node's key never opened a ledger before, and cannot have signed anything.
     pub is_new_key: bool,
+    /// Drawn at random for this start; see [`Replica::quarantine`].
+    pub challenge: [u8; 32],
     /// How much of a new log segment is written in advance.
     pub wal_prepared_bytes: u64,
     /// After how many blocks the store is synced and the log cut, at the latest.
@@ -69,15 +71,17 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What suits most nodes; `is_new_key` says that the key never opened a ledger before.
+    /// What suits most nodes; `is_new_key` says that the key never opened a ledger before, and `challenge` is drawn at
+    /// random.
     #[must_use]
-    pub fn new(genesis: Genesis, is_new_key: bool) -> Self {
+    pub fn new(genesis: Genesis, is_new_key: bool, challenge: [u8; 32]) -> Self {
         Self {
             genesis,
             timing: Timing::default(),
             block_bytes_max: BLOCK_BYTES_WANTED,
             retention_ms: RETENTION_MS,
             is_new_key,
+            challenge,
             wal_prepared_bytes: WAL_PREPARED_BYTES,
             checkpoint_blocks: CHECKPOINT_BLOCKS,
             space_low_bytes: SPACE_LOW_BYTES,
@@ -378,14 +382,7 @@ impl<S: Signer> Replica<S> {
                     .messages
                     .push((To::One(peer), Message::SyncResponse(blocks)));
             }
-            Action::Commit {
-                certificate,
-                bytes,
-                is_caught_up,
-            } => {
-                if is_caught_up {
-                    self.raise_quarantine(&bytes);
-                }
+            Action::Commit { certificate, bytes } => {
                 return self.commit(clock, certificate, &bytes, output).map(Some);
             }
             Action::Build {
@@ -458,8 +455,8 @@ impl<S: Signer> Replica<S> {
         self.store.commit(&mut executed, bytes, &certificate)?;
         output.dropped.extend(self.mempool.settle(&executed));
         let state = executed.state;
+        let is_recent = self.is_past_quarantine(&executed.block)?;
         let header = executed.block.header;
-        let is_recent = self.is_past_quarantine(&header)?;
         let has_transactions = self.mempool.is_ready(&state);
         let wake_in_ms = state
             .next_due_ms()

@@ -27,6 +27,7 @@ pub mod offer;
 mod peers;
 mod porter;
 mod ports;
+mod quarantine;
 mod readers;
 mod registries;
 pub mod seal;

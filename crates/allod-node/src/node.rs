@@ -133,8 +133,8 @@ impl Node {
         });
         let notice = match self.waits_to_vote() {
             true => Some(
-                "this machine's ledger was lost: it decides again with the first block half a minute after it came back; until \
-                 then the others do without it"
+                "this machine's ledger was lost: it decides again once the ledger of the others holds its report of that; until \
+                 then they do without it"
                     .to_owned(),
             ),
             false => notice,

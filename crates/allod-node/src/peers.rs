@@ -39,6 +39,7 @@ use crate::limits::{
     SNAPSHOT_TIME_MAX,
 };
 use crate::porter;
+use crate::quarantine;
 use crate::readers;
 use crate::time::now_ms;
 use crate::whole;
@@ -174,6 +175,7 @@ pub(crate) async fn keep(
         () = witness::keep(&inner, &peers, beats) => {}
         () = readers::keep(&inner) => {}
         () = conflict::show(&inner) => {}
+        () = quarantine::report(&inner) => {}
     }
 }
 

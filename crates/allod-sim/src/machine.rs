@@ -27,6 +27,7 @@ pub(crate) struct Machine {
     pub(crate) awaits: Option<Anchor>,
     disk: MemoryDisk,
     random: Random,
+    challenges: Random,
     /// Whose key it signs with; another one's only where a bug is planted.
     pub(crate) key_of: usize,
     /// Whether its log and sign-state vanish in every crash; only where a bug is planted.
@@ -49,6 +50,7 @@ impl Machine {
             awaits: None,
             disk: MemoryDisk::default(),
             random: Random::new(seed, &format!("disk {number}")),
+            challenges: Random::new(seed, &format!("challenges {number}")),
             key_of: number,
             forgets: false,
             shrugs: false,
@@ -76,12 +78,15 @@ impl Machine {
 
     /// Starts the replica from what is on the disk.
     pub(crate) fn start(&mut self, genesis: &Genesis, now_ms: u64) -> Result<(), ReplicaError> {
+        let mut challenge = [0; 32];
+        challenge.copy_from_slice(&self.challenges.bytes(32));
         let settings = Settings {
             genesis: genesis.clone(),
             timing: Timing::default(),
             block_bytes_max: 200_000,
             retention_ms: u64::MAX,
             is_new_key: self.is_new_key || self.forgets,
+            challenge,
             wal_prepared_bytes: 0,
             // So often that crashes meet it.
             checkpoint_blocks: 64,

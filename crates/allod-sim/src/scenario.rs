@@ -18,6 +18,7 @@ mod fly_expired_key;
 mod gossipsub_overflow;
 mod juno_nondeterminism;
 mod long_range;
+mod lost_before_deciding;
 mod lost_disk_wrong_clock;
 mod nats_power_cut;
 mod one_of_four;
@@ -63,6 +64,7 @@ pub const SCENARIOS: &[Scenario] = &[
     gossipsub_overflow::SCENARIO,
     juno_nondeterminism::SCENARIO,
     long_range::SCENARIO,
+    lost_before_deciding::SCENARIO,
     lost_disk_wrong_clock::SCENARIO,
     nats_power_cut::SCENARIO,
     one_of_four::SCENARIO,

@@ -230,6 +230,11 @@ pub enum Event {
         /// The revision.
         revision: u64,
     },
+    /// A machine may have signed what it no longer knows; what it signs from the next block on cannot conflict.
+    SignaturesLost {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 impl Event {

@@ -24,7 +24,7 @@ use crate::node::{
     CordonNode, DrainNode, PublishOffer, PublishReach, RegisterNode, ReportGone, WithdrawOffer,
 };
 use crate::reject::Rejection;
-use crate::validator::{Leave, ReportConflict, Stand, Vote};
+use crate::validator::{Leave, ReportConflict, ReportLoss, Stand, Vote};
 use crate::volume::{DropVolume, ReportVolume};
 
 /// The protocol version that this law speaks.
@@ -295,4 +295,6 @@ actions! {
     26 "validator.conflict" ReportConflict,
     /// Gives up machines that are gone, whatever they hold.
     27 "node.give-up" ReportGone,
+    /// Tells that a machine lost what it signed.
+    28 "validator.loss" ReportLoss,
 }

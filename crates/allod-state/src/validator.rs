@@ -1,9 +1,11 @@
 //! Who votes on blocks.
 
 mod conflict;
+mod loss;
 mod seat;
 
 pub use conflict::{ReportConflict, Said};
+pub use loss::ReportLoss;
 pub use seat::{Leave, Seat, Stand, Vote};
 
 use std::collections::BTreeMap;

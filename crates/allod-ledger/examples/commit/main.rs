@@ -98,7 +98,7 @@ fn measure(folder: &Path) -> Result<(), Failure> {
 fn start(network: &Network, folder: &Path) -> Result<(Chain, Threads), Failure> {
     let config = Config {
         folder: folder.to_owned(),
-        settings: Settings::new(network.genesis.clone(), true),
+        settings: Settings::new(network.genesis.clone(), true, [0; 32]),
         verify_threads: VERIFY_THREADS,
         aborts_on_failure: false,
     };

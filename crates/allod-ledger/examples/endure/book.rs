@@ -131,7 +131,7 @@ impl Book {
             wal_prepared_bytes: WAL_PREPARED_BYTES,
             checkpoint_blocks: CHECKPOINT_BLOCKS,
             // Nobody else has the key: where nothing is there, nothing was signed with it.
-            ..Settings::new(self.genesis.clone(), true)
+            ..Settings::new(self.genesis.clone(), true, [0; 32])
         }
     }
 }

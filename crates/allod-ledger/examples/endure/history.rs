@@ -23,7 +23,7 @@ const VERIFY_THREADS: usize = 2;
 fn start(book: &Book, folder: &Path) -> Result<(Chain, Threads), Failure> {
     let config = Config {
         folder: folder.join("ledger"),
-        settings: Settings::new(book.genesis.clone(), true),
+        settings: Settings::new(book.genesis.clone(), true, [0; 32]),
         verify_threads: VERIFY_THREADS,
         aborts_on_failure: true,
     };
@@ -74,7 +74,7 @@ pub(crate) fn open(book: &Book, folder: &Path) -> Result<(), Failure> {
 /// Executes every block in the store again, from genesis on, and demands the root that the store has.
 pub(crate) fn replay(book: &Book, folder: &Path) -> Result<(), Failure> {
     let disk = Arc::new(RealDisk::new(&folder.join("ledger"))?);
-    let settings = Settings::new(book.genesis.clone(), true);
+    let settings = Settings::new(book.genesis.clone(), true, [0; 32]);
     let replica = Replica::open(disk, book.validator(), settings, clock())?;
     let (mut state, _) = book.genesis.state();
     let (mut reading, mut verifying, mut executing) = <(Duration, Duration, Duration)>::default();

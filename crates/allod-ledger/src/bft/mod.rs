@@ -198,7 +198,7 @@ pub enum Event {
         has_transactions: bool,
         /// In how many milliseconds the law wants a block even without transactions.
         wake_in_ms: Option<u64>,
-        /// Whether the block is certainly younger than this node's start.
+        /// Whether the block is younger than the loss of what this node signed.
         is_recent: bool,
     },
 }
@@ -222,8 +222,6 @@ pub enum Action {
         certificate: Certificate,
         /// The block's canonical bytes.
         bytes: Bytes,
-        /// Whether a peer showed that it was decided already: such a block may be as old as any.
-        is_caught_up: bool,
     },
     /// Build a block; answer with [`Event::Built`], now or later.
     Build {

@@ -58,8 +58,6 @@ pub(crate) struct Shell<S> {
     /// A decided block whose certificate held and whose bytes are now to be checked.
     pub(crate) certified: Option<(BlockId, u32, Address, Bytes)>,
     pub(crate) sync_refused: bool,
-    /// Whether a peer showed that the height is decided already.
-    pub(crate) is_caught_up: bool,
     pub(crate) decided: bool,
     pub(crate) muted_at: Option<u64>,
     pub(crate) appends: Vec<Record>,
@@ -91,7 +89,6 @@ impl<S: Signer> Shell<S> {
             wanted: None,
             certified: None,
             sync_refused: false,
-            is_caught_up: false,
             decided: false,
             muted_at: None,
             appends: Vec::new(),
@@ -112,7 +109,6 @@ impl<S: Signer> Shell<S> {
         self.values.clear();
         self.wanted = None;
         self.certified = None;
-        self.is_caught_up = false;
         self.decided = false;
         self.muted_at = None;
         self.written.clear();
@@ -355,7 +351,6 @@ impl<S: Signer> Shell<S> {
         self.outward.push(Action::Commit {
             certificate,
             bytes: held.bytes,
-            is_caught_up: self.is_caught_up,
         });
     }
 

@@ -79,6 +79,7 @@ pub(super) fn view<S: Signer>(replica: &Replica<S>, tip: Option<Tip>) -> View {
         state: replica.state().clone(),
         tip,
         is_voting: replica.is_voting(),
+        quarantine: replica.quarantine(),
         is_read_only: replica.is_read_only(),
         is_halted: replica.is_halted(),
         waiting: replica.waiting(),

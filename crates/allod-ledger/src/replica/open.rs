@@ -7,8 +7,8 @@
 //!
 //! Where the sign-state or its log segment is missing, something was rolled back, and the key may
 //! have signed what nobody here remembers. Then the replica follows without voting until a block
-//! is decided that is certainly younger than this start. A network of one validator has nobody to
-//! wait for: it goes on above its store's tip.
+//! is decided that is certainly younger than this start (`quarantine.rs`). A network of one validator
+//! has nobody to wait for: it goes on above its store's tip.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -185,7 +185,7 @@ fn begin_anew(
 ) -> Result<SignState, ReplicaError> {
     if quarantined_since_ms.is_some() {
         tracing::warn!(
-            "the log or sign-state is missing; this node's key does not vote for a while"
+            "the log or sign-state is missing; this node's key does not vote until the ledger holds its report of that"
         );
     }
     state.quarantined_since_ms = quarantined_since_ms;

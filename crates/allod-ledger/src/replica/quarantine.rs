@@ -1,35 +1,45 @@
 //! The quarantine of a key whose node has lost what it signed: it votes again once nothing of that can still
 //! matter. Whether it begins is decided where the replica is opened (`open.rs`).
+//!
+//! It ends with a block that holds the challenge of this start, in a transaction that anybody may have brought there.
+//! The challenge was drawn at random after the loss, so that block was decided after the loss. All that the key signed
+//! before was for the height above a block that was decided by then: for that block's height or a lower one. So the key
+//! signs for the heights above. No clock is asked, and it does not matter whether this node saw the block being decided
+//! or was shown it, nor what whoever showed it has kept back.
 
-use allod_state::block::{Block, Header};
+use allod_state::Action;
+use allod_state::block::Block;
 
 use super::{Replica, ReplicaError};
 use crate::bft::Signer;
-use crate::limits::QUARANTINE_MARGIN_MS;
 
 impl<S: Signer> Replica<S> {
-    /// A block that this node had to be shown was there before it asked: only a younger one ends a quarantine, whatever
-    /// the clock said when it began.
-    pub(super) fn raise_quarantine(&mut self, shown: &[u8]) {
-        if let Some(since_ms) = &mut self.sign_state.quarantined_since_ms
-            && let Ok(block) = Block::from_bytes(shown)
-        {
-            *since_ms = block.header.time_ms.max(*since_ms);
-        }
+    /// While this node may have signed what it no longer knows: what a block has to hold for it to vote again
+    /// ([`allod_state::validator::ReportLoss`]).
+    #[must_use]
+    pub fn quarantine(&self) -> Option<[u8; 32]> {
+        let challenge = self.settings.challenge;
+        self.sign_state.quarantined_since_ms.map(|_| challenge)
     }
 
     /// Whether nothing that this key signed before it was quarantined can still matter.
-    pub(super) fn is_past_quarantine(&mut self, header: &Header) -> Result<bool, ReplicaError> {
-        let Some(since_ms) = self.sign_state.quarantined_since_ms else {
+    pub(super) fn is_past_quarantine(&mut self, block: &Block) -> Result<bool, ReplicaError> {
+        let Some(challenge) = self.quarantine() else {
             return Ok(true);
         };
-        if header.time_ms <= since_ms.saturating_add(QUARANTINE_MARGIN_MS) {
+        let actions = block.transactions.iter().flat_map(|tx| &tx.body.actions);
+        let mut shown = actions.filter_map(|action| match action {
+            Action::ReportLoss(loss) => Some(loss.challenge),
+            _ => None,
+        });
+        if !shown.any(|shown| shown == challenge) {
             return Ok(false);
         }
+        let height = block.header.height;
         self.sign_state.quarantined_since_ms = None;
-        self.sign_state.floor = self.sign_state.floor.max(header.height.saturating_add(1));
+        self.sign_state.floor = self.sign_state.floor.max(height.saturating_add(1));
         self.sign_state.save(&self.disk)?;
-        tracing::info!(height = header.height, "this node's key votes again");
+        tracing::info!(height, "this node's key votes again");
         Ok(true)
     }
 }

@@ -385,7 +385,7 @@ fn a_failed_sync_ends_the_replica() {
 }
 
 #[test]
-fn a_missing_log_stops_a_validator_from_voting_until_a_younger_block() {
+fn a_missing_log_stops_a_validator_from_voting_until_a_block_holds_its_challenge() {
     let mut world = World::new(4, 3);
     for _ in 0..5 {
         world.offer();
@@ -400,10 +400,18 @@ fn a_missing_log_stops_a_validator_from_voting_until_a_younger_block() {
     }
     world.start(3);
     assert!(!world.replica(3).is_voting());
-    world.run_for_ms(10_000);
-    assert!(!world.replica(3).is_voting());
+    let challenge = world.replica(3).quarantine().unwrap();
+    // Blocks go by, and one holds what was drawn after an earlier loss.
+    world.report_loss([1; 32]);
+    world.offer();
     world.run_for_ms(120_000);
+    assert!(!world.replica(3).is_voting());
+    let before = world.replica(3).state().tip().height;
+    world.report_loss(challenge);
+    world.run_for_ms(10_000);
     assert!(world.replica(3).is_voting());
+    assert_eq!(world.replica(3).quarantine(), None);
+    assert!(world.replica(3).sign_state.floor > before + 1);
     world.heal();
     world.assert_nothing_lost();
     world.assert_signed_once();

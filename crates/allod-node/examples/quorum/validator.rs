@@ -89,7 +89,7 @@ async fn start(folder: &Path, at: usize, genesis_ms: u64) -> Result<Validator, F
     let genesis = network::genesis(genesis_ms);
     let config = Config {
         folder: folder.to_owned(),
-        settings: Settings::new(genesis.clone(), true),
+        settings: Settings::new(genesis.clone(), true, [0; 32]),
         verify_threads: 1,
         aborts_on_failure: true,
     };

@@ -59,7 +59,7 @@ impl Validator {
     async fn start(at: u8, folder: &Path, genesis: &Genesis, is_new_key: bool) -> Self {
         let config = Config {
             folder: folder.to_path_buf(),
-            settings: Settings::new(genesis.clone(), is_new_key),
+            settings: Settings::new(genesis.clone(), is_new_key, [at; 32]),
             verify_threads: 1,
             aborts_on_failure: false,
         };

@@ -140,6 +140,7 @@ fn is_about(event: &Event, owner: &AccountId, state: &State) -> bool {
         | Event::NodeCordoned { node, .. }
         | Event::ValidatorStands { node }
         | Event::ValidatorBarred { node, .. }
+        | Event::SignaturesLost { node }
         | Event::ValidatorLeft { node } => is_operated(node),
         Event::ValidatorVoted { node, by, .. } => by == owner || is_operated(node),
         Event::VolumeDropped { owner: of, .. } => of == owner,
@@ -169,6 +170,10 @@ pub(super) fn words(event: &Event, node: &Node) -> (&'static str, String) {
         Event::ValidatorBarred { node, height } => (
             "validator.barred",
             format!("{node} signed two things that conflict, for height {height}"),
+        ),
+        Event::SignaturesLost { node } => (
+            "validator.loss",
+            format!("{node} lost what it had signed, and signs again from here"),
         ),
         Event::ReadersAdded { revision, .. } => (
             "app.sealed",

@@ -329,12 +329,15 @@ fn open_chain(
     let (folder, begun) = (dir.join(LEDGER_FOLDER), dir.join(BEGUN_FILE));
     std::fs::create_dir_all(&folder).map_err(file(folder.clone()))?;
     let is_new_key = !begun.exists();
+    let mut challenge = [0; 32];
+    getrandom::fill(&mut challenge).map_err(|_| IdentityError::Random)?;
     let settings = LedgerSettings {
         genesis,
         timing: Timing::default(),
         block_bytes_max: BLOCK_BYTES_MAX,
         retention_ms: LEDGER_RETENTION_MS,
         is_new_key,
+        challenge,
         wal_prepared_bytes: WAL_PREPARED_BYTES,
         checkpoint_blocks: CHECKPOINT_BLOCKS,
         space_low_bytes: SPACE_LOW_BYTES,

@@ -48,6 +48,9 @@ impl Network {
         if !self.conflicts.is_empty() && self.clients.percent(30) {
             return self.denounce();
         }
+        if !self.lost().is_empty() && self.clients.percent(30) {
+            return self.report_loss();
+        }
         let Some((at, state)) = self.some_machine() else {
             return;
         };

@@ -3,13 +3,16 @@
 
 use allod_ledger::disk::MemoryDisk;
 use allod_ledger::store::{Anchor, SnapshotError};
-use allod_state::BlockId;
+use allod_state::validator::ReportLoss;
+use allod_state::{Action, BlockId};
 
+use crate::client::registration;
 use crate::limits::{BEGIN_AGAIN_MS, BEGIN_BY_SNAPSHOT_PERCENT, HAVE_ALL_MIN, VISIT_EVERY_MS};
 use crate::machine::{Machine, is_injected};
 use crate::mutation::Mutation;
 use crate::snapshot::Snapshot;
 
+use super::lies::node_of;
 use super::{Event, Network};
 
 impl Network {
@@ -63,6 +66,26 @@ impl Network {
         self.forgetful.insert(at);
         self.inspector.replaced(at);
         true
+    }
+
+    /// The machines that may have signed what they do not know, with what each of them drew when it started.
+    pub(super) fn lost(&self) -> Vec<(usize, [u8; 32])> {
+        let lost = |one: &Machine| Some((one.number, one.replica.as_ref()?.quarantine()?));
+        self.machines.iter().filter_map(lost).collect()
+    }
+
+    /// One of them tells the ledger so; its operator lists it first where nobody has.
+    pub(super) fn report_loss(&mut self) {
+        let lost = self.lost();
+        let Some((number, challenge)) = self.newcomers.pick(&lost).copied() else {
+            return;
+        };
+        let node = node_of(number).1;
+        let is_listed = self.inspector.newest().node(&node).is_some();
+        let register = registration(&self.people, number).filter(|_| !is_listed);
+        let actions = register.into_iter().map(Action::from);
+        let actions = actions.chain([ReportLoss { node, challenge }.into()]);
+        self.operate(number, actions.collect());
     }
 
     /// What somebody whom its owner trusts tells a newcomer of the chain; nothing where it learns all blocks.

@@ -159,6 +159,22 @@ impl Stage {
         self.network.inspector.replaced(at);
     }
 
+    /// A machine that lost what it signed tells the ledger so, until it may sign again.
+    pub(crate) fn tell_of_loss(&mut self, at: usize) -> Found {
+        let is_lost = |stage: &Self| stage.network.lost().iter().any(|(lost, _)| *lost == at);
+        for _ in 0..TRIES {
+            self.network.report_loss();
+            let is_over = self.wait("it may sign", 10_000, |stage| !is_lost(stage));
+            if is_over.is_ok() {
+                return Ok(());
+            }
+            self.well()?;
+        }
+        Err(format!(
+            "machine {at} may not sign though it told of its loss"
+        ))
+    }
+
     /// One more machine: it learns all blocks, or asks for a snapshot that leads past what it knows.
     pub(crate) fn add_machine(&mut self, awaits: Option<Anchor>) -> usize {
         self.network.add_machine(awaits)

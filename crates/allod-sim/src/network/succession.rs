@@ -330,12 +330,12 @@ impl Network {
         }
     }
 
-    /// Who may not do its part: false, dead for good, with a clock that is far off, or not voting after a loss.
+    /// Who may not do its part: false, dead for good, with a clock that is far off, or in quarantine after a loss.
     pub(super) fn failing(&mut self) -> BTreeSet<usize> {
         let machines = &self.machines;
         self.forgetful.retain(|at| {
             let replica = machines.get(*at).and_then(|one| one.replica.as_ref());
-            !replica.is_some_and(allod_ledger::replica::Replica::is_voting)
+            replica.is_none_or(|replica| replica.quarantine().is_some())
         });
         let mut failing = self.forgetful.clone();
         failing.extend(self.far_off.iter());
@@ -401,7 +401,7 @@ impl Network {
     }
 
     /// The operator of a validator wants something, unless it waits for an answer.
-    fn operate(&mut self, number: usize, actions: Vec<Action>) {
+    pub(super) fn operate(&mut self, number: usize, actions: Vec<Action>) {
         let account = self.people.operator_of_validator(number).account;
         if self.desk.is_waiting(&account) {
             return;

@@ -2,7 +2,8 @@
 //! too.
 //!
 //! It waits for a block that is younger than its loss before it votes again; by that clock every block of the last ten
-//! minutes is. It must not take them for that: what it signed before lies above them.
+//! minutes is, and some hold the reports of its earlier losses. It must not take them for that: what it signed before
+//! lies above them.
 
 use allod_ledger::disk::MemoryDisk;
 
@@ -23,7 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 fn play(is_planted: bool) -> Found {
     for pause_ms in [20, 100, 600, 1_200] {
         let mut stage = Stage::new(4);
-        // Blocks over more than a minute, so that their times differ by more than the margin.
+        // Blocks over more than a minute, all of them younger than the loss by the clock that it will have.
         for _ in 0..8 {
             stage.pay_times(0, 1)?;
             stage.run_for(10_000);
@@ -42,7 +43,9 @@ fn play(is_planted: bool) -> Found {
             stage.wire().heal();
             stage.run_for(15_000);
             stage.machine(3).skew_ms = 0;
-            stage.run_for(90_000);
+            if !is_planted {
+                stage.tell_of_loss(3)?;
+            }
         }
         stage.end()?;
     }

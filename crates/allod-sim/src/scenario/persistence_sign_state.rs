@@ -26,7 +26,9 @@ fn play(is_planted: bool) -> Found {
         stage.wire().heal();
         stage.pay_times(0, 6)?;
         // It is a validator like any other once that cannot hurt.
-        stage.run_for(90_000);
+        if !is_planted {
+            stage.tell_of_loss(3)?;
+        }
         stage.kill(0);
         stage.pay_times(1, 2)?;
         stage.start(0);

@@ -34,7 +34,10 @@ fn play(is_planted: bool) -> Found {
         return Err("it votes though it cannot know what it signed".into());
     }
     stage.pay_times(0, 5)?;
-    stage.wait("it votes again", 120_000, |stage| {
+    if !is_planted {
+        stage.tell_of_loss(3)?;
+    }
+    stage.wait("it votes again", 60_000, |stage| {
         let replica = stage.replica(3);
         replica.is_some_and(|replica| replica.is_voting())
     })?;

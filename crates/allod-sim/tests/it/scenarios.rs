@@ -94,6 +94,11 @@ fn long_range() {
 }
 
 #[test]
+fn lost_before_deciding() {
+    played("lost-before-deciding");
+}
+
+#[test]
 fn lost_disk_wrong_clock() {
     played("lost-disk-wrong-clock");
 }

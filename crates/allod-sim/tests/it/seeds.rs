@@ -97,6 +97,7 @@ fn every_kind_of_transaction_succeeds_somewhere() {
         "node.register",
         "node.withdraw",
         "validator.leave",
+        "validator.loss",
         "validator.stand",
         "validator.vote",
         "volume.drop",

@@ -16,7 +16,7 @@ use allod_state::node::{
     CordonNode, DrainNode, Isolation, Offer, Prices, PublishOffer, PublishReach, Reach,
     RegisterNode, Relay, ReportGone, Resources, WithdrawOffer,
 };
-use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
+use allod_state::validator::{Leave, ReportConflict, ReportLoss, Said, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
 use allod_state::{
     AccountId, Action, AppId, BlockId, Label, LeaseId, NodeId, PlanId, PublicKey, Signature,
@@ -98,12 +98,23 @@ pub(crate) fn one_of_each() -> Vec<Action> {
         ReportBack { node: node() }.into(),
         add_readers().into(),
         conflict().into(),
-        ReportGone {
-            witness: node(),
-            machines: BTreeSet::from([(NodeId([8; 32]), 3)]),
-        }
-        .into(),
+        others_gone().into(),
+        loss().into(),
     ]
+}
+
+fn others_gone() -> ReportGone {
+    ReportGone {
+        witness: node(),
+        machines: BTreeSet::from([(NodeId([8; 32]), 3)]),
+    }
+}
+
+fn loss() -> ReportLoss {
+    ReportLoss {
+        node: node(),
+        challenge: [4; 32],
+    }
 }
 
 fn conflict() -> ReportConflict {

@@ -15,7 +15,7 @@ use allod_state::node::{
     WithdrawOffer,
 };
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
-use allod_state::validator::{Leave, ReportConflict, Said, Stand, Vote};
+use allod_state::validator::{Leave, ReportConflict, ReportLoss, Said, Stand, Vote};
 use allod_state::volume::{DropVolume, ReportVolume};
 use allod_state::{Action, Credits, Digest, Signature, Transaction, codec};
 use http::{HeaderValue, Method};
@@ -282,6 +282,11 @@ impl Stage {
                 }
                 .into()
             }
+            "validator.loss" => ReportLoss {
+                node,
+                challenge: [0; 32],
+            }
+            .into(),
             other => panic!("no such change of a validator: {other}"),
         }
     }

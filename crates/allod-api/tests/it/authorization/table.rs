@@ -302,4 +302,5 @@ pub(super) static ACTIONS: &[Row] = &[
         [NOT_NODE, SCOPE, Y],
     ),
     change("node.give-up", (422, "not-watching"), [NOT_NODE, SCOPE, Y]),
+    change("validator.loss", OK, [NOT_NODE, SCOPE, Y]),
 ];

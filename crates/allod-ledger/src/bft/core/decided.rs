@@ -71,7 +71,6 @@ impl<S: Signer> Core<S> {
             if self.phase == Phase::Idle {
                 self.start_height();
             }
-            self.shell.is_caught_up = true;
             self.feed(Input::SyncValueResponse(to_response(decided)));
             if std::mem::take(&mut self.shell.sync_refused) {
                 self.catch_up.reject();

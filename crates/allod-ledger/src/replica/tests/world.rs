@@ -7,8 +7,10 @@ use allod_state::certificate::VoteKind;
 use allod_state::credit::Transfer;
 use allod_state::genesis::{Founder, Genesis};
 use allod_state::transaction::{Body, PROTOCOL_VERSION, Verified};
+use allod_state::validator::ReportLoss;
 use allod_state::{
-    AccountId, Action, BlockId, Credits, PublicKey, Root, Signature, Transaction, TransactionId,
+    AccountId, Action, BlockId, Credits, NodeId, PublicKey, Root, Signature, Transaction,
+    TransactionId,
 };
 
 use crate::bft::{Message, Peer, Signer, Timing};
@@ -76,6 +78,7 @@ pub(crate) fn settings(genesis: Genesis) -> Settings {
         block_bytes_max: 1_000_000,
         retention_ms: 1_000_000_000,
         is_new_key: true,
+        challenge: [0; 32],
         wal_prepared_bytes: 0,
         checkpoint_blocks: CHECKPOINT_BLOCKS,
         space_low_bytes: 0,
@@ -137,7 +140,7 @@ pub(crate) struct World {
     random: u64,
     order: u64,
     pub(crate) lost_percent: u64,
-    nonces: [u64; 4],
+    nonces: [u64; 8],
     pub(crate) loses_log: bool,
     /// How far a machine's wall clock is off.
     pub(crate) skew_ms: BTreeMap<usize, i64>,
@@ -161,7 +164,7 @@ impl World {
             random: seed.wrapping_add(77).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             order: 0,
             lost_percent: 0,
-            nonces: [0; 4],
+            nonces: [0; 8],
             loses_log: false,
             skew_ms: BTreeMap::new(),
             left: BTreeMap::new(),
@@ -259,6 +262,17 @@ impl World {
         let id = verified.id();
         self.offer_to_all(&verified);
         id
+    }
+
+    /// Somebody brings a challenge into a block.
+    pub(crate) fn report_loss(&mut self, challenge: [u8; 32]) {
+        let key = owner(5);
+        let node = NodeId([9; 32]);
+        let loss = ReportLoss { node, challenge };
+        let nonce = self.nonces[5];
+        self.nonces[5] += 1;
+        let signed = signed(&self.genesis, &key, account(&key), nonce, loss);
+        self.offer_to_all(&signed.verify().unwrap());
     }
 
     pub(crate) fn offer_to_all(&mut self, verified: &Verified) {
