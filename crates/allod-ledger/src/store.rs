@@ -39,7 +39,8 @@ use error::{During, guarded};
 use handle::Handle;
 use rows::write_rows;
 
-pub use error::StoreError;
+pub(crate) use error::MENDING;
+pub use error::{StoreError, is_guarded};
 pub use snapshot::{Anchor, Manifest, SnapshotError};
 
 const FILE: &str = "store.redb";

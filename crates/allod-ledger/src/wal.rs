@@ -25,6 +25,7 @@ use allod_state::{NetworkId, codec};
 
 use crate::disk::{self, Disk, DiskFile};
 use crate::limits::WAL_SEGMENT_BYTES_MAX;
+use crate::store::MENDING;
 
 const MAGIC: &[u8; 8] = b"ALLODWAL";
 const VERSION: u32 = 1;
@@ -53,7 +54,7 @@ pub enum WalError {
     /// Synced bytes have changed.
     #[error(
         "the log segment {segment} is damaged at byte {offset}: data that was safely on disk has changed; \
-         check the drive, then remove this node's data folder and let it catch up from its peers"
+         {MENDING}"
     )]
     Damaged {
         /// Which segment.

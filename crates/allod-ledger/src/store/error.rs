@@ -1,9 +1,14 @@
 //! What keeps a store from what was asked of it.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 
 use allod_state::NetworkId;
 use allod_state::state::RestoreError;
+
+/// What to do about damage.
+pub(crate) const MENDING: &str = "check the drive, then stop this node and restore its ledger's folder from a copy; where \
+     others have the ledger, removing the folder is enough: it is learned anew from them";
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -17,10 +22,7 @@ pub enum StoreError {
         source: Box<redb::Error>,
     },
     /// The file is not what redb wrote.
-    #[error(
-        "{what} the store: its file is damaged ({source}); check the drive, then remove this node's data \
-         folder and let it catch up from its peers"
-    )]
+    #[error("{what} the store: its file is damaged ({source}); {MENDING}")]
     DamagedFile {
         /// What was attempted.
         what: &'static str,
@@ -28,10 +30,7 @@ pub enum StoreError {
         source: Box<redb::Error>,
     },
     /// Something read is not what was written.
-    #[error(
-        "the store holds a damaged {what} at height {height}; check the drive, then remove this node's data \
-         folder and let it catch up from its peers"
-    )]
+    #[error("the store holds a damaged {what} at height {height}; {MENDING}")]
     Damaged {
         /// What.
         what: &'static str,
@@ -101,12 +100,25 @@ fn is_damage(error: &redb::Error) -> bool {
     }
 }
 
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread reads a store's file, so that a panic in it is caught and told as damage. A panic hook has nothing
+/// to say then.
+#[must_use]
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
+}
+
 /// redb panics on some damage to its file; to whoever reads, that is damage like any other.
 pub(super) fn guarded<T>(
     what: &'static str,
     height: u64,
     read: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    std::panic::catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or(Err(StoreError::Damaged { what, height }))
+    let was_guarded = IS_GUARDED.replace(true);
+    let read = std::panic::catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(was_guarded);
+    read.unwrap_or(Err(StoreError::Damaged { what, height }))
 }

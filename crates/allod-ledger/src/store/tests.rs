@@ -305,6 +305,21 @@ fn read_all(disk: &MemoryDisk) -> Result<Vec<String>, StoreError> {
 }
 
 #[test]
+fn a_panic_while_reading_is_damage_and_no_news_for_a_panic_hook() {
+    let read = guarded("block", 7, || -> Result<(), StoreError> {
+        assert!(guarded("within", 0, || Ok(is_guarded())).unwrap());
+        assert!(is_guarded());
+        panic!("as redb does")
+    });
+    let what = read.unwrap_err().to_string();
+    assert!(
+        what.starts_with("the store holds a damaged block at height 7"),
+        "{what}"
+    );
+    assert!(!is_guarded());
+}
+
+#[test]
 fn a_flipped_bit_anywhere_in_the_file_is_never_served() {
     let (disk, _) = chain(4);
     let truth = read_all(&disk).unwrap();

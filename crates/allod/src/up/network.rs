@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use allod_node::Node;
 use allod_node::fault;
 use allod_node::node::{Places, Settings, StartError};
 use allod_node::root::{GIVES_UP, READY, SAYS, inherited_fds};
+use allod_node::{Node, is_guarded};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,6 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(root) = root.clone() {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |panicked| {
+            if is_guarded() {
+                return;
+            }
             tell(&root, format!("{panicked}\n").as_bytes());
             usual(panicked);
         }));
