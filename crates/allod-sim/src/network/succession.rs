@@ -209,6 +209,10 @@ impl Network {
                 return change;
             }
         }
+        if self.is_calm {
+            // What is left waits for a death or for a fifth member, and neither comes any more.
+            self.succession.to_come.clear();
+        }
         None
     }
 
