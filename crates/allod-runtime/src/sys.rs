@@ -309,6 +309,19 @@ pub(crate) fn set_mount_attributes(
     }
 }
 
+/// How a process has ended that somebody has reaped, as `wait` would give it. Nothing where it has not been reaped, or where
+/// the kernel forgets it then (before Linux 6.15).
+#[expect(unsafe_code, reason = "the ioctl has no safe wrapper")]
+pub(crate) fn end_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    // SAFETY: a plain structure of numbers, for which all zeros are a value.
+    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
+    info.mask = u64::from(libc::PIDFD_INFO_EXIT);
+    // SAFETY: the kernel writes at most as many bytes as the request names, which are the structure's.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), libc::PIDFD_GET_INFO, &raw mut info) };
+    let is_known = result == 0 && info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
+    is_known.then_some(info.exit_code)
+}
+
 /// Makes a terminal the controlling one of this session.
 #[expect(unsafe_code, reason = "the ioctl has no safe wrapper")]
 pub(crate) fn take_terminal(terminal: BorrowedFd<'_>) -> io::Result<()> {

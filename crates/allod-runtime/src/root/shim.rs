@@ -4,7 +4,7 @@
 //! nobody: root and network process may come and go. When it has recorded the end, it ends, and its
 //! mount namespace with all private files ends with it. Nor does the workload need the shim: when
 //! it dies, another one takes over (see [`super::adopt`]), which learns the exit status from the
-//! root process, the parent of all orphans.
+//! root process, the parent of all orphans, or where that is a later one, from the kernel.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -215,7 +215,9 @@ impl Shim {
     }
 
     fn record_end(&self) {
+        let pidfd = self.pidfd.as_ref();
         let status = self.status.read();
+        let status = status.or_else(|| end_of_orphan(pidfd?));
         reach(Point::EndReaped);
         // What the first process left behind died with its process namespace; what joined from
         // outside dies here.
@@ -288,6 +290,15 @@ fn end_of_child(pid: Pid) -> Option<ExitStatus> {
             Err(_) => break None,
         }
     }
+}
+
+/// Of one whose parent was an earlier root process: whoever reaps the host's orphans has it now, and from then on the kernel
+/// tells those who hold a descriptor.
+fn end_of_orphan(pidfd: &OwnedFd) -> Option<ExitStatus> {
+    let mut reaped = [PollFd::new(pidfd, PollFlags::empty())];
+    let wait = Timespec::try_from(Duration::from_millis(KILL_WAIT_MS)).ok();
+    poll(&mut reaped, wait.as_ref()).ok()?;
+    sys::end_of_reaped(pidfd.as_fd()).map(ExitStatus::from_raw)
 }
 
 fn hear_status(pipe: &OwnedFd) -> Option<ExitStatus> {

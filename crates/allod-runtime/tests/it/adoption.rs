@@ -139,6 +139,36 @@ fn root_process_and_shim_killed_together_leave_the_workload_to_the_next() {
     until("nothing is left", || house.leftovers().is_empty());
 }
 
+/// Whether the kernel still says how a process has ended that somebody else has reaped.
+fn keeps_ends() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(|sign: char| !sign.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
+}
+
+/// The workload's parent is none of ours then, and its shim is no child of it.
+#[test]
+fn the_end_is_known_though_root_process_and_shim_are_later_ones() {
+    let mut house = House::new();
+    let (spec, go) = waiting(&house, 1, "exit 7");
+    let (id, pid) = start(&house, spec);
+    house.kill_root();
+    house.start_root();
+    replace_shim(&house, id);
+    assert_eq!(running(&house, id), pid);
+    std::fs::write(go, "").unwrap();
+    let expected = if keeps_ends() {
+        EndCause::Exited { code: 7 }
+    } else {
+        EndCause::Lost
+    };
+    assert_eq!(house.end(id), expected);
+    house.client.delete(id).unwrap();
+    until("nothing is left", || house.leftovers().is_empty());
+}
+
 /// Runs a script in the workload, by a shell that is looked for; gives what it says.
 fn run_beside(house: &House, id: WorkloadId, script: &str) -> String {
     let exec = ExecSpec {
