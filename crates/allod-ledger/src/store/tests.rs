@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use allod_state::certificate::{VoteKind, vote_bytes};
+use allod_state::validator::ValidatorSet;
 use allod_state::{BlockId, Digest, Rejection};
 
 use super::rows::{Row, changed};
 use super::*;
+use crate::bft::Signer;
 use crate::disk::MemoryDisk;
 use crate::replica::tests::world::{START_MS, genesis, settings, transfer, validator};
 use crate::replica::{Clock, Input, Output, Replica};
@@ -30,7 +33,7 @@ fn chain(blocks: u64) -> (MemoryDisk, State) {
         let mut transaction = transfer(&genesis, 0, nonce, 1);
         transaction.body.expires_ms = START_MS + 60_000 * nonce + 600_000;
         let key = crate::replica::tests::world::owner(0);
-        transaction.signature = crate::bft::Signer::sign(&key, &transaction.body.sign_bytes());
+        transaction.signature = Signer::sign(&key, &transaction.body.sign_bytes());
         let input = Input::Offer(vec![transaction.verify().unwrap()]);
         replica
             .step(clock(nonce + 1), input, &mut Output::default())
@@ -235,6 +238,38 @@ fn a_snapshot_from_a_liar_is_refused() {
     ));
 }
 
+/// Whoever is founded on it could show nobody else who decides what follows.
+#[test]
+fn a_snapshot_without_its_own_blocks_handover_is_refused() {
+    let (disk, _) = chain(2);
+    let mut manifest = open(&disk).snapshot(|_, _| Ok(())).unwrap();
+    let genesis = genesis(1, 0);
+    let next = ValidatorSet::new([(Signer::public_key(&validator(1)), 1)]);
+    let header = &mut manifest.header;
+    header.next_validators_hash = next.hash();
+    let (height, round, block) = (header.height, 0, header.id());
+    let vote = VoteKind::Precommit;
+    let bytes = vote_bytes(&genesis.network(), vote, height, round, Some(&block));
+    let decider = validator(0);
+    manifest.certificate = Certificate {
+        height,
+        round,
+        block,
+        signatures: vec![(decider.public_key(), decider.sign(&bytes))],
+    };
+    let refused = manifest.verify(&genesis, &of_genesis(&genesis));
+    assert!(
+        matches!(refused, Err(SnapshotError::Succession)),
+        "{refused:?}"
+    );
+    manifest.handovers.push(Handover {
+        header: manifest.header.clone(),
+        certificate: manifest.certificate.clone(),
+        next,
+    });
+    manifest.verify(&genesis, &of_genesis(&genesis)).unwrap();
+}
+
 #[test]
 fn a_changed_row_is_noticed_on_opening() {
     let (disk, _) = chain(2);
@@ -281,7 +316,7 @@ fn a_block_out_of_order_is_refused() {
     let (state, _) = genesis.state();
     let proposal = allod_state::Proposal {
         time_ms: START_MS + 5,
-        proposer: crate::bft::Signer::public_key(&validator(0)),
+        proposer: Signer::public_key(&validator(0)),
         transactions: &[],
     };
     let mut executed = allod_state::execute(&state, &proposal).unwrap();
@@ -347,7 +382,7 @@ fn a_block_after_which_others_vote_is_a_handover_and_others_are_none() {
     let (state, _) = genesis(1, 0).state();
     let proposal = allod_state::Proposal {
         time_ms: START_MS + 5,
-        proposer: crate::bft::Signer::public_key(&validator(0)),
+        proposer: Signer::public_key(&validator(0)),
         transactions: &[],
     };
     let mut executed = allod_state::execute(&state, &proposal).unwrap();
@@ -374,7 +409,7 @@ fn commit(store: &Store, nonces: std::ops::Range<u64>) {
         let verified = transfer(&genesis(1, 0), 0, nonce, 1).verify().unwrap();
         let proposal = allod_state::Proposal {
             time_ms: START_MS + 5 + nonce,
-            proposer: crate::bft::Signer::public_key(&validator(0)),
+            proposer: Signer::public_key(&validator(0)),
             transactions: &[verified],
         };
         let mut executed = allod_state::execute(&state, &proposal).unwrap();
