@@ -215,7 +215,8 @@ impl Shim {
     }
 
     fn record_end(&self) {
-        let pidfd = self.pidfd.as_ref();
+        // Of one that is being stopped nobody asks how it ended.
+        let pidfd = self.pidfd.as_ref().filter(|_| !self.place.is_stopping());
         let status = self.status.read();
         let status = status.or_else(|| end_of_orphan(pidfd?));
         reach(Point::EndReaped);
