@@ -150,8 +150,9 @@ is_remembered() {
     gone=$(tail -n 1 "$work/took" | cut -d ' ' -f 1)
     evidence "$gone: $(of_node "$gone" "n['days']"), $(of_node "$gone" "n['reputation_ppm']") of a million"
     [ "$(of_node "$gone" "sum(d['watched_ms'] - d['up_ms'] for d in n['days'])")" -gt 1000 ]
-    ! at a run "$REGISTRY/nginx:alpine" --name picky --on 'reputation>=0.99' --yes >"$work/said" 2>&1
+    ! at a run "$REGISTRY/nginx:alpine" --name picky --on 'reputation>=0.99,attested>7d' --yes >"$work/said" 2>&1
     grep -q 'has a reputation of 0.[0-9]*, and at least 0.99 is wanted' "$work/said"
+    grep -q 'was seen by others for 0 h, and at least 168 h are wanted' "$work/said"
 }
 # Evidence comes every half a minute; what was given up before its first has no charge.
 verifies() { at a bill verify >"$work/said" 2>&1 && grep -q 'evidence item' "$work/said"; }

@@ -8,7 +8,7 @@ pub use absence::{Life, ReportGone, Roll};
 pub(crate) use absence::{lose, presence_changed};
 pub use reach::{PublishReach, Reach, Relay};
 pub use uptime::{Counting, Day, Uptime, WHOLE_PPM};
-pub(crate) use uptime::{ended, settle, stood_still};
+pub(crate) use uptime::{DAY_MS, ended, settle, stood_still};
 
 use std::collections::{BTreeMap, BTreeSet};
 

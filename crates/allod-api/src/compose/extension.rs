@@ -34,21 +34,23 @@ const LATER: [&str; 16] = [
     "vm",
 ];
 
-const PLACE_KEYS: [&str; 6] = [
+const PLACE_KEYS: [&str; 7] = [
     "region",
     "operators",
     "tags",
     "price",
     "spread",
     "reputation",
+    "attested",
 ];
-const SERVICE_KEYS: [&str; 11] = [
+const SERVICE_KEYS: [&str; 12] = [
     "region",
     "operators",
     "tags",
     "price",
     "spread",
     "reputation",
+    "attested",
     "runtime",
     "ready",
     "ingress",
@@ -182,6 +184,12 @@ fn constraints(fields: &mut Fields<'_>, app: &Constraints, report: &mut Report) 
         let mut fields = at.fields(report);
         let least = fields.take("min");
         own.reputation_ppm_min = least.and_then(|at| at.read(report, quantity::share_ppm));
+        refuse_rest(fields, &["min"], report);
+    }
+    if let Some(at) = fields.take("attested") {
+        let mut fields = at.fields(report);
+        let least = fields.take("min");
+        own.attested_ms_min = least.and_then(|at| at.read(report, quantity::duration_ms));
         refuse_rest(fields, &["min"], report);
     }
     if let Some(at) = fields.take("operators") {

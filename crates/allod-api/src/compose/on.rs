@@ -7,7 +7,7 @@ use super::extension::Spread;
 use super::{Lowered, quantity};
 
 /// What may stand in a term.
-const TERMS: &str = "write terms with commas between them, such as region=eu, tag=ssd, operator=ACCOUNT, operator!=ACCOUNT, spread=operator, reputation>0.5 or price<0.05";
+const TERMS: &str = "write terms with commas between them, such as region=eu, tag=ssd, operator=ACCOUNT, operator!=ACCOUNT, spread=operator, reputation>0.5, attested>7d or price<0.05";
 
 impl Lowered {
     /// Lets every service run only where all of these terms hold, besides what the file says.
@@ -29,6 +29,7 @@ impl Lowered {
             let prices = [own.price_per_hour_max, asked.price_per_hour_max];
             own.price_per_hour_max = prices.into_iter().flatten().min();
             own.reputation_ppm_min = own.reputation_ppm_min.max(asked.reputation_ppm_min);
+            own.attested_ms_min = own.attested_ms_min.max(asked.attested_ms_min);
             for (own, asked) in [
                 (&mut own.replicas_per_node_max, asked.replicas_per_node_max),
                 (
@@ -72,6 +73,10 @@ fn parse(terms: &str) -> Result<Constraints, String> {
                 // Reputations are whole millionths as well.
                 let more = u32::from(sign == ">");
                 all.reputation_ppm_min = Some(quantity::share_ppm(value)?.saturating_add(more));
+            }
+            ("attested", ">" | ">=") => {
+                // Nobody means a millisecond.
+                all.attested_ms_min = Some(quantity::duration_ms(value)?);
             }
             _ => return Err(format!("`{term}` is no term: {TERMS}")),
         }
@@ -128,6 +133,9 @@ mod tests {
         let least = |terms| parse(terms).unwrap().reputation_ppm_min;
         assert_eq!(least("reputation>0.5"), Some(500_001));
         assert_eq!(least("reputation>=0.75"), Some(750_000));
+        let seen = |terms| parse(terms).unwrap().attested_ms_min;
+        assert_eq!(seen("attested>7d"), Some(604_800_000));
+        assert_eq!(seen("attested>=12h"), Some(43_200_000));
     }
 
     #[test]
@@ -145,6 +153,8 @@ mod tests {
             ("reputation>1.5", "from 0 to 1"),
             ("reputation>good", "from 0 to 1"),
             ("reputation<0.5", "is no term"),
+            ("attested>7", "is not a duration"),
+            ("attested<7d", "is no term"),
         ] {
             let error = parse(terms).unwrap_err();
             assert!(error.contains(told), "{terms}: {error}");

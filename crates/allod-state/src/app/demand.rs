@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AccountId, Digest, Label};
 use crate::limits::{
     CONSTRAINT_ENTRIES_MAX, EFFORT_PER_NODE, PORTS_PER_SERVICE_MAX, REPLICAS_PER_SERVICE_MAX,
-    VOLUMES_PER_SERVICE_MAX,
+    UPTIME_DAYS, VOLUMES_PER_SERVICE_MAX,
 };
 use crate::money::Credits;
-use crate::node::{Isolation, Resources, WHOLE_PPM};
+use crate::node::{DAY_MS, Isolation, Resources, WHOLE_PPM};
 use crate::reject::Rejection;
 use crate::text::Word;
 
@@ -87,6 +87,9 @@ pub struct Constraints {
     pub replicas_per_region_max: Option<u32>,
     /// Only on nodes with at least this reputation, in parts of a million.
     pub reputation_ppm_min: Option<u32>,
+    /// Only on nodes that machines of other operators saw there for so many milliseconds of the last
+    /// [`UPTIME_DAYS`] days.
+    pub attested_ms_min: Option<u64>,
     /// Only on the node that has the app's other replicas, or their data, and where nothing of it runs yet on one that has
     /// room for all of it: services that speak with one another by the app's network, which ends where the machine does.
     pub is_together: bool,
@@ -178,12 +181,13 @@ impl Demand {
             self.volumes.len(),
         ];
         let entries = u64::try_from(entries.iter().sum::<usize>()).unwrap_or(u64::MAX);
-        let history = constraints
-            .reputation_ppm_min
-            .map_or(0, |_| EFFORT_PER_NODE);
+        // Both read what others saw, day by day.
+        let reputation = constraints.reputation_ppm_min.map(|_| EFFORT_PER_NODE);
+        let attested = constraints.attested_ms_min.map(|_| EFFORT_PER_NODE);
         EFFORT_PER_NODE
             .saturating_add(entries / 8)
-            .saturating_add(history)
+            .saturating_add(reputation.unwrap_or(0))
+            .saturating_add(attested.unwrap_or(0))
     }
 
     /// Whether replacing starts the new replica first. Two replicas never share a volume.
@@ -277,6 +281,11 @@ impl Constraints {
         if self.reputation_ppm_min > Some(WHOLE_PPM) {
             return Err(Rejection::field(
                 "no machine has a reputation above 1; ask for less",
+            ));
+        }
+        if self.attested_ms_min > Some(UPTIME_DAYS.saturating_mul(DAY_MS)) {
+            return Err(Rejection::field(
+                "what others saw of a machine is kept for 30 days; ask for less",
             ));
         }
         Ok(())

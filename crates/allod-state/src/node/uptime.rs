@@ -8,7 +8,8 @@
 //! 3. A ledger that stood still, for longer than [`STANDSTILL_MS`] between two blocks, saw nobody: that time counts neither
 //!    as there nor as gone.
 //! 4. Time is kept by days of block time, for [`UPTIME_DAYS`] days.
-//! 5. The reputation is the share of the watched time in which it was there, after one more day in which it was there for
+//! 5. What others have attested is the time in which they saw it there; a newcomer has none.
+//! 6. The reputation is the share of the watched time in which it was there, after one more day in which it was there for
 //!    half of the time. So a newcomer has one half, a day without a fault makes it three quarters, and nobody has all.
 //!
 //! An operator with a second account can have its machines watched by its own: this says what witnesses saw, and not who
@@ -25,7 +26,7 @@ use crate::state::State;
 use crate::table::Row;
 
 /// Milliseconds of a day.
-const DAY_MS: u64 = 86_400_000;
+pub(crate) const DAY_MS: u64 = 86_400_000;
 /// All of something, in parts of a million.
 pub const WHOLE_PPM: u32 = 1_000_000;
 
@@ -97,22 +98,38 @@ impl Uptime {
         }
     }
 
+    /// For how many milliseconds of the days that are kept others had seen it there, at a block time.
+    #[must_use]
+    pub fn attested_ms(&self, now_ms: u64) -> u64 {
+        sum(&self.until(now_ms).days, |day| day.up_ms)
+    }
+
     /// The reputation at a block time, in parts of a million.
     #[must_use]
     pub fn reputation_ppm(&self, now_ms: u64) -> u32 {
         let days = self.until(now_ms).days;
-        let sum = |of: fn(&Day) -> u32| {
-            let all = days.values().map(|day| u64::from(of(day)));
-            all.fold(0, u64::saturating_add)
-        };
-        let up = sum(|day| day.up_ms).saturating_add(DAY_MS / 2);
-        let watched = sum(|day| day.watched_ms).saturating_add(DAY_MS);
+        let up = sum(&days, |day| day.up_ms).saturating_add(DAY_MS / 2);
+        let watched = sum(&days, |day| day.watched_ms).saturating_add(DAY_MS);
         let share = u64::from(WHOLE_PPM).saturating_mul(up).checked_div(watched);
         share.map_or(0, |share| u32::try_from(share).unwrap_or(WHOLE_PPM))
     }
 }
 
+fn sum(days: &BTreeMap<u32, Day>, of: fn(&Day) -> u32) -> u64 {
+    let all = days.values().map(|day| u64::from(of(day)));
+    all.fold(0, u64::saturating_add)
+}
+
 impl State {
+    /// For how many milliseconds of the last [`UPTIME_DAYS`] days machines of other operators had seen a machine there, at
+    /// this state's block time.
+    #[must_use]
+    pub fn attested_ms(&self, node: &NodeId) -> u64 {
+        self.uptime(node)
+            .unwrap_or_default()
+            .attested_ms(self.tip().time_ms)
+    }
+
     /// A machine's reputation at this state's block time, in parts of a million.
     #[must_use]
     pub fn reputation_ppm(&self, node: &NodeId) -> u32 {

@@ -1,5 +1,6 @@
 //! The rules that a node must pass, in the order in which answers list them. Each is a file and a line in [`RULES`].
 
+mod attested;
 mod capacity;
 mod isolation;
 mod offer;
@@ -165,7 +166,17 @@ pub enum Failing {
         /// What is wanted.
         wanted_ppm: u32,
     },
+    /// Others have not seen the node for long enough.
+    #[error("was seen by others for {} h, and at least {} h are wanted", found_ms / HOUR_MS, wanted_ms.div_ceil(HOUR_MS))]
+    Attested {
+        /// For how long machines of other operators saw it there, in milliseconds.
+        found_ms: u64,
+        /// For how long they should have.
+        wanted_ms: u64,
+    },
 }
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// Parts of a million, written as a decimal fraction.
 struct Share(u32);
@@ -214,4 +225,5 @@ pub(crate) const RULES: &[(Asks, Rule)] = &[
     (Asks::Node, spread::with_one_operator),
     (Asks::Node, spread::in_one_region),
     (Asks::Node, reputation::reputation),
+    (Asks::Node, attested::attested),
 ];

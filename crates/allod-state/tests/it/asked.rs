@@ -136,6 +136,9 @@ fn demand(dice: &mut Dice<'_>) -> Demand {
     if dice.once_in(6) {
         constraints.reputation_ppm_min = Some(dice.pick(&[0, 500_000, 500_001]));
     }
+    if dice.once_in(6) {
+        constraints.attested_ms_min = Some(dice.pick(&[0, 1, 1_000]));
+    }
     constraints.is_together = dice.once_in(4);
     let operators: Vec<_> = (0..OPERATORS)
         .map(|at| Person::new(40 + at).account)

@@ -314,6 +314,7 @@ impl City {
             replicas_per_operator_max: dice.once_in(4).then(|| u32::from(dice.byte() % 4)),
             replicas_per_region_max: dice.once_in(4).then(|| u32::from(dice.byte() % 4)),
             reputation_ppm_min: dice.once_in(8).then(|| u32::from(dice.byte()) * 4_000),
+            attested_ms_min: dice.once_in(8).then(|| u64::from(dice.byte()) * 100_000),
             is_together: dice.once_in(8),
         }
     }

@@ -232,6 +232,7 @@ fn deploy() -> Deploy {
     demand.constraints.replicas_per_operator_max = Some(2);
     demand.constraints.replicas_per_region_max = Some(5);
     demand.constraints.reputation_ppm_min = Some(750_000);
+    demand.constraints.attested_ms_min = Some(86_400_000);
     demand.constraints.is_together = true;
     let mut deploy = World::new().deploy("shop", &[("web", demand)], 1);
     deploy.manifest.wraps = vec![Wrap {

@@ -220,6 +220,51 @@ fn a_replica_goes_only_where_the_reputation_is_as_wanted() {
     assert!(told.to_string().contains("ask for less"), "{told}");
 }
 
+fn known_for(pool: &Pool, name: &str, least_ms: u64) -> Deploy {
+    let mut demand = web(1);
+    demand.constraints.attested_ms_min = Some(least_ms);
+    pool.world.deploy(name, &[("web", demand)], 1)
+}
+
+#[test]
+fn a_replica_goes_only_where_others_saw_the_machine_for_long_enough() {
+    let mut pool = Pool::of_owners(3);
+    let (_, lease) = pool.app("a");
+    let others = (0..4).map(|number| pool.node(number));
+    let gone = others.into_iter().find(|node| *node != lease.node).unwrap();
+    // The day in which one of them is not there counts for the others alone.
+    pool.give_up(gone);
+    pool.pass(DAY_MS);
+    pool.returns(gone);
+    pool.world.wait(1);
+    let attested_ms = |node: &NodeId| pool.world.state.attested_ms(node);
+    assert!(attested_ms(&lease.node) >= DAY_MS);
+    assert!(attested_ms(&gone) < DAY_MS);
+    // Nobody was seen for a week, and each is refused for that alone.
+    let refused = known_for(&pool, "c", 7 * DAY_MS);
+    let Err(Rejection::NoPlacement { why }) = pool.world.try_run(vec![refused.into()]) else {
+        panic!("it is placed");
+    };
+    assert_eq!(why.refusals.len(), 4);
+    for refusal in why.refusals {
+        let [failing] = &refusal.failing[..] else {
+            panic!("{:?}", refusal.failing);
+        };
+        let found_h = pool.world.state.attested_ms(&refusal.node) / 3_600_000;
+        let told = format!("was seen by others for {found_h} h, and at least 168 h are wanted");
+        assert_eq!(failing.to_string(), told);
+    }
+    for round in 0..12 {
+        let name = format!("b{round}");
+        let deploy = known_for(&pool, &name, DAY_MS);
+        pool.world.run(vec![deploy.into()]);
+        assert_ne!(pool.world.active(&name)[0].1.node, gone);
+    }
+    let all = known_for(&pool, "d", 30 * DAY_MS + 1);
+    let told = pool.world.try_run(vec![all.into()]).unwrap_err();
+    assert!(told.to_string().contains("ask for less"), "{told}");
+}
+
 #[test]
 fn days_are_kept_apart_and_forgotten_after_thirty() {
     let since_ms = 40 * DAY_MS + DAY_MS / 4;

@@ -37,7 +37,7 @@ pub(crate) struct Source {
 /// Where an app may run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Whereabouts {
-    /// Only on nodes where all of this holds: region=eu,tag=ssd,operator=ACCOUNT,operator!=ACCOUNT,spread=operator,reputation>0.5,price<0.05.
+    /// Only on nodes where all of this holds: region=eu,tag=ssd,operator=ACCOUNT,operator!=ACCOUNT,spread=operator,reputation>0.5,attested>7d,price<0.05.
     #[arg(long, value_name = "TERMS")]
     on: Option<String>,
 }

@@ -148,10 +148,13 @@ fn placement(demand: &ServiceDemand) -> Vec<Line> {
     let in_region = in_region.map(|most| format!("{most} in a region"));
     let reputation = constraints.reputation_ppm_min.iter();
     let reputation = reputation.map(|least| format!("reputation of {least} ppm"));
+    let attested = constraints.attested_ms_min.iter();
+    let attested = attested.map(|least| format!("seen for {least} ms"));
     let spread = spread
         .chain(with_operator)
         .chain(in_region)
-        .chain(reputation);
+        .chain(reputation)
+        .chain(attested);
     vec![(
         "placed",
         regions.chain(tags).chain(price).chain(spread).collect(),
