@@ -16,6 +16,7 @@ use allod_state::{Action, NodeId, PublicKey, State};
 use crate::client::{Wish, registration};
 use crate::liar;
 use crate::limits::{ELECT_EVERY_MS, FURTHER_MAX, REST_MS_MAX, SET_CHANGES_MIN};
+use crate::machine::Machine;
 use crate::mutation::Mutation;
 use crate::person::operator_of_validator;
 use crate::random::Random;
@@ -53,6 +54,8 @@ pub(super) struct Succession {
     to_come: Vec<Kind>,
     /// The set as it was last seen.
     seen: Option<ValidatorSet>,
+    /// The height of the block that made it.
+    made_at: u64,
 }
 
 impl Succession {
@@ -63,6 +66,7 @@ impl Succession {
             rests_until_ms: 0,
             to_come: Vec::new(),
             seen: None,
+            made_at: 0,
         }
     }
 }
@@ -153,7 +157,10 @@ impl Network {
         let now = self.inspector.newest().validators();
         match &self.succession.seen {
             Some(seen) if *seen == now => return,
-            Some(_) => self.counts.set_changes += 1,
+            Some(_) => {
+                self.counts.set_changes += 1;
+                self.succession.made_at = self.inspector.newest().tip().height;
+            }
             None => {}
         }
         self.succession.seen = Some(now);
@@ -257,7 +264,18 @@ impl Network {
         let state = self.inspector.newest();
         let in_the_end: BTreeSet<usize> = (0..self.plan.validators).collect();
         let is_bearable = is_bearable(&self.members(state), &self.elected(state), change, failing);
+        let is_bearable = is_bearable && self.is_known_without(failing);
         is_bearable && (self.is_grown() || is_borne(&in_the_end, failing))
+    }
+
+    /// Whether somebody else knows of the set: one that decides alone takes the block that elects the fourth along where it
+    /// fails before anybody has heard of it.
+    fn is_known_without(&self, failing: &BTreeSet<usize>) -> bool {
+        let made_at = self.succession.made_at;
+        let others = self.machines.iter();
+        let mut others = others.filter(|one| !failing.contains(&one.number));
+        let height = |one: &Machine| Some(one.replica.as_ref()?.state().tip().height);
+        made_at == 0 || others.any(|one| height(one) >= Some(made_at))
     }
 
     fn join(&mut self, members: &BTreeSet<usize>) -> Option<Change> {
