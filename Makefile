@@ -35,6 +35,8 @@ test: needs_root images ## run every test (as root; about 47 minutes from nothin
 	@step() { echo "== $$*" >&2; "$$@"; }
 	step cargo fmt --all --check
 	step cargo clippy --workspace --all-targets --locked -- -D warnings
+	# The fuzz targets are a workspace of their own, whose lock file follows this one's dependencies.
+	step cargo fetch --quiet --locked --manifest-path fuzz/Cargo.toml
 	# All targets at once, so that the programs are those the tests were built with.
 	step cargo build --workspace --all-targets --locked
 	step cargo nextest run --workspace --locked --profile ci
