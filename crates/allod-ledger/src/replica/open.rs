@@ -69,9 +69,9 @@ impl<S: Signer> Replica<S> {
         let validators = law.state().validators();
         let is_lost = recovered.is_missing || !matches!(found, Found::Whole(_));
         let is_fresh = settings.is_new_key && found == Found::Missing;
-        // Who decides alone has nobody to be shown anything by. A store alone does not say who does: it may be a snapshot.
+        // Who decides alone has nobody to be shown anything by.
         let decides_alone = validators.count() == 1 && validators.power(&key) > 0;
-        let is_alone = decides_alone && !(found == Found::Missing && recovered.is_missing);
+        let is_alone = decides_alone && has_decided(&found, &recovered, &store)?;
         let must_wait = is_lost && !is_fresh && !is_alone;
         let sign_state = match found {
             Found::Whole(state) if !is_lost => state,
@@ -129,6 +129,17 @@ impl<S: Signer> Replica<S> {
         }
         self.take_reserve()
     }
+}
+
+/// Whether what is left is of one that decided: a store alone may be a snapshot, and an empty log is what an earlier start
+/// after a loss has left.
+fn has_decided(found: &Found, recovered: &Recovered, store: &Store) -> Result<bool, ReplicaError> {
+    Ok(match found {
+        Found::Whole(state) => state.quarantined_since_ms.is_none(),
+        Found::Damaged => true,
+        Found::Missing if recovered.is_missing => false,
+        Found::Missing => !recovered.frames.is_empty() || store.oldest_height()?.is_some(),
+    })
 }
 
 /// The disk with a reserve, for a replica that keeps space free.

@@ -441,6 +441,19 @@ fn whoever_lost_its_ledger_does_not_begin_the_network_again() {
     assert!(alone.is_voting());
     drop(alone);
 
+    // What a start after a loss has made says no more than nothing, whichever part of it the next one finds.
+    for part in ["wal-", "sign-state"] {
+        let other = MemoryDisk::default();
+        let start = || Replica::open(Arc::new(other.clone()), validator(0), known(), CLOCK);
+        drop(start().unwrap());
+        for name in other.list().unwrap() {
+            if name.starts_with(part) {
+                other.remove(&name).unwrap();
+            }
+        }
+        assert!(!start().unwrap().is_voting(), "without {part}");
+    }
+
     // A store alone may be an old snapshot of others.
     for name in disk.list().unwrap() {
         if name.starts_with("wal-") || name == "sign-state" {
