@@ -40,7 +40,7 @@ use handle::Handle;
 use rows::write_rows;
 
 pub(crate) use error::MENDING;
-pub use error::{StoreError, is_guarded};
+pub use error::{StoreError, expects_panic};
 pub use snapshot::{Anchor, Manifest, SnapshotError};
 
 const FILE: &str = "store.redb";

@@ -41,7 +41,7 @@ mod witness;
 pub use agent::{service_label, unsupported, volume_label};
 pub use allod_ledger::chain::SubmitError;
 pub use allod_ledger::mempool::Refusal;
-pub use allod_ledger::store::is_guarded;
+pub use allod_ledger::store::expects_panic;
 pub use allod_net::peer::TunnelStream;
 pub use allod_runtime::root;
 pub use allod_runtime::{Exec, ExecEnd, ExecSpec, ExecStdio, ExecWait};

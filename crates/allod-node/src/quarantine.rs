@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use allod_state::validator::{ReportLoss, ValidatorSet};
-use allod_state::{NodeId, State};
+use allod_state::State;
+use allod_state::validator::ReportLoss;
 
 use crate::agent::chain;
 use crate::inner::Inner;
@@ -17,7 +17,7 @@ pub(crate) async fn report(inner: &Arc<Inner>) {
     loop {
         let due = {
             let view = views.borrow_and_update();
-            let signs = may_sign(&view.state, &inner.node);
+            let signs = may_sign(&view.state, inner);
             view.quarantine.filter(|_| signs)
         };
         let Some(challenge) = due else {
@@ -45,11 +45,9 @@ pub(crate) async fn report(inner: &Arc<Inner>) {
     }
 }
 
-/// Whether a machine decides blocks, or may come to.
-fn may_sign(state: &State, node: &NodeId) -> bool {
-    let is = |set: ValidatorSet| {
-        set.iter()
-            .any(|(key, _)| NodeId::of_first_key(key) == *node)
-    };
-    state.seat(node).is_some() || is(state.elected()) || is(state.validators())
+/// Whether this machine decides blocks, or may come to.
+fn may_sign(state: &State, inner: &Inner) -> bool {
+    let key = inner.identity.public_key();
+    let sets = [state.validators(), state.elected()];
+    sets.iter().any(|set| set.power(&key) > 0) || state.seat(&inner.node).is_some()
 }

@@ -101,14 +101,14 @@ fn is_damage(error: &redb::Error) -> bool {
 }
 
 thread_local! {
-    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+    static EXPECTS_PANIC: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether this thread reads a store's file, so that a panic in it is caught and told as damage. A panic hook has nothing
 /// to say then.
 #[must_use]
-pub fn is_guarded() -> bool {
-    IS_GUARDED.get()
+pub fn expects_panic() -> bool {
+    EXPECTS_PANIC.get()
 }
 
 /// redb panics on some damage to its file; to whoever reads, that is damage like any other.
@@ -117,8 +117,8 @@ pub(super) fn guarded<T>(
     height: u64,
     read: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let was_guarded = IS_GUARDED.replace(true);
+    let expected = EXPECTS_PANIC.replace(true);
     let read = std::panic::catch_unwind(AssertUnwindSafe(read));
-    IS_GUARDED.set(was_guarded);
+    EXPECTS_PANIC.set(expected);
     read.unwrap_or(Err(StoreError::Damaged { what, height }))
 }

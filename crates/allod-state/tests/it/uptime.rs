@@ -169,6 +169,18 @@ fn a_ledger_that_stood_still_saw_nobody_there_and_nobody_gone() {
     assert_eq!(later, (watched + STANDSTILL_MS + 1, up + STANDSTILL_MS));
 }
 
+/// Another machine than the lease's is gone for a day, and comes back.
+fn gone_for_a_day(pool: &mut Pool, lease: &Lease) -> NodeId {
+    let others = (0..4).map(|number| pool.node(number));
+    let gone = others.into_iter().find(|node| *node != lease.node).unwrap();
+    pool.give_up(gone);
+    pool.pass(DAY_MS);
+    pool.returns(gone);
+    // The law looks at the time of the block before.
+    pool.world.wait(1);
+    gone
+}
+
 #[test]
 fn a_replica_goes_only_where_the_reputation_is_as_wanted() {
     let mut pool = Pool::of_owners(3);
@@ -198,13 +210,7 @@ fn a_replica_goes_only_where_the_reputation_is_as_wanted() {
             "has a reputation of 0.5, and at least 0.500001 is wanted"
         );
     }
-    let others = (0..4).map(|number| pool.node(number));
-    let gone = others.into_iter().find(|node| *node != lease.node).unwrap();
-    pool.give_up(gone);
-    pool.pass(DAY_MS);
-    pool.returns(gone);
-    // The law looks at the time of the block before.
-    pool.world.wait(1);
+    let gone = gone_for_a_day(&mut pool, &lease);
     pool.world.run(vec![refused.into()]);
     assert_ne!(pool.world.active("b")[0].1.node, gone);
     for round in 0..12 {
@@ -230,13 +236,8 @@ fn known_for(pool: &Pool, name: &str, least_ms: u64) -> Deploy {
 fn a_replica_goes_only_where_others_saw_the_machine_for_long_enough() {
     let mut pool = Pool::of_owners(3);
     let (_, lease) = pool.app("a");
-    let others = (0..4).map(|number| pool.node(number));
-    let gone = others.into_iter().find(|node| *node != lease.node).unwrap();
     // The day in which one of them is not there counts for the others alone.
-    pool.give_up(gone);
-    pool.pass(DAY_MS);
-    pool.returns(gone);
-    pool.world.wait(1);
+    let gone = gone_for_a_day(&mut pool, &lease);
     let attested_ms = |node: &NodeId| pool.world.state.attested_ms(node);
     assert!(attested_ms(&lease.node) >= DAY_MS);
     assert!(attested_ms(&gone) < DAY_MS);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use allod_node::fault;
 use allod_node::node::{Places, Settings, StartError};
 use allod_node::root::{GIVES_UP, READY, SAYS, inherited_fds};
-use allod_node::{Node, is_guarded};
+use allod_node::{Node, expects_panic};
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(root) = root.clone() {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |panicked| {
-            if is_guarded() {
+            if expects_panic() {
                 return;
             }
             tell(&root, format!("{panicked}\n").as_bytes());
