@@ -57,7 +57,7 @@ soak: needs_root images ## SEEDS more seeds, KILLS and POWER_CUTS of a real ledg
 	cargo build --locked -p allod-ledger --example endure
 	endure="$(target)/release/examples/endure"
 	cargo build --workspace --all-targets --locked
-	ESCAPE=all tests/e2e/escape_cgroup2.sh
+	ALL=1 tests/e2e/cgroup2.sh
 	tests/durability/run.py "$$endure" --only $(FAULTS) --record docs/trust.md
 	tests/durability/run.py "$$endure" --agree "$(target)/debug/examples/endure" --record docs/trust.md
 	cargo build --locked -p allod

@@ -89,7 +89,7 @@ fn it_stands_still_when_its_time_is_over_and_goes_on_when_that_is_renewed() {
 #[test]
 fn one_that_is_renewed_in_time_never_stands_still() {
     let house = House::new();
-    let spec = ticking(&house, 1_000);
+    let spec = ticking(&house, 2_500);
     let id = spec.id;
     house.client.create(spec).unwrap();
     let end_ms = boot_ms() + 4_000;
@@ -107,7 +107,7 @@ fn one_that_is_renewed_in_time_never_stands_still() {
 #[test]
 fn one_that_stands_still_is_killed_and_hears_nothing_more() {
     let house = House::new();
-    let spec = ticking(&house, 1_000);
+    let spec = ticking(&house, 2_500);
     let (id, until_ms) = (spec.id, spec.until_boot_ms);
     // It would hear at once.
     let mut spec = house.spec(

@@ -1,5 +1,5 @@
 #!/bin/sh
-# In the guest: the escape suite's tests of default containers, as far as they are named.
+# In the guest: the container tests that are named.
 set -eu
 grep -q ' cgroup2 ' /proc/mounts
 if grep -q ' cgroup ' /proc/mounts; then echo "FAIL cgroup v1 is mounted"; exit 1; fi
@@ -10,4 +10,4 @@ mkdir -p /var/tmp
 export TMPDIR=/var/tmp
 # shellcheck disable=SC2046 # one word for each name
 "$(cat /vm/suite)" --test-threads 1 $(cat /vm/names) || exit 1
-echo "ok   the escape suite ($(cut -d. -f1 /proc/uptime) s)"
+echo "ok   the container tests ($(cut -d. -f1 /proc/uptime) s)"
