@@ -3,6 +3,7 @@
 //! iroh's own use of relays is kept from them ([`super::relayed`] takes its place): whatever it would connect to, it is to
 //! connect to by a proxy that has no address, which fails before anything leaves the machine.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -34,18 +35,26 @@ pub(crate) async fn apply(endpoint: &Endpoint, before: &Roster, now: &Roster) {
             endpoint.remove_relay(&url).await;
         }
     }
-    for (address, relay) in &now.relays {
-        if before.relays.get(address) != Some(relay) {
-            insert(endpoint, *address, relay).await;
+    for (address, said) in &now.relays {
+        if before.relays.get(address) != Some(said) {
+            insert(endpoint, *address, said).await;
         }
     }
 }
 
-async fn insert(endpoint: &Endpoint, address: SocketAddr, relay: &Relay) {
-    let Some(url) = relay_url(address) else {
+async fn insert(endpoint: &Endpoint, address: SocketAddr, said: &BTreeSet<Relay>) {
+    let (Some(url), Some(port)) = (relay_url(address), discovery_port(address, said)) else {
         return;
     };
-    let discovery = RelayQuicConfig::new(relay.discovery_port);
+    let discovery = RelayQuicConfig::new(port);
     let config = RelayConfig::new(url.clone(), Some(discovery));
     endpoint.insert_relay(url, Arc::new(config)).await;
+}
+
+/// Where a relay is asked, of which several may have said something: a relay answers at its own port's number, wherever
+/// that could be chosen ([`super::MemberRelay::start`]).
+fn discovery_port(address: SocketAddr, said: &BTreeSet<Relay>) -> Option<u16> {
+    let mut ports = said.iter().map(|relay| relay.discovery_port);
+    let own = ports.clone().find(|port| *port == address.port());
+    own.or_else(|| ports.next())
 }

@@ -25,8 +25,9 @@ pub(crate) struct Pinned {
 impl Pins {
     pub(crate) fn set(&self, roster: &Roster) {
         let mut pins: BTreeMap<IpAddr, Vec<[u8; 32]>> = BTreeMap::new();
-        for (address, relay) in &roster.relays {
-            pins.entry(address.ip()).or_default().push(relay.pin);
+        for (address, said) in &roster.relays {
+            let known = pins.entry(address.ip()).or_default();
+            known.extend(said.iter().map(|relay| relay.pin));
         }
         *lock(&self.0) = pins;
     }

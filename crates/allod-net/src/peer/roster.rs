@@ -19,8 +19,9 @@ pub struct Roster {
     pub members: BTreeMap<PeerKey, Member>,
     /// Those who may ask, and nothing else: whoever holds an invite, before it is a member.
     pub guests: BTreeSet<PeerKey>,
-    /// Members' relays, by the address of their HTTPS door.
-    pub relays: BTreeMap<SocketAddr, Relay>,
+    /// Members' relays, by the address of their HTTPS door: everything that anybody said of each. Whoever says something
+    /// of another one's relay takes nothing from it.
+    pub relays: BTreeMap<SocketAddr, BTreeSet<Relay>>,
 }
 
 /// As what somebody is on a roster.
@@ -40,7 +41,7 @@ pub struct Member {
 }
 
 /// A member's relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Relay {
     /// BLAKE3 of its certificate (DER): it is trusted for this and nothing else.
     pub pin: [u8; 32],
@@ -49,6 +50,11 @@ pub struct Relay {
 }
 
 impl Roster {
+    /// Adds what somebody says of a relay.
+    pub fn add_relay(&mut self, address: SocketAddr, relay: Relay) {
+        self.relays.entry(address).or_default().insert(relay);
+    }
+
     /// As what a peer is on it; whoever is both is a member.
     pub(crate) fn standing(&self, peer: &PeerKey) -> Option<Standing> {
         if self.members.contains_key(peer) {

@@ -1,6 +1,5 @@
 //! Machines whose peers speak over loopback, and relays between them, for tests.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,18 +124,17 @@ pub(crate) async fn relayed(seeds: [u8; 2], relays: &[&MemberRelay]) -> [Machine
     };
     let one = machine(far(seeds[0])).await;
     let two = machine(far(seeds[1])).await;
-    let entries: BTreeMap<_, _> = relays.iter().map(|relay| relay.entry.clone()).collect();
+    let mut all = Roster::default();
+    for (address, relay) in relays.iter().map(|relay| relay.entry.clone()) {
+        all.add_relay(address, relay);
+    }
     let on_relays = Member {
         addresses: Vec::new(),
-        relays: entries.keys().copied().collect(),
+        relays: all.relays.keys().copied().collect(),
     };
-    let all = Roster {
-        members: [&one, &two]
-            .map(|machine| (machine.key(), on_relays.clone()))
-            .into(),
-        relays: entries,
-        ..Roster::default()
-    };
+    for machine in [&one, &two] {
+        all.members.insert(machine.key(), on_relays.clone());
+    }
     one.peers.admit(all.clone()).await;
     two.peers.admit(all).await;
     [one, two]

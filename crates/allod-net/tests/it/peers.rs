@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use allod_net::peer::{AskError, Member, PeerKey, PeersConfig, Protocol, Sent};
+use allod_net::peer::{AskError, Member, PeerKey, PeersConfig, Protocol, Relay, Sent};
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -347,6 +347,40 @@ async fn a_dead_home_is_replaced_by_a_relay_that_lives() {
     two.next(Protocol::Agreement).await;
 }
 
+/// As when another member says something of a relay, or a machine that began anew has left its former words behind.
+#[tokio::test]
+async fn whatever_is_said_of_a_relay_takes_nothing_from_it() {
+    let (relay, _roster) = relay(53, &[54, 55]).await;
+    let [mut one, mut two] = relayed([54, 55], &[]).await;
+    let (address, own) = relay.entry.clone();
+    let mut all = one.peers.roster().borrow().as_ref().clone();
+    for pin in [[0; 32], own.pin, [255; 32]] {
+        let discovery_port = if pin == own.pin {
+            own.discovery_port
+        } else {
+            9
+        };
+        all.add_relay(
+            address,
+            Relay {
+                pin,
+                discovery_port,
+            },
+        );
+    }
+    for member in all.members.values_mut() {
+        member.relays.push(address);
+    }
+    one.peers.admit(all.clone()).await;
+    two.peers.admit(all).await;
+    until_home(&one).await;
+    until_home(&two).await;
+    one.send(&two, Protocol::Agreement, b"there");
+    two.next(Protocol::Agreement).await;
+    two.send(&one, Protocol::Agreement, b"and back");
+    one.next(Protocol::Agreement).await;
+}
+
 /// As when a member's machine is gone and the ledger still names its relay: iroh's own relays would stand still for a minute.
 #[tokio::test]
 async fn a_relay_that_is_not_there_holds_up_nobody() {
@@ -357,7 +391,7 @@ async fn a_relay_that_is_not_there_holds_up_nobody() {
     let [one, mut two] = relayed([51, 52], &[&relay]).await;
     until_home(&two).await;
     let mut all = one.peers.roster().borrow().as_ref().clone();
-    all.relays.insert(nowhere, relay.entry.1.clone());
+    all.add_relay(nowhere, relay.entry.1.clone());
     for seed in 100..140 {
         let absent = iroh::SecretKey::from_bytes(&[seed; 32]);
         let member = Member {
@@ -411,7 +445,7 @@ async fn a_machine_that_called_by_a_relay_is_answered_by_it() {
     let (relay, _roster) = relay(37, &[38, 39]).await;
     let [mut one, mut hidden] = relayed([38, 39], &[&relay]).await;
     let mut nowhere = roster(&[&one, &hidden]);
-    nowhere.relays = [relay.entry.clone()].into();
+    nowhere.add_relay(relay.entry.0, relay.entry.1.clone());
     nowhere.members.insert(hidden.key(), Member::default());
     one.peers.admit(nowhere).await;
     until_home(&one).await;

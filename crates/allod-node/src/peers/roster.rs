@@ -12,7 +12,7 @@ pub(super) fn of_greeters(greeters: &[Greeter]) -> Roster {
     let mut roster = Roster::default();
     for greeter in greeters {
         for relay in &greeter.relays {
-            roster.relays.insert(relay.address, as_known(relay));
+            roster.add_relay(relay.address, as_known(relay));
         }
         let member = Member {
             addresses: greeter.addresses.clone(),
@@ -30,7 +30,7 @@ pub(super) fn roster(state: &State, greeters: &[Greeter], now_ms: u64) -> Roster
         .reaches()
         .filter_map(|(_, reach)| reach.relay.as_ref())
     {
-        roster.relays.insert(relay.address, as_known(relay));
+        roster.add_relay(relay.address, as_known(relay));
     }
     for (id, row) in state.nodes() {
         // Before it says where it is, what an invite said stands.

@@ -25,7 +25,7 @@ fn relays() -> Arc<Relays> {
         addresses: Vec::new(),
         relays: vec![ONE, OTHER],
     };
-    let known = [HOME, ONE, OTHER].map(|at| (at, relay.clone()));
+    let known = [HOME, ONE, OTHER].map(|at| (at, [relay.clone()].into()));
     relays.admit(Arc::new(Roster {
         members: [(PEER, member)].into(),
         relays: known.into(),
