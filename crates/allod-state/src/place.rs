@@ -98,18 +98,10 @@ pub fn verdicts(
     let search = Search::new(state, wanted);
     let verdict = |(id, node): (&NodeId, &Node)| {
         let candidate = search.candidate(*id, node);
-        // Its own replica is one of those that the rule of spreading counts.
-        let is_itself = |failing: &Failing| match failing {
-            Failing::Spread { count, max } => held == Some(*id) && count <= max,
-            _ => false,
-        };
         Verdict {
             node: *id,
             price_per_hour: candidate.price_per_hour(),
-            failing: candidate
-                .failing()
-                .filter(|failing| !is_itself(failing))
-                .collect(),
+            failing: candidate.failing().collect(),
         }
     };
     nodes.map(verdict).collect()

@@ -28,6 +28,13 @@ impl Check for Leases {
         for (key, active) in &by_slot {
             slot_holds(state, key, active)?;
         }
+        let mut exclusive = BTreeSet::new();
+        let active = state.leases().filter(|(_, lease)| lease.is_active());
+        for (id, lease) in active.filter(|(_, lease)| lease.is_exclusive) {
+            if !exclusive.insert((lease.app, lease.service)) {
+                return Err(format!("{id} is one of two of an exclusive service"));
+            }
+        }
         for (node, sum) in used {
             if state.used_on(&node) != sum {
                 return Err(format!("{node} owes other resources than its leases take"));

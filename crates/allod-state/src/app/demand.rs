@@ -203,6 +203,15 @@ impl Demand {
     }
 
     /// Whether it may have so many replicas.
+    /// Of so many replicas those that it may have.
+    pub(crate) fn at_most(&self, replicas: u32) -> u32 {
+        if self.volumes.is_empty() && !self.is_exclusive() {
+            replicas
+        } else {
+            replicas.min(1)
+        }
+    }
+
     pub(crate) fn check_replicas(&self, replicas: u32) -> Result<(), Rejection> {
         if replicas > REPLICAS_PER_SERVICE_MAX {
             return Err(Rejection::too_many("replicas"));

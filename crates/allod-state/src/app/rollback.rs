@@ -41,11 +41,7 @@ impl Apply for Rollback {
             let before = app.services.get(label);
             let generation = before.map_or(0, |service| service.generation);
             let replicas = before.map_or(demand.replicas, |service| service.replicas);
-            let replicas = if demand.volumes.is_empty() {
-                replicas
-            } else {
-                replicas.min(1)
-            };
+            let replicas = demand.at_most(replicas);
             (
                 *label,
                 Service {

@@ -39,6 +39,8 @@ pub(crate) struct Search<'a> {
     pub(crate) together_on: Option<NodeId>,
     /// Whether any node has a replica of the service.
     has_neighbours: bool,
+    /// Where the slot's own lease is, if it has one.
+    own_on: Option<NodeId>,
     /// How many other replicas of the service each operator has, where that is bounded.
     pub(crate) by_operator: BTreeMap<AccountId, u32>,
     /// How many each region has, where that is bounded.
@@ -55,6 +57,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) free: Resources,
     /// How many replicas of the service the node has.
     pub(crate) neighbours: u32,
+    /// How many of them are others than the slot's own, which goes when the new one is there.
+    pub(crate) others: u32,
 }
 
 /// Lower is better, in this order: fewer replicas of the service on the node, lower price, fuller node (so that large
@@ -84,6 +88,7 @@ impl<'a> Search<'a> {
             readers: (!readers.is_empty()).then_some(readers),
             together_on,
             has_neighbours: state.has_replicas(app_id, service),
+            own_on: own_on(state, wanted),
             by_operator,
             by_region,
         }
@@ -102,14 +107,21 @@ impl<'a> Search<'a> {
     }
 
     pub(crate) fn candidate(&'a self, id: NodeId, node: &'a Node) -> Candidate<'a> {
+        let neighbours = self.neighbours_on(&id);
         Candidate {
             search: self,
             id,
             operator: node.operator,
             terms: node,
             free: self.free_on(&id, node),
-            neighbours: self.neighbours_on(&id),
+            neighbours,
+            others: self.others_of(neighbours, &id),
         }
+    }
+
+    /// Without the slot's own, as many replicas of the service as a node has.
+    fn others_of(&self, neighbours: u32, id: &NodeId) -> u32 {
+        neighbours.saturating_sub(u32::from(self.own_on == Some(*id)))
     }
 
     fn neighbours_on(&self, id: &NodeId) -> u32 {
@@ -159,6 +171,13 @@ fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources) {
         data_on = data_on.or_else(|| demand.volumes.keys().find_map(volume));
     }
     (data_on.map(|volume| volume.node), whole.most(own))
+}
+
+/// Where the slot's lease is that the wanted one takes the place of.
+fn own_on(state: &State, wanted: &Wanted<'_>) -> Option<NodeId> {
+    let slot = state.slot_row(wanted.slot)?;
+    let lease = state.lease_row(&slot.current?)?;
+    lease.is_active().then_some(lease.node)
 }
 
 /// How many other replicas of the service there are with each operator, and in each region. The slot's own is not
@@ -338,6 +357,7 @@ impl<'a> Asking<'a> {
             terms,
             free: Resources::default(),
             neighbours: 0,
+            others: 0,
         };
         Answer {
             refusing: candidate.refusing(Asks::Terms),
@@ -383,13 +403,15 @@ impl<'a> Asking<'a> {
 
     fn examine(&mut self, entry: &Entry) -> Option<Candidate<'a>> {
         self.effort = self.effort.saturating_add(self.per_node);
+        let neighbours = self.search.neighbours_on(&entry.id);
         Some(Candidate {
             search: self.search,
             id: entry.id,
             operator: entry.operator,
             terms: self.inventory.terms(entry.terms)?,
             free: self.room_on(entry),
-            neighbours: self.search.neighbours_on(&entry.id),
+            neighbours,
+            others: self.search.others_of(neighbours, &entry.id),
         })
     }
 }

@@ -1,7 +1,5 @@
 //! Apps from deployment to deletion.
 
-use std::collections::BTreeMap;
-
 use allod_state::app::{Delete, Demand, Restart, RestartPolicy, Rollback, Scale, Waiting};
 use allod_state::credit::Transfer;
 use allod_state::lease::{EndCause, Phase, Report};
@@ -9,15 +7,7 @@ use allod_state::node::CordonNode;
 use allod_state::volume::Standing;
 use allod_state::{Action, Label, Rejection};
 
-use crate::world::{GIB, Person, World, credits, web};
-
-fn with_volume(world: &World, app: &str) -> Demand {
-    let label = Label::of(world.app_label(app).as_bytes(), "data");
-    Demand {
-        volumes: BTreeMap::from([(label, GIB)]),
-        ..web(1)
-    }
-}
+use crate::world::{GIB, Person, World, credits, web, with_volume};
 
 #[test]
 fn a_stack_is_placed_whole_or_not_at_all() {

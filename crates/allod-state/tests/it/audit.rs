@@ -59,6 +59,7 @@ impl Audit {
         self.leases(before, after);
         self.holdings(after);
         volumes(after);
+        exclusive(after);
         budgets(after);
     }
 
@@ -238,6 +239,16 @@ fn volumes(state: &State) {
             let volume = state.volume(&key).expect("the volume");
             assert_eq!(volume.node, lease.node, "a writer away from its data");
         }
+    }
+}
+
+/// Of an exclusive service one replica runs.
+fn exclusive(state: &State) {
+    let mut services = BTreeSet::new();
+    let active = state.leases().filter(|(_, lease)| lease.is_active());
+    for (_, lease) in active.filter(|(_, lease)| lease.is_exclusive) {
+        let is_first = services.insert((lease.app, lease.service));
+        assert!(is_first, "two leases of an exclusive service");
     }
 }
 

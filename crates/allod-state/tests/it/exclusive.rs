@@ -1,6 +1,6 @@
 //! A service of which two never run at once: the next lease is placed when nothing of the one before can run.
 
-use allod_state::app::{Demand, Scale, Update};
+use allod_state::app::{Demand, Rollback, Scale, Update};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::node::DrainNode;
 use allod_state::{Label, LeaseId, Rejection};
@@ -77,6 +77,26 @@ fn an_update_asks_the_old_one_to_end_and_places_the_new_one_once_it_is_gone() {
     assert_ne!(next, id);
     assert_eq!((row.epoch, row.revision), (lease.epoch + 1, 2));
     assert_eq!(row.ending, None);
+}
+
+#[test]
+fn going_back_to_an_exclusive_revision_leaves_one_replica() {
+    let (mut pool, id, lease) = placed(3);
+    let deploy = pool.world.deploy("a", &[("web", web(3))], 2);
+    pool.world.run(vec![deploy.into()]);
+    says(&mut pool, id, &lease, Report::Gone).unwrap();
+    assert_eq!(pool.world.active("a").len(), 3);
+    let app = pool.world.app("a");
+    pool.world.run(vec![Rollback { app, to: Some(1) }.into()]);
+    for _ in 0..3 {
+        pool.world.wait(60_000);
+        for (id, lease) in pool.world.active("a") {
+            let _ = says(&mut pool, id, &lease, Report::Gone);
+        }
+    }
+    let active = pool.world.active("a");
+    let exclusive = active.iter().filter(|(_, lease)| lease.is_exclusive);
+    assert_eq!((active.len(), exclusive.count()), (1, 1));
 }
 
 #[test]

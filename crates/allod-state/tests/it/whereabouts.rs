@@ -9,7 +9,7 @@ use allod_state::place::Failing;
 use allod_state::{AccountId, LeaseId, NodeId, Rejection};
 
 use crate::pool::{Pool, list};
-use crate::world::{Person, World, web};
+use crate::world::{Person, World, web, with_volume};
 
 /// A network of two equal machines of one owner.
 fn of_two() -> (World, [NodeId; 2]) {
@@ -356,6 +356,20 @@ fn replicas_are_spread_over_operators_and_over_regions() {
             "{rules:?}"
         );
     }
+}
+
+#[test]
+fn a_replica_that_stops_first_does_not_stand_in_its_own_way() {
+    let mut pool = Pool::of_owners(2);
+    let mut alone = with_volume(&pool.world, "a");
+    alone.constraints.replicas_per_node_max = Some(1);
+    let deploy = pool.world.deploy("a", &[("db", alone.clone())], 1);
+    pool.world.run(vec![deploy.into()]);
+    let deploy = pool.world.deploy("a", &[("db", alone)], 2);
+    pool.world.run(vec![deploy.into()]);
+    let active = pool.world.active("a");
+    assert_eq!(active.len(), 1);
+    assert_eq!(active[0].1.revision, 2);
 }
 
 #[test]

@@ -258,6 +258,15 @@ impl World {
     }
 }
 
+/// One replica that writes to a volume of its app's.
+pub(crate) fn with_volume(world: &World, app: &str) -> Demand {
+    let label = Label::of(world.app_label(app).as_bytes(), "data");
+    Demand {
+        volumes: BTreeMap::from([(label, GIB)]),
+        ..web(1)
+    }
+}
+
 /// A stateless service of half a core and 512 MiB.
 pub(crate) fn web(replicas: u32) -> Demand {
     Demand {

@@ -8,7 +8,7 @@ pub(super) fn on_one_node(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let Some(max) = constraints.replicas_per_node_max else {
         return Ok(());
     };
-    let count = candidate.neighbours;
+    let count = candidate.others;
     if count >= max {
         return Err(Failing::Spread { count, max });
     }
