@@ -214,7 +214,7 @@ pub fn rehearse(state: &State, account: &AccountId, actions: &[Action]) -> Rehea
 }
 
 /// What the law does by itself after a block's transactions, in this order.
-const LAST_STEPS: &[fn(&mut Context<'_>)] = &[place::fill_due, witness::widen, retire];
+const LAST_STEPS: &[fn(&mut Context<'_>)] = &[witness::reconsider, place::fill_due, retire];
 
 struct Run {
     parent: Header,

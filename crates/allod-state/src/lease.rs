@@ -81,7 +81,8 @@ pub struct Lease {
     pub witnesses: BTreeSet<NodeId>,
     /// Those of them that have given it up.
     pub given_up_by: BTreeSet<NodeId>,
-    /// Block time at which the first of them gave it up, until more are asked whether it is so.
+    /// Block time at which the first of them gave it up, until more are asked whether it is so; so long before one at
+    /// which it is to be seen who watches it.
     pub doubted_ms: Option<u64>,
     /// Whether nothing else of its slot may run while it does.
     pub is_exclusive: bool,

@@ -82,6 +82,8 @@ pub const WITNESSES_MAX: usize = 3;
 pub const WITNESSES_MORE: usize = 2;
 /// How long those that there are have to agree, in block time.
 pub const DOUBT_MS: u64 = 10_000;
+/// Leases that are looked at where a machine comes, is given up, or is back, to see who may watch them now.
+pub const REVIEWED_PER_CHANGE_MAX: usize = 1_000;
 /// Leases that get further witnesses in one block.
 pub const WIDENED_PER_BLOCK_MAX: usize = 100;
 /// Machines that are looked at to find them.

@@ -9,6 +9,9 @@
 //!    so that one which lies, or is itself cut off, moves nothing.
 //!    Where it is not more than half [`DOUBT_MS`](crate::limits::DOUBT_MS) after the first of them, because others are gone themselves, up to
 //!    [`WITNESSES_MORE`] further ones are recorded, once for an epoch. Nobody leaves a set: it takes more than half of all.
+//!    Of a lease that nobody has given up, and that has fewer witnesses than may be, those that watch its machine now are
+//!    recorded instead, once they are more: what was placed when there was one machine is watched by those that came later.
+//!    Where a machine is gone, and of those recorded for a lease on it too few are there to say so, that was said for them.
 //!    The set of an exclusive lease never changes ([`super::right`] says why): where most of it are gone, it stands still.
 //! 3. A lease that is given up ends as unreachable. It is charged no further than its evidence reaches by then, is no
 //!    failure of its replica's, and its slot looks for another machine at once: with the next epoch, which fences this one.
@@ -32,8 +35,9 @@ use crate::event::Event;
 use crate::id::{AccountId, LeaseId, NodeId};
 use crate::lease::{EndCause, Lease, end};
 use crate::limits::{
-    DEATHS_PER_REPORT_MAX, EFFORT_PER_LEASE, EFFORT_PER_ROW, WIDENED_PER_BLOCK_MAX,
-    WITNESS_SEARCH_MAX, WITNESSES_MAX, WITNESSES_MORE,
+    DEATHS_PER_REPORT_MAX, DOUBT_MS, EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT,
+    REVIEWED_PER_CHANGE_MAX, WIDENED_PER_BLOCK_MAX, WITNESS_SEARCH_MAX, WITNESSES_MAX,
+    WITNESSES_MORE,
 };
 use crate::node::{self, Node};
 use crate::reject::Rejection;
@@ -100,19 +104,77 @@ fn around<'a>(
     around.filter(move |(id, node)| *id != holder && !node.is_unreachable)
 }
 
-/// Records further witnesses of leases that some of theirs have given up, and not more than half in time.
-pub(crate) fn widen(context: &mut Context<'_>) {
+/// Looks again at leases that some of their witnesses have given up, and not more than half in time, and at those that
+/// [`review`] found.
+pub(crate) fn reconsider(context: &mut Context<'_>) {
     for id in context.state.doubted(context.now_ms, WIDENED_PER_BLOCK_MAX) {
         context.toil(EFFORT_PER_LEASE);
         let Some(mut lease) = context.state.lease(&id) else {
             continue;
         };
         context.toil(EFFORT_PER_ROW);
-        let more = others(context.state, &lease.node, &lease.witnesses, WITNESSES_MORE);
-        lease.witnesses.extend(more);
         lease.doubted_ms = None;
+        let is_stranded = is_stranded(context.state, &lease);
+        if lease.given_up_by.is_empty() {
+            let now = context.state.watchers_of(&lease.node);
+            if now.len() > lease.watchers().count() {
+                lease.witnesses = now;
+            }
+        } else {
+            let more = others(context.state, &lease.node, &lease.witnesses, WITNESSES_MORE);
+            lease.witnesses.extend(more);
+        }
         context.state.put_lease(id, lease);
+        if is_stranded {
+            end(context, &id, EndCause::Unreachable);
+        }
     }
+}
+
+/// A machine came, was given up, or is back: leases on machines that it may watch can have better witnesses, and where one
+/// is gone too few may be left to say so. They are looked at again by the block's last steps.
+pub(crate) fn review(context: &mut Context<'_>, id: &NodeId, watched: &[NodeId]) {
+    let state = &context.state;
+    let of_its_own = state.active_leases_on(id);
+    let around = watched.iter().flat_map(|node| state.active_leases_on(node));
+    let leases = of_its_own
+        .into_iter()
+        .chain(state.active_leases_watched_by(id))
+        .chain(around);
+    let leases: BTreeSet<LeaseId> = leases.take(REVIEWED_PER_CHANGE_MAX).collect();
+    for id in leases {
+        context.toil(EFFORT_PER_SLOT);
+        let Some(lease) = context.state.lease(&id).filter(|lease| !lease.is_exclusive) else {
+            continue;
+        };
+        let is_untouched = lease.given_up_by.is_empty() && lease.doubted_ms.is_none();
+        let has_few = is_untouched && lease.watchers().count() < WITNESSES_MAX;
+        if has_few || is_stranded(context.state, &lease) {
+            context.toil(EFFORT_PER_ROW);
+            let doubted_ms = Some(context.now_ms.saturating_sub(DOUBT_MS));
+            context.state.put_lease(
+                id,
+                Lease {
+                    doubted_ms,
+                    ..lease
+                },
+            );
+        }
+    }
+}
+
+/// Whether the lease's machine was given up, and too few of its witnesses are there to say so of the lease.
+fn is_stranded(state: &State, lease: &Lease) -> bool {
+    let is_there = |node: &NodeId| state.node_row(node).is_some_and(|row| !row.is_unreachable);
+    if lease.is_exclusive || is_there(&lease.node) {
+        return false;
+    }
+    let silent = lease
+        .watchers()
+        .filter(|watcher| !lease.given_up_by.contains(*watcher));
+    let most = silent.filter(|watcher| is_there(watcher)).count();
+    let most = most.saturating_add(lease.given_up_by.len());
+    most.saturating_mul(2) <= lease.witnesses.len()
 }
 
 /// Gives up leases whose machine has not been heard of. Only a witness of each can.
@@ -164,12 +226,18 @@ fn give_up(context: &mut Context<'_>, id: LeaseId, lease: Lease, by: NodeId) {
         return;
     }
     let is_most = lease.given_up_by.len().saturating_mul(2) > lease.witnesses.len();
+    // Those of an exclusive one may have been all that there were, when it was placed.
+    let now = context.state.watchers_of(&lease.node);
+    let agreed = now.intersection(&lease.given_up_by).count();
+    let is_gone = !lease.is_exclusive || agreed.saturating_mul(2) > now.len();
     let holder = lease.node;
     context.state.put_lease(id, lease);
     if !is_most {
         return;
     }
-    node::lose(context, &holder);
+    if is_gone {
+        node::lose(context, &holder);
+    }
     end(context, &id, EndCause::Unreachable);
 }
 

@@ -8,7 +8,7 @@
 //!    together; fewer change nothing.
 //! 3. From then on it is as one of which a lease was given up ([`crate::lease::witness`]): it gets nothing new, watches
 //!    nobody, and its time counts as gone, until it says that it is back. That begins another life, of which nothing has
-//!    been said yet. Leases that it has are left to their own witnesses.
+//!    been said yet. Leases that it has are left to their own witnesses, where enough of those are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,7 @@ use crate::account::grant::Verb;
 use crate::apply::Context;
 use crate::event::Event;
 use crate::id::NodeId;
+use crate::lease::witness;
 use crate::limits::{ABSENCE_STANDS_MS, DEATHS_PER_REPORT_MAX, EFFORT_PER_LEASE, EFFORT_PER_ROW};
 use crate::node::{Node, settle};
 use crate::reject::Rejection;
@@ -117,10 +118,12 @@ pub(crate) fn lose(context: &mut Context<'_>, id: &NodeId) {
 /// A machine came, was given up, or is back: that says of its own time, and of those that it may watch, whether it counts.
 pub(crate) fn presence_changed(context: &mut Context<'_>, id: &NodeId) {
     settle(context, id);
-    for watched in context.state.nodes_before(id) {
+    let watched = context.state.nodes_before(id);
+    for watched in &watched {
         context.toil(EFFORT_PER_ROW);
-        settle(context, &watched);
+        settle(context, watched);
     }
+    witness::review(context, id, &watched);
 }
 
 impl State {

@@ -79,6 +79,21 @@ fn an_update_asks_the_old_one_to_end_and_places_the_new_one_once_it_is_gone() {
     assert_eq!(row.ending, None);
 }
 
+/// The only other machine that there was is its witness for ever, and is not most of those that watch its machine since.
+#[test]
+fn an_old_witness_alone_ends_a_lease_and_gives_no_machine_up() {
+    let (mut pool, id, lease) = placed(1);
+    for number in 1..5 {
+        pool.join(number);
+    }
+    assert_eq!(pool.world.state.lease(&id).unwrap().witnesses.len(), 1);
+    let watchers = pool.world.state.watchers_of(&lease.node);
+    assert_eq!(watchers.len(), 3);
+    pool.lose(id, &lease);
+    assert_eq!(cause_of(&pool, &id), Some(EndCause::Unreachable));
+    assert!(!pool.is_gone(lease.node));
+}
+
 #[test]
 fn going_back_to_an_exclusive_revision_leaves_one_replica() {
     let (mut pool, id, lease) = placed(3);

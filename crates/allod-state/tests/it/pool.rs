@@ -21,22 +21,29 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn of_owners(others: u8) -> Self {
-        let mut world = World::new();
-        let mut machines = vec![(world.machine.clone(), world.owner.clone())];
+        let world = World::new();
+        let machines = vec![(world.machine.clone(), world.owner.clone())];
+        let mut pool = Self { world, machines };
         for number in 0..others {
-            let (owner, invite) = (Person::new(100 + number), Person::new(130 + number));
-            let grant = Grant::of_invite(world.now_ms() + 60_000);
-            let (key, founder) = (invite.key, world.owner.account);
-            world.run(vec![AddKey { key, grant }.into()]);
-            let key = owner.key;
-            world
-                .try_as(&invite, founder, vec![OpenAccount { key }.into()])
-                .unwrap();
-            let machine = Person::new(160 + number);
-            list(&mut world, &machine, &owner);
-            machines.push((machine, owner));
+            pool.join(number);
         }
-        Self { world, machines }
+        pool
+    }
+
+    /// Another owner joins with a machine.
+    pub(crate) fn join(&mut self, number: u8) {
+        let world = &mut self.world;
+        let (owner, invite) = (Person::new(100 + number), Person::new(130 + number));
+        let grant = Grant::of_invite(world.now_ms() + 60_000);
+        let (key, founder) = (invite.key, world.owner.account);
+        world.run(vec![AddKey { key, grant }.into()]);
+        let key = owner.key;
+        world
+            .try_as(&invite, founder, vec![OpenAccount { key }.into()])
+            .unwrap();
+        let machine = Person::new(160 + number);
+        list(world, &machine, &owner);
+        self.machines.push((machine, owner));
     }
 
     pub(crate) fn node(&self, number: usize) -> NodeId {

@@ -150,6 +150,53 @@ fn where_witnesses_are_gone_themselves_further_ones_are_asked() {
     );
 }
 
+/// On the first day there is one machine, and what runs on it has no witness.
+#[test]
+fn what_was_placed_when_there_was_one_machine_is_watched_by_those_that_come() {
+    let mut pool = Pool::of_owners(0);
+    let (id, alone) = pool.app("a");
+    assert_eq!(alone.witnesses, [alone.node].into());
+    for number in 0..5 {
+        pool.join(number);
+        let lease = pool.world.state.lease(&id).unwrap();
+        assert!(!lease.witnesses.contains(&lease.node));
+        assert_eq!(lease.witnesses.len(), usize::from(number + 1).min(3));
+    }
+    let lease = pool.world.state.lease(&id).unwrap();
+    assert_eq!(pool.world.state.next_due_ms(), None);
+    let first = pool.witnesses(&lease)[0];
+    pool.gives_up(first, &[(id, lease.epoch)]).unwrap();
+    assert_eq!(pool.world.active("a")[0].0, id, "one alone moves nothing");
+    pool.lose(id, &lease);
+    let (_, row) = pool.world.active("a")[0].clone();
+    assert_ne!(row.node, lease.node);
+}
+
+#[test]
+fn where_too_few_witnesses_are_left_those_that_watch_the_machine_speak_for_them() {
+    for is_last in [true, false] {
+        let mut pool = Pool::of_owners(9);
+        let (id, lease) = pool.app("a");
+        let witnesses: Vec<NodeId> = lease.witnesses.iter().copied().collect();
+        // Of three, one that is left is not enough.
+        let gone = if is_last {
+            [witnesses[0], witnesses[1], lease.node]
+        } else {
+            [lease.node, witnesses[0], witnesses[1]]
+        };
+        for node in gone {
+            assert_eq!(pool.world.active("a")[0].0, id, "it is left to its own");
+            pool.give_up(node);
+        }
+        let ended = pool.world.state.lease(&id).unwrap();
+        let at_ms = pool.world.now_ms();
+        let cause = EndCause::Unreachable;
+        assert_eq!(ended.phase, Phase::Ended { cause, at_ms });
+        let (_, row) = pool.world.active("a")[0].clone();
+        assert!(!gone.contains(&row.node), "it runs elsewhere at once");
+    }
+}
+
 #[test]
 fn nobody_else_gives_a_lease_up() {
     let mut pool = Pool::of_owners(5);
