@@ -41,7 +41,7 @@ use crate::agent::act::Done;
 use crate::agent::entry::Entry;
 use crate::agent::fetch::Awaited;
 use crate::agent::health::{Answer, Health};
-use crate::agent::plan::{Local, Stage, Wanted};
+use crate::agent::plan::{Claim, Local, Stage, Wanted};
 use crate::agent::prefetch::Ahead;
 use crate::agent::probe::Asking;
 use crate::agent::tally::Tally;
@@ -376,6 +376,7 @@ impl Agent {
         for (id, (_, lease, manifest)) in leases {
             let entry = self.entries.entry(*id).or_default();
             entry.local.slot = Some(lease.slot());
+            entry.local.claims = Claim::of(lease);
             let tally = entry
                 .tally
                 .get_or_insert_with(|| Tally::new(lease.meter.clone(), now));
@@ -436,7 +437,7 @@ impl Agent {
             let wanted = Wanted {
                 slot: lease.slot(),
                 phase: lease.phase.clone(),
-                has_volumes: !lease.volumes.is_empty(),
+                claims: Claim::alone(lease),
                 is_exclusive: lease.is_exclusive,
                 is_ending: lease.ending.is_some(),
                 is_unconfirmed: is_watched(lease) && !self.is_confirmed(id),

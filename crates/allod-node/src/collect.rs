@@ -1,4 +1,5 @@
-//! What nobody needs any more on this node's disk: images that no app has, and manifests that no revision names.
+//! What nobody needs any more on this node's disk: images that no app has, manifests that no revision names, and volumes
+//! that were given up while nobody reached this machine.
 //!
 //! An image stays as long as any kept revision of any app on the ledger has it, because a lease, a restart, a
 //! successor or a rollback may need it at once, and one that was handed over as a file cannot be fetched again. The
@@ -8,10 +9,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use allod_runtime::VolumeName;
 use allod_runtime::image::{Budget, Freed};
-use allod_state::{Digest, State};
+use allod_state::{Digest, Label, NodeId, State};
 
-use crate::agent::chain;
+use crate::agent::{chain, volume_name};
 use crate::inner::Inner;
 use crate::limits::{DISK_SHORT_PART, IMAGES_IDLE_MAX, IMAGES_IDLE_MIN};
 
@@ -49,6 +51,41 @@ pub(crate) fn collect(inner: &Inner) {
         }
     }
     inner.images.measure(&inner.runtime);
+    remove_left_behind(inner, &state);
+}
+
+/// Removes what this machine still has of volumes that are elsewhere now.
+fn remove_left_behind(inner: &Inner, state: &State) {
+    let left = left_behind(state, &inner.node);
+    if left.is_empty() {
+        return;
+    }
+    let here = inner.runtime.volumes().unwrap_or_default();
+    for name in here.into_iter().filter(|name| left.contains(name)) {
+        match inner.runtime.remove_volume(name) {
+            Ok(()) => {
+                tracing::info!("a volume that was given up while this machine was away was removed")
+            }
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "such a volume is removed another time");
+            }
+        }
+    }
+}
+
+/// Volumes that leases of a machine had, and that the ledger has elsewhere: it moves none but those that their owner gave
+/// up while their machine was not reached ([`allod_state::volume`]).
+fn left_behind(state: &State, own: &NodeId) -> BTreeSet<VolumeName> {
+    let leases = state.leases().map(|(_, lease)| lease);
+    let had = leases.filter(|lease| lease.node == *own && !lease.is_active());
+    let keys = had.flat_map(|lease| {
+        let key = |label: &Label| (lease.payer, lease.app_label, *label);
+        lease.volumes.iter().map(key)
+    });
+    let moved = keys.filter(|key| state.volume(key).is_some_and(|row| row.node != *own));
+    moved
+        .map(|(owner, app, volume)| volume_name(&owner, &app, &volume))
+        .collect()
 }
 
 /// The images, by manifest digest, and the sealed manifests of every kept revision of every app.

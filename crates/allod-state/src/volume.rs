@@ -1,5 +1,6 @@
 //! Named volumes: where each one is, and whether its owner still wants it. A volume outlives its app unless it is
-//! given up in so many words, and its data go only when its node says that they are gone.
+//! given up in so many words, and its data go only when its node says that they are gone. Until then nothing is placed on
+//! them again; where that node is gone itself they bind nobody, and the volume begins anew elsewhere.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use crate::event::Event;
 use crate::id::{AccountId, Label, NodeId};
 use crate::limits::{EFFORT_PER_ROW, EFFORT_PER_SLOT};
 use crate::reject::Rejection;
+use crate::state::State;
 use crate::table::Row;
 use crate::transaction::Apply;
 
@@ -42,6 +44,23 @@ pub enum Standing {
     Kept,
     /// It was given up; its node is to remove its data.
     Dropped,
+}
+
+impl Volume {
+    /// Where data are that were given up, while their machine is there to remove them.
+    pub(crate) fn leaving_on(&self, state: &State) -> Option<NodeId> {
+        let is_there = || {
+            state
+                .node_row(&self.node)
+                .is_some_and(|row| !row.is_unreachable)
+        };
+        (self.standing == Standing::Dropped && is_there()).then_some(self.node)
+    }
+
+    /// Where a replica that wants it has to be.
+    pub(crate) fn binding_on(&self) -> Option<NodeId> {
+        (self.standing != Standing::Dropped).then_some(self.node)
+    }
 }
 
 impl Row for Volume {

@@ -6,8 +6,9 @@
 //! 2. One step at a time for each workload.
 //! 3. A workload is removed only when the law says in so many words that its lease has ended. A lease that is not in
 //!    sight is left alone: absence of data never means delete.
-//! 4. A replica with a volume, or an exclusive one, starts only when no earlier epoch of it is left on this machine: one
-//!    writer at a time.
+//! 4. A replica with a volume, or an exclusive one, starts only when no earlier epoch of it is left on this machine, and
+//!    nothing else that has the volume, or is of that service of an app of that name: one writer at a time, whatever the app
+//!    was deployed as before.
 //! 5. Nothing is planned before the runtime has said what is here: an agent that was started anew would take what it has
 //!    not seen yet for absent, such as the earlier writer of a volume.
 //! 6. A replica that the law has as ready and of which nothing is here, as after the machine was restarted, is told as
@@ -20,7 +21,37 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allod_runtime::WorkloadId;
 use allod_state::app::SlotKey;
-use allod_state::lease::{EndCause, Phase, Report};
+use allod_state::lease::{EndCause, Lease, Phase, Report};
+use allod_state::volume::VolumeKey;
+use allod_state::{AccountId, Label};
+
+/// What only one replica on this machine may have at a time. It outlives the app, which may be deployed anew.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claim {
+    /// A volume.
+    Volume(VolumeKey),
+    /// A service of an account's app of that name, where it is exclusive.
+    Service(AccountId, Label, Label),
+}
+
+impl Claim {
+    /// What replicas of a lease have.
+    pub(crate) fn of(lease: &Lease) -> BTreeSet<Self> {
+        let (owner, app) = (lease.payer, lease.app_label);
+        let volumes = lease.volumes.iter();
+        let volumes = volumes.map(|volume| Self::Volume((owner, app, *volume)));
+        volumes
+            .chain([Self::Service(owner, app, lease.service)])
+            .collect()
+    }
+
+    /// Those that nothing else may have while a replica of the lease runs.
+    pub(crate) fn alone(lease: &Lease) -> BTreeSet<Self> {
+        let mut claims = Self::of(lease);
+        claims.retain(|claim| lease.is_exclusive || matches!(claim, Self::Volume(_)));
+        claims
+    }
+}
 
 /// What the law wants: an active lease of this node.
 #[derive(Debug, Clone)]
@@ -29,8 +60,8 @@ pub(crate) struct Wanted {
     pub(crate) slot: SlotKey,
     /// Where the law has it.
     pub(crate) phase: Phase,
-    /// Whether it mounts volumes.
-    pub(crate) has_volumes: bool,
+    /// What nothing else may have while it runs.
+    pub(crate) claims: BTreeSet<Claim>,
     /// Whether nothing else of its replica may run while it does.
     pub(crate) is_exclusive: bool,
     /// Whether the law has asked to end it.
@@ -50,6 +81,8 @@ pub(crate) struct Wanted {
 pub(crate) struct Local {
     /// Its replica, where that is known.
     pub(crate) slot: Option<SlotKey>,
+    /// What it has, where its replica is known.
+    pub(crate) claims: BTreeSet<Claim>,
     /// How far it has come.
     pub(crate) stage: Stage,
     /// Whether a step of it is under way.
@@ -168,12 +201,7 @@ fn toward(
         }
         Stage::Unprepared => Some(Step::Prepare),
         Stage::Prepared if wanted.is_blocked || wanted.is_unconfirmed => None,
-        Stage::Prepared
-            if (wanted.has_volumes || wanted.is_exclusive)
-                && has_other_epoch(id, wanted, locals) =>
-        {
-            None
-        }
+        Stage::Prepared if has_other(id, wanted, locals) => None,
         Stage::Prepared => Some(Step::Start),
         Stage::Exited(cause) | Stage::Failed(cause) => Some(Step::Report(Report::Ended(cause))),
         Stage::Running => match (local.verdict, local.is_ready, &wanted.phase) {
@@ -185,11 +213,17 @@ fn toward(
     }
 }
 
-fn has_other_epoch(id: WorkloadId, wanted: &Wanted, locals: &BTreeMap<WorkloadId, Local>) -> bool {
+/// Whether something is here that has what it must have alone.
+fn has_other(id: WorkloadId, wanted: &Wanted, locals: &BTreeMap<WorkloadId, Local>) -> bool {
+    if wanted.claims.is_empty() {
+        return false;
+    }
+    let is_in_the_way = |local: &Local| {
+        let is_its_own = local.slot.is_none_or(|slot| slot == wanted.slot);
+        is_its_own || !local.claims.is_disjoint(&wanted.claims)
+    };
     locals.iter().any(|(other, local)| {
-        *other != id
-            && local.slot.is_none_or(|slot| slot == wanted.slot)
-            && (local.stage.is_on_host() || local.is_busy)
+        *other != id && is_in_the_way(local) && (local.stage.is_on_host() || local.is_busy)
     })
 }
 

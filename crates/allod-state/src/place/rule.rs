@@ -174,6 +174,14 @@ pub enum Failing {
         /// For how long they should have.
         wanted_ms: u64,
     },
+    /// Data of a volume were given up, and are not removed yet.
+    #[error(
+        "earlier data of the volume were given up and are being removed on {node}; try again in a moment"
+    )]
+    VolumeLeaving {
+        /// Where they are.
+        node: NodeId,
+    },
 }
 
 const HOUR_MS: u64 = 3_600_000;

@@ -31,6 +31,8 @@ pub(crate) struct Search<'a> {
     pub(crate) needs: Resources,
     /// Where those of its volumes that exist are.
     pub(crate) volumes_on: Vec<NodeId>,
+    /// Where data of one of its volumes are that were given up, and are there still.
+    pub(crate) leaving_on: Option<NodeId>,
     /// Whether another replica of the app writes to one of its volumes.
     pub(crate) is_volume_held: bool,
     /// The nodes that can read the manifest. None where it was sealed for no node, and is handed over in some other way.
@@ -69,8 +71,9 @@ impl<'a> Search<'a> {
     pub(crate) fn new(state: &'a State, wanted: &'a Wanted<'a>) -> Self {
         let app = wanted.app;
         let volume = |label: &Label| state.volume(&(app.owner, app.label, *label));
-        let volumes = wanted.demand.volumes.keys();
-        let volumes_on = volumes.filter_map(volume).map(|volume| volume.node);
+        let volumes = wanted.demand.volumes.keys().filter_map(volume);
+        let leaving_on = volumes.clone().find_map(|volume| volume.leaving_on(state));
+        let volumes_on = volumes.filter_map(|volume| volume.binding_on());
         // The slot's own lease ends before its successor opens, because a service with volumes stops first.
         let is_other = |id: &_| state.lease_row(id).map(|lease| lease.slot()) != Some(*wanted.slot);
         let is_held = |label| state.writers_of(&wanted.slot.0, label).iter().any(is_other);
@@ -84,6 +87,7 @@ impl<'a> Search<'a> {
             footprint: wanted.demand.footprint(),
             needs,
             volumes_on: volumes_on.collect(),
+            leaving_on,
             is_volume_held: wanted.demand.volumes.keys().any(is_held),
             readers: (!readers.is_empty()).then_some(readers),
             together_on,
@@ -138,13 +142,14 @@ impl<'a> Search<'a> {
             return self.together_on;
         };
         let is_one = rest.iter().all(|node| node == first);
-        (is_one && !self.is_volume_held).then_some(*first)
+        (is_one && !self.is_volume_held && self.leaving_on.is_none()).then_some(*first)
     }
 
     /// How many rules of [`rule::RULES`] refuse every node but the pinned one, whatever the node is. There may be more.
     fn refusing_everywhere(&self) -> usize {
         let spread = self.wanted.demand.constraints.replicas_per_node_max == Some(0);
-        let volumes = self.is_volume_held || !self.volumes_on.is_empty();
+        let is_refused = self.is_volume_held || self.leaving_on.is_some();
+        let volumes = is_refused || !self.volumes_on.is_empty();
         let together = self.together_on.is_some() && self.together_on == self.pinned();
         [spread, volumes, together].map(usize::from).iter().sum()
     }
@@ -168,9 +173,10 @@ fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources) {
         };
         whole = whole.plus(demand.footprint().times(service.replicas));
         let volume = |label: &Label| state.volume(&(app.owner, app.label, *label));
-        data_on = data_on.or_else(|| demand.volumes.keys().find_map(volume));
+        let mut on = demand.volumes.keys().filter_map(volume);
+        data_on = data_on.or_else(|| on.find_map(|volume| volume.binding_on()));
     }
-    (data_on.map(|volume| volume.node), whole.most(own))
+    (data_on, whole.most(own))
 }
 
 /// Where the slot's lease is that the wanted one takes the place of.

@@ -546,10 +546,9 @@ fn open(
 fn hold_volumes(context: &mut Context<'_>, wanted: &Wanted<'_>, found: &Found) {
     for (label, bytes) in &wanted.demand.volumes {
         let key = (wanted.app.owner, wanted.app.label, *label);
-        let created_ms = context
-            .state
-            .volume(&key)
-            .map_or(context.now_ms, |volume| volume.created_ms);
+        let before = context.state.volume(&key);
+        let before = before.filter(|volume| volume.standing != Standing::Dropped);
+        let created_ms = before.map_or(context.now_ms, |volume| volume.created_ms);
         let volume = Volume {
             node: found.node,
             bytes: *bytes,

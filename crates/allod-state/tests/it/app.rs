@@ -4,7 +4,8 @@ use allod_state::app::{Delete, Demand, Restart, RestartPolicy, Rollback, Scale, 
 use allod_state::credit::Transfer;
 use allod_state::lease::{EndCause, Phase, Report};
 use allod_state::node::CordonNode;
-use allod_state::volume::Standing;
+use allod_state::place::Failing;
+use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{Action, Label, Rejection};
 
 use crate::world::{GIB, Person, World, credits, web, with_volume};
@@ -392,4 +393,28 @@ fn deleting_keeps_volumes_unless_told_and_they_come_back_by_name() {
         Standing::Dropped
     );
     assert_eq!(world.state.counts()[2], 0);
+}
+
+#[test]
+fn a_volume_that_was_given_up_is_not_taken_up_again_before_it_is_gone() {
+    let mut world = World::new();
+    let deploy = world.deploy("shop", &[("db", with_volume(&world, "shop"))], 1);
+    world.run(vec![deploy.clone().into()]);
+    let (app, drops_volumes) = (world.app("shop"), true);
+    world.run(vec![Delete { app, drops_volumes }.into()]);
+    let node = world.node;
+    let Err(Rejection::NoPlacement { why }) = world.try_run(vec![deploy.clone().into()]) else {
+        panic!("it would find the data that its owner gave up");
+    };
+    let failing = &why.refusals[0].failing;
+    assert_eq!(*failing, [Failing::VolumeLeaving { node }], "{why}");
+    let ((owner, app, volume), _) = world.state.volumes().next().unwrap();
+    let (owner, app, volume) = (*owner, *app, *volume);
+    let report = ReportVolume { owner, app, volume };
+    let machine = world.machine.clone();
+    world.try_as(&machine, owner, vec![report.into()]).unwrap();
+    world.run(vec![deploy.into()]);
+    let volume = world.state.volumes().next().unwrap().1.clone();
+    assert_eq!(volume.standing, Standing::Used);
+    assert_eq!(volume.created_ms, world.now_ms());
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use allod_state::app::Waiting;
+use allod_state::app::{Delete, Waiting};
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
 use allod_state::lease::{EndCause, Phase, Report, ReportLease};
 use allod_state::place::Failing;
+use allod_state::volume::Standing;
 use allod_state::{Label, LeaseId, NodeId, Rejection};
 
 use crate::pool::{Pool, list};
-use crate::world::{Person, web};
+use crate::world::{Person, web, with_volume};
 
 #[test]
 fn a_lease_is_watched_by_machines_of_three_other_operators() {
@@ -323,6 +324,24 @@ fn what_has_a_volume_waits_for_its_machine() {
     pool.world.wait(600_000);
     let (_, row) = pool.world.active("data")[0].clone();
     assert_eq!((row.node, row.epoch), (node, lease.epoch + 1));
+}
+
+#[test]
+fn data_that_were_given_up_bind_nobody_once_their_machine_is_gone() {
+    let mut pool = Pool::of_owners(3);
+    let deploy = pool
+        .world
+        .deploy("a", &[("db", with_volume(&pool.world, "a"))], 1);
+    pool.world.run(vec![deploy.clone().into()]);
+    let (_, lease) = pool.world.active("a")[0].clone();
+    pool.give_up(lease.node);
+    let (app, drops_volumes) = (pool.world.app("a"), true);
+    pool.world.run(vec![Delete { app, drops_volumes }.into()]);
+    pool.world.run(vec![deploy.into()]);
+    let (_, row) = pool.world.active("a")[0].clone();
+    assert_ne!(row.node, lease.node);
+    let volume = pool.world.state.volumes().next().unwrap().1.clone();
+    assert_eq!((volume.node, volume.standing), (row.node, Standing::Used));
 }
 
 #[test]

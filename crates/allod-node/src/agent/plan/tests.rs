@@ -1,6 +1,6 @@
 //! The planner's rules, one by one.
 
-use allod_state::{AppId, Label};
+use allod_state::AppId;
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn wanted() -> Wanted {
     Wanted {
         slot: slot(0),
         phase: Phase::Placed,
-        has_volumes: false,
+        claims: BTreeSet::new(),
         is_exclusive: false,
         is_ending: false,
         is_unconfirmed: false,
@@ -27,6 +27,10 @@ fn wanted() -> Wanted {
         is_awaited: false,
         is_blocked: false,
     }
+}
+
+fn volume(n: u8) -> Claim {
+    Claim::Volume((AccountId([0; 32]), Label([0; 32]), Label([n; 32])))
 }
 
 fn local(stage: Stage) -> Local {
@@ -123,7 +127,7 @@ fn absence_never_means_delete() {
 #[test]
 fn a_volume_has_one_writer() {
     let with_volume = Wanted {
-        has_volumes: true,
+        claims: [volume(1)].into(),
         ..wanted()
     };
     let old = local(Stage::Running);
@@ -153,6 +157,26 @@ fn a_volume_has_one_writer() {
         steps(&[(2, with_volume)], &[(2, new)], &[]),
         [(2, Step::Start)]
     );
+}
+
+/// A service under another name, or the app deployed anew, is another slot.
+#[test]
+fn a_volume_has_one_writer_whatever_its_service_was_called_before() {
+    let new = Wanted {
+        slot: slot(7),
+        claims: [volume(1)].into(),
+        ..wanted()
+    };
+    for (had, may_start) in [(volume(1), false), (volume(2), true)] {
+        let old = Local {
+            claims: [had].into(),
+            is_busy: true,
+            ..local(Stage::Running)
+        };
+        let here = [(1, old), (2, local(Stage::Prepared))];
+        let started = steps(&[(2, new.clone())], &here, &[1]);
+        assert_eq!(started == [(2, Step::Start)], may_start, "{started:?}");
+    }
 }
 
 #[test]
@@ -233,8 +257,10 @@ fn what_is_to_end_is_removed_and_then_told_to_be_gone() {
 
 #[test]
 fn no_end_of_an_exclusive_replica_is_told_while_it_runs() {
+    let service = Claim::Service(AccountId([0; 32]), Label([0; 32]), Label([0; 32]));
     let wanted = Wanted {
         is_exclusive: true,
+        claims: [service].into(),
         ..wanted()
     };
     let failed = Local {
