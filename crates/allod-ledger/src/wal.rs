@@ -37,6 +37,8 @@ const ALIGN: usize = 16;
 const LENGTH_AT: usize = 84;
 /// What a drive loses at once.
 const PAGE: u64 = 4_096;
+/// A first segment that is being made; no segment has this name.
+const UNMADE: &str = "wal-new";
 
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +107,8 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// Opens the log from segment `first` on; starts it where there is none.
+    /// Opens the log from segment `first` on. Where there is none it stays away: who opens it has something to
+    /// remember before a new one ([`Wal::create`]) could pass for it.
     ///
     /// # Errors
     /// Where it is damaged, foreign, or the file system refuses.
@@ -114,7 +117,7 @@ impl Wal {
         network: NetworkId,
         first: u64,
         prepared_bytes: u64,
-    ) -> Result<(Self, Recovered), WalError> {
+    ) -> Result<(Option<Self>, Recovered), WalError> {
         let io = |source| WalError::Io {
             what: "listing",
             segment: first,
@@ -132,8 +135,7 @@ impl Wal {
             ..Recovered::default()
         };
         let Some((last, earlier)) = segments.split_last() else {
-            let wal = Self::create(disk, network, first, prepared_bytes)?;
-            return Ok((wal, recovered));
+            return Ok((None, recovered));
         };
         for segment in earlier {
             let (_, read) = read_segment(&*disk, network, *segment)?;
@@ -142,8 +144,8 @@ impl Wal {
         let (file, read) = match read_segment(&*disk, network, *last)? {
             (file, Some(read)) => (file, read),
             (_, None) if *last > first => {
-                let wal = Self::create(disk, network, *last, prepared_bytes)?;
-                return Ok((wal, recovered));
+                let wal = Self::begin(disk, network, *last, prepared_bytes)?;
+                return Ok((Some(wal), recovered));
             }
             (_, None) => return Err(damaged_from_the_start(*last)),
         };
@@ -167,11 +169,42 @@ impl Wal {
             Err(error) if error.is_full() => {}
             other => other?,
         }
-        Ok((wal, recovered))
+        Ok((Some(wal), recovered))
     }
 
-    fn create(
+    /// Makes the first segment of a log, whole or not at all.
+    ///
+    /// # Errors
+    /// Where the file system refuses.
+    pub fn create(
         disk: Arc<dyn Disk>,
+        network: NetworkId,
+        segment: u64,
+        prepared_bytes: u64,
+    ) -> Result<Self, WalError> {
+        let name = name_of(segment);
+        let mut wal = Self::make(disk, UNMADE, network, segment, prepared_bytes)?;
+        wal.disk
+            .rename(UNMADE, &name)
+            .map_err(wal.io("beginning"))?;
+        wal.file = wal.disk.open(&name).map_err(wal.io("opening"))?;
+        Ok(wal)
+    }
+
+    /// Makes a segment behind others, in its own place: until it is whole, they are the log.
+    fn begin(
+        disk: Arc<dyn Disk>,
+        network: NetworkId,
+        segment: u64,
+        prepared_bytes: u64,
+    ) -> Result<Self, WalError> {
+        let name = name_of(segment);
+        Self::make(disk, &name, network, segment, prepared_bytes)
+    }
+
+    fn make(
+        disk: Arc<dyn Disk>,
+        name: &str,
         network: NetworkId,
         segment: u64,
         prepared_bytes: u64,
@@ -181,7 +214,7 @@ impl Wal {
             segment,
             source,
         };
-        let file = disk.open(&name_of(segment)).map_err(io)?;
+        let file = disk.open(name).map_err(io)?;
         let zeros = vec![0; 1 << 16];
         while file.len().map_err(io)? < prepared_bytes {
             match file.write_at(file.len().map_err(io)?, &zeros) {
@@ -316,7 +349,7 @@ impl Wal {
                 .map_err(self.io("reusing a file for"))?;
         }
         let (disk, network) = (Arc::clone(&self.disk), self.network);
-        *self = Self::create(disk, network, next, self.prepared_bytes)?;
+        *self = Self::begin(disk, network, next, self.prepared_bytes)?;
         Ok(())
     }
 

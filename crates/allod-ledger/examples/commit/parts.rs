@@ -65,7 +65,7 @@ pub(crate) fn measure(folder: &Path) -> Result<(), Failure> {
     let mut network = Network::found();
     let disk = Arc::new(RealDisk::new(folder)?);
     let store = Store::open(&*disk, &network.genesis)?;
-    let (wal, _) = Wal::open(
+    let wal = Wal::create(
         disk,
         network.genesis.network(),
         WAL_FIRST_SEGMENT,

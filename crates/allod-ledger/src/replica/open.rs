@@ -56,11 +56,13 @@ impl<S: Signer> Replica<S> {
         }
         let store = Store::open(&disk, &settings.genesis)?;
         let (state, _) = store.load()?;
-        let (wal, recovered) = open_log(&disk, network, &found, settings.wal_prepared_bytes)?;
-        let mut records = Vec::new();
-        for frame in &recovered.frames {
-            records.extend(decode_frame(frame)?);
-        }
+        let first = match &found {
+            Found::Whole(state) => state.segment,
+            Found::Missing | Found::Damaged => oldest_segment(&disk)?,
+        };
+        let (log, prepared_bytes) = (Arc::new(disk.clone()), settings.wal_prepared_bytes);
+        let (wal, recovered) = Wal::open(log, network, first, prepared_bytes)?;
+        let mut records = records_of(&recovered)?;
         let mut law = Law::new(state);
         let redone = redo(&mut law, &store, &records)?;
         let tip = law.state().tip();
@@ -73,12 +75,13 @@ impl<S: Signer> Replica<S> {
         let decides_alone = validators.count() == 1 && validators.power(&key) > 0;
         let is_alone = decides_alone && has_decided(&found, &recovered, &store)?;
         let must_wait = is_lost && !is_fresh && !is_alone;
-        let sign_state = match found {
-            Found::Whole(state) if !is_lost => state,
-            _ => {
-                let floor = tip.height.saturating_add(1);
-                let state = SignState::new(network, key, floor, wal.segment());
-                begin_anew(&disk, state, must_wait.then_some(clock.wall_ms))?
+        let (sign_state, wal) = match (found, wal) {
+            (Found::Whole(state), Some(wal)) if !is_lost => (state, wal),
+            (_, wal) => {
+                let segment = wal.as_ref().map_or(first, Wal::segment);
+                let mut state = SignState::new(network, key, tip.height.saturating_add(1), segment);
+                state.quarantined_since_ms = must_wait.then_some(clock.wall_ms);
+                (state, begin_anew(&disk, &state, wal, prepared_bytes)?)
             }
         };
         let start = Start {
@@ -89,14 +92,7 @@ impl<S: Signer> Replica<S> {
             is_waiting: law.state().next_due_ms().is_some(),
             is_quarantined: sign_state.quarantined_since_ms.is_some(),
         };
-        let config = Config {
-            network,
-            timing: settings.timing,
-            block_bytes_max: settings
-                .block_bytes_max
-                .clamp(PROPOSED_BYTES_MIN, PROPOSED_BYTES_MAX),
-        };
-        let core = Core::new(config, signer, start);
+        let core = Core::new(config_of(&settings), signer, start);
         let mut replica = Self {
             core,
             key,
@@ -151,21 +147,6 @@ fn reserved(disk: Arc<dyn Disk>, settings: &Settings) -> Reserved {
     Reserved::new(disk, bytes)
 }
 
-/// Opens the log from the segment on that the sign-state needs.
-fn open_log(
-    disk: &Reserved,
-    network: NetworkId,
-    found: &Found,
-    prepared_bytes: u64,
-) -> Result<(Wal, Recovered), ReplicaError> {
-    let first = match found {
-        Found::Whole(state) => state.segment,
-        Found::Missing | Found::Damaged => oldest_segment(disk)?,
-    };
-    let disk = Arc::new(disk.clone());
-    Ok(Wal::open(disk, network, first, prepared_bytes)?)
-}
-
 /// A machine can stop while its first start is making the files. The sign-state comes last: without
 /// it nothing was signed here, and a file without even its beginning holds nothing.
 fn forget_unfinished_founding(disk: &dyn Disk, network: NetworkId) -> Result<(), ReplicaError> {
@@ -188,20 +169,47 @@ fn claim(disk: &dyn Disk) -> Result<Box<dyn Any + Send + Sync>, ReplicaError> {
     })
 }
 
-/// Writes a new sign-state, quarantined where something may have been lost.
+/// Writes a new sign-state, and begins the log where there is none.
+///
+/// A log that was just begun passes for the lost one at the next start. So whoever has to wait writes that down first. Whoever
+/// may vote writes its sign-state last: until it is there, nothing was signed here.
 fn begin_anew(
-    disk: &dyn Disk,
-    mut state: SignState,
-    quarantined_since_ms: Option<u64>,
-) -> Result<SignState, ReplicaError> {
-    if quarantined_since_ms.is_some() {
+    disk: &Reserved,
+    state: &SignState,
+    wal: Option<Wal>,
+    prepared_bytes: u64,
+) -> Result<Wal, ReplicaError> {
+    let must_wait = state.quarantined_since_ms.is_some();
+    if must_wait {
         tracing::warn!(
             "the log or sign-state is missing; this node's key does not vote until the ledger holds its report of that"
         );
+        state.save(disk)?;
     }
-    state.quarantined_since_ms = quarantined_since_ms;
-    state.save(disk)?;
-    Ok(state)
+    let (on, network, first) = (Arc::new(disk.clone()), state.network, state.segment);
+    let wal = wal.map_or_else(|| Wal::create(on, network, first, prepared_bytes), Ok)?;
+    if !must_wait {
+        state.save(disk)?;
+    }
+    Ok(wal)
+}
+
+fn records_of(recovered: &Recovered) -> Result<Vec<Record>, ReplicaError> {
+    let mut records = Vec::new();
+    for frame in &recovered.frames {
+        records.extend(decode_frame(frame)?);
+    }
+    Ok(records)
+}
+
+fn config_of(settings: &Settings) -> Config {
+    Config {
+        network: settings.genesis.network(),
+        timing: settings.timing,
+        block_bytes_max: settings
+            .block_bytes_max
+            .clamp(PROPOSED_BYTES_MIN, PROPOSED_BYTES_MAX),
+    }
 }
 
 /// Applies the decisions in the log that the store does not hold, and says how many there were.

@@ -417,6 +417,72 @@ fn a_missing_log_stops_a_validator_from_voting_until_a_block_holds_its_challenge
     world.assert_signed_once();
 }
 
+/// Lets the first start after a loss die after each of its changes of the disk, until it comes to its end; gives what is
+/// on the disk each time.
+fn first_starts(lost: &MemoryDisk, settings: &Settings) -> Vec<MemoryDisk> {
+    let mut left = Vec::new();
+    for changes in 0.. {
+        let mut has_ended = false;
+        for seed in 0..3 {
+            let disk = lost.fork();
+            disk.die_after(changes);
+            let first = Arc::new(disk.clone());
+            has_ended |= Replica::open(first, validator(0), settings.clone(), CLOCK).is_ok();
+            crash(&disk, seed);
+            left.push(disk);
+        }
+        if has_ended {
+            assert!(changes > 5, "only {changes} changes");
+            break;
+        }
+    }
+    left
+}
+
+/// A crash in the start that notices the loss must not make the next one forget it.
+#[test]
+fn a_lost_log_is_not_forgotten_in_a_crash_of_the_next_start() {
+    let without = |disk: &MemoryDisk, parts: &[&str]| {
+        let lost = disk.fork();
+        for name in lost.list().unwrap() {
+            if parts.iter().any(|part| name.starts_with(part)) {
+                lost.remove(&name).unwrap();
+            }
+        }
+        lost
+    };
+    let known = |validators| Settings {
+        is_new_key: false,
+        wal_prepared_bytes: 1 << 17,
+        ..settings(genesis(validators, 0))
+    };
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 4).unwrap();
+    offer(&mut replica, 2, 0);
+    replica.close().unwrap();
+    for parts in [&["wal-"][..], &["sign-state"], &["wal-", "sign-state"]] {
+        for (at, left) in (0..).zip(first_starts(&without(&disk, parts), &known(4))) {
+            let second = Replica::open(Arc::new(left), validator(0), known(4), CLOCK);
+            let second = second.unwrap_or_else(|error| panic!("{parts:?}, {at}: {error}"));
+            assert!(!second.is_voting(), "{parts:?}, {at}");
+            assert!(second.quarantine().is_some(), "{parts:?}, {at}");
+        }
+    }
+
+    // Who decides alone goes on where nothing but its log is gone, and waits where all it has may be of others.
+    let disk = MemoryDisk::default();
+    let mut replica = open(&disk, 1).unwrap();
+    assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
+    replica.close().unwrap();
+    for (parts, is_voting) in [(&["wal-"][..], true), (&["wal-", "sign-state"], false)] {
+        for (at, left) in (0..).zip(first_starts(&without(&disk, parts), &known(1))) {
+            let second = Replica::open(Arc::new(left), validator(0), known(1), CLOCK);
+            let second = second.unwrap_or_else(|error| panic!("{parts:?}, {at}: {error}"));
+            assert_eq!(second.is_voting(), is_voting, "{parts:?}, {at}");
+        }
+    }
+}
+
 /// What was decided after genesis is not known to it, nor by whom, and its key may have voted on any of it.
 #[test]
 fn whoever_lost_its_ledger_does_not_begin_the_network_again() {
@@ -527,13 +593,7 @@ fn a_crash_while_founding_leaves_what_can_be_founded_again() {
             };
             let first = Arc::new(disk.clone());
             drop(Replica::open(first, validator(0), prepared(), CLOCK));
-            let mut state: u64 = seed;
-            disk.crash(|below| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) % below
-            });
+            crash(&disk, seed);
             let second = Arc::new(disk.clone());
             let opened = Replica::open(second, validator(0), prepared(), CLOCK);
             let mut replica = opened
@@ -541,6 +601,16 @@ fn a_crash_while_founding_leaves_what_can_be_founded_again() {
             assert_eq!(offer(&mut replica, 2, 0).commits.len(), 1);
         }
     }
+}
+
+fn crash(disk: &MemoryDisk, seed: u64) {
+    let mut state = seed;
+    disk.crash(|below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    });
 }
 
 fn disk_free_of(disk: &MemoryDisk) -> u64 {

@@ -8,7 +8,10 @@ use crate::disk::MemoryDisk;
 const NETWORK: NetworkId = NetworkId([1; 32]);
 
 fn open(disk: &MemoryDisk, first: u64) -> Result<(Wal, Recovered), WalError> {
-    Wal::open(Arc::new(disk.clone()), NETWORK, first, 4_096)
+    let on = || Arc::new(disk.clone());
+    let (wal, recovered) = Wal::open(on(), NETWORK, first, 4_096)?;
+    let begun = wal.map_or_else(|| Wal::create(on(), NETWORK, first, 4_096), Ok)?;
+    Ok((begun, recovered))
 }
 
 fn draws(seed: u64) -> impl FnMut(u64) -> u64 {
