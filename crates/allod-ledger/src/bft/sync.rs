@@ -1,8 +1,10 @@
 //! Catching up: which peer to ask for decided blocks, and what has come.
 //!
-//! One request is under way at a time. What a peer claims about its height is a hint: a peer that
-//! does not answer, or answers with something false, is not asked again for a while, and for longer
-//! each time, whatever it goes on claiming. So a liar costs a few requests, not the way to the tip.
+//! One request is under way at a time. What a peer claims about its height is a hint, and no claim is worth more than
+//! another: of those who say that they have the block, the one is asked that was not asked for longest. A peer that
+//! does not answer, or answers with something false or with other blocks than those asked for, is not asked again for a
+//! while, and for longer each time, whatever it goes on claiming. So a liar costs a few requests, and one that gives as
+//! little as it can has one turn among everybody's, not the way to the tip.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,10 +19,21 @@ pub(crate) struct CatchUp {
     heights: BTreeMap<Peer, u64>,
     /// Peers that failed, with how long they are left alone and until when.
     failed: BTreeMap<Peer, (u64, u64)>,
-    asked: Option<(Peer, u64)>,
+    asked: Option<Asked>,
+    /// How many requests there were, and which was the last one to each peer.
+    requests: u64,
+    turns: BTreeMap<Peer, u64>,
     queue: VecDeque<DecidedBlock>,
     source: Option<Peer>,
     behind_since_ms: Option<u64>,
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    peer: Peer,
+    height: u64,
+    deadline_ms: u64,
 }
 
 impl CatchUp {
@@ -33,12 +46,14 @@ impl CatchUp {
 
     /// Takes an answer, where one was asked for.
     pub(crate) fn answered(&mut self, peer: Peer, blocks: Vec<DecidedBlock>) {
-        if self.asked.is_none_or(|(asked, _)| asked != peer) {
+        let Some(asked) = self.asked.take_if(|asked| asked.peer == peer) else {
             return;
-        }
-        self.asked = None;
-        if blocks.is_empty() {
+        };
+        let mut heights = (asked.height..).zip(&blocks);
+        let is_asked_for = heights.all(|(height, block)| block.certificate.height == height);
+        if blocks.is_empty() || !is_asked_for {
             self.distrust(peer);
+            return;
         }
         self.source = Some(peer);
         self.queue = blocks.into();
@@ -67,7 +82,7 @@ impl CatchUp {
     /// The peer whose blocks are being applied sent a false one.
     pub(crate) fn reject(&mut self) {
         self.queue.clear();
-        if let Some(peer) = self.source.take() {
+        if let Some(peer) = self.source {
             self.distrust(peer);
         }
     }
@@ -83,26 +98,30 @@ impl CatchUp {
     /// Whom to ask for blocks from `height` on, if it is time to ask.
     pub(crate) fn request(&mut self, now_ms: u64, height: u64) -> Option<Peer> {
         self.now_ms = now_ms;
-        if let Some((peer, deadline_ms)) = self.asked {
-            if now_ms < deadline_ms {
+        if let Some(asked) = self.asked {
+            if now_ms < asked.deadline_ms {
                 return None;
             }
             self.asked = None;
-            self.distrust(peer);
+            self.distrust(asked.peer);
         }
         if !self.queue.is_empty() {
             return None;
         }
-        let best = self.best();
-        let (peer, best) = best.filter(|(_, best)| *best >= height).or_else(|| {
+        let (peer, is_far) = self.next_in_turn(height).or_else(|| {
             self.behind_since_ms = None;
             None
         })?;
         let since_ms = *self.behind_since_ms.get_or_insert(now_ms);
-        if best == height && now_ms < since_ms.saturating_add(SYNC_PATIENCE_MS) {
+        if !is_far && now_ms < since_ms.saturating_add(SYNC_PATIENCE_MS) {
             return None;
         }
-        self.asked = Some((peer, now_ms.saturating_add(SYNC_TIMEOUT_MS)));
+        self.take_turn(peer);
+        self.asked = Some(Asked {
+            peer,
+            height,
+            deadline_ms: now_ms.saturating_add(SYNC_TIMEOUT_MS),
+        });
         Some(peer)
     }
 
@@ -112,7 +131,7 @@ impl CatchUp {
             .behind_since_ms
             .map(|since| since.saturating_add(SYNC_PATIENCE_MS));
         match self.asked {
-            Some((_, deadline_ms)) => Some(deadline_ms),
+            Some(asked) => Some(asked.deadline_ms),
             None => patience,
         }
     }
@@ -120,6 +139,7 @@ impl CatchUp {
     /// Leaves a peer alone, for twice as long as the last time.
     fn distrust(&mut self, peer: Peer) {
         self.heights.remove(&peer);
+        self.source.take_if(|source| *source == peer);
         let wait_ms = self
             .failed
             .get(&peer)
@@ -132,15 +152,32 @@ impl CatchUp {
         }
     }
 
-    fn best(&self) -> Option<(Peer, u64)> {
+    /// Who of those that say they have a height was not asked for longest, and whether anybody has more than that one.
+    fn next_in_turn(&self, height: u64) -> Option<(Peer, bool)> {
         let is_free = |peer: &Peer| {
             self.failed
                 .get(peer)
                 .is_none_or(|(_, until_ms)| *until_ms <= self.now_ms)
         };
-        let heights = self.heights.iter().filter(|(peer, _)| is_free(peer));
-        heights
-            .max_by_key(|(_, height)| **height)
-            .map(|(peer, height)| (*peer, *height))
+        let has_it = |(peer, claimed): &(&Peer, &u64)| **claimed >= height && is_free(peer);
+        let peers = self.heights.iter().filter(has_it);
+        let is_far = peers.clone().any(|(_, claimed)| *claimed > height);
+        let next = peers.min_by_key(|(peer, _)| self.turns.get(peer));
+        next.map(|(peer, _)| (*peer, is_far))
+    }
+
+    /// Puts a peer behind all others. Those who were not asked for longest are not remembered where there are too many:
+    /// they are as good as never asked.
+    fn take_turn(&mut self, peer: Peer) {
+        self.requests = self.requests.saturating_add(1);
+        self.turns.insert(peer, self.requests);
+        let oldest = self.turns.iter().min_by_key(|(_, turn)| **turn);
+        let oldest = oldest.map(|(peer, _)| *peer);
+        if let Some(oldest) = oldest.filter(|_| self.turns.len() > PEERS_MAX) {
+            self.turns.remove(&oldest);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

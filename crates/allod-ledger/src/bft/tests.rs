@@ -6,7 +6,7 @@ mod network;
 use allod_state::Signature;
 use allod_state::certificate::VoteKind;
 
-use super::{Message, SignedVote};
+use super::{DecidedBlock, Message, SignedVote};
 use network::{Fault, Network, Plan, validator_key};
 
 #[test]
@@ -277,8 +277,8 @@ fn a_flood_of_forged_messages_changes_nothing() {
     network.assert_single_signatures();
 }
 
-#[test]
-fn a_liar_about_its_height_does_not_keep_a_follower_from_catching_up() {
+/// A follower that is thirty blocks behind, while somebody who claims the most says something again and again.
+fn catch_up_beside_a_liar(mut lie: impl FnMut(&mut Network)) {
     let mut network = Network::with_follower(4, 21, Plan::CALM);
     network.crash(4);
     for height in 1..=30 {
@@ -288,7 +288,8 @@ fn a_liar_about_its_height_does_not_keep_a_follower_from_catching_up() {
     network.restart(4);
     let start_ms = network.now_ms();
     while network.heights()[4] < 30 {
-        network.throw(4, crate::bft::Message::Status(u64::MAX));
+        network.throw(4, Message::Status(u64::MAX));
+        lie(&mut network);
         network.run_for_ms(100);
         assert!(
             network.now_ms() < start_ms + 30_000,
@@ -297,4 +298,33 @@ fn a_liar_about_its_height_does_not_keep_a_follower_from_catching_up() {
         );
     }
     network.assert_agreement();
+}
+
+/// The block behind so many, with its certificate.
+fn decided(network: &Network, behind: u64) -> Message {
+    let (certificate, block) = network.chain_of(0)[usize::try_from(behind).unwrap()].clone();
+    let block = block.to_vec();
+    Message::SyncResponse(vec![DecidedBlock { certificate, block }])
+}
+
+#[test]
+fn a_liar_about_its_height_does_not_keep_a_follower_from_catching_up() {
+    catch_up_beside_a_liar(|_| {});
+}
+
+#[test]
+fn a_liar_that_answers_with_another_block_does_not_keep_a_follower_from_catching_up() {
+    catch_up_beside_a_liar(|network| network.throw(4, decided(network, 29)));
+    catch_up_beside_a_liar(|network| network.throw(4, decided(network, 0)));
+}
+
+#[test]
+fn a_liar_that_gives_as_little_as_it_can_does_not_keep_a_follower_from_catching_up() {
+    let mut gave_ms = 0;
+    catch_up_beside_a_liar(|network| {
+        if network.now_ms() >= gave_ms + 3_000 {
+            gave_ms = network.now_ms();
+            network.throw(4, decided(network, network.heights()[4]));
+        }
+    });
 }
