@@ -16,8 +16,10 @@ pub const EARLY_MESSAGES_PER_PEER_MAX: usize = 64;
 pub const EARLY_MESSAGES_MAX: usize = 1_024;
 /// Proposals for the next height kept altogether; each holds a block.
 pub const EARLY_PROPOSALS_MAX: usize = 4;
-/// Distinct blocks held at one height while it is being decided.
+/// Distinct blocks of any size held at one height while it is being decided.
 pub const VALUES_PER_HEIGHT_MAX: usize = 32;
+/// The most bytes of a block without transactions. As small are those that are held beyond that.
+pub const EMPTY_BLOCK_BYTES_MAX: usize = 8 * 1024;
 /// Distinct proposals examined for one round; a second one proves the proposer false.
 pub const PROPOSALS_PER_ROUND_MAX: usize = 2;
 /// From this round on a proposal is empty, so that no transaction can hold up the chain.
@@ -116,7 +118,7 @@ pub const TRANSACTIONS_PER_MESSAGE_MAX: usize = 4_096;
 /// Good signatures remembered at one height.
 pub const SIGNATURES_REMEMBERED_MAX: usize = 4_096;
 /// The most bytes of transactions in a proposal: a header fits beside them in the largest block.
-pub const PROPOSED_BYTES_MAX: usize = allod_state::limits::BLOCK_BYTES_MAX - 8 * 1024;
+pub const PROPOSED_BYTES_MAX: usize = allod_state::limits::BLOCK_BYTES_MAX - EMPTY_BLOCK_BYTES_MAX;
 /// The least: the largest transaction fits however often failed rounds have halved it.
 pub const PROPOSED_BYTES_MIN: usize = 8 * allod_state::limits::TRANSACTION_BYTES_MAX;
 /// How often it is looked what has waited since the last look and is to be told to the other ledgers again.

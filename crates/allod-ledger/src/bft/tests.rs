@@ -7,6 +7,7 @@ use allod_state::Signature;
 use allod_state::certificate::VoteKind;
 
 use super::{DecidedBlock, Message, SignedVote};
+use crate::limits::{EMPTY_BLOCK_BYTES_MAX, VALUES_PER_HEIGHT_MAX};
 use network::{Fault, Network, Plan, validator_key};
 
 #[test]
@@ -165,6 +166,86 @@ fn failed_rounds_halve_the_block_and_end_in_an_empty_one() {
         network.limits_asked[&(1, 0)] / 2
     );
     assert!(network.highest_round >= 3);
+}
+
+/// More blocks than are held of any size, all of which failed.
+const MANY_ROUNDS: u32 = 50;
+
+#[test]
+fn a_height_is_decided_after_any_number_of_blocks_that_failed() {
+    for restarts in [false, true] {
+        let mut network = Network::new(4, 31, Plan::CALM);
+        network.poison_all(true);
+        network.offer_all();
+        network.fail_rounds(MANY_ROUNDS);
+        if restarts {
+            (0..4).for_each(|at| network.crash(at));
+            (0..4).for_each(|at| network.restart(at));
+        }
+        network.poison_all(false);
+        network.run_until("block 1", |network| network.heights() == [1; 4]);
+        assert!(network.highest_round >= MANY_ROUNDS);
+        network.assert_agreement();
+        network.assert_single_signatures();
+    }
+}
+
+#[test]
+fn blocks_that_failed_take_no_more_room_than_the_largest_few() {
+    let mut network = Network::new(4, 31, Plan::CALM);
+    network.poison_all(true);
+    network.load_all(EMPTY_BLOCK_BYTES_MAX);
+    network.offer_all();
+    network.fail_rounds(MANY_ROUNDS);
+    for at in 0..4 {
+        let judged = network.judged(at).len();
+        assert!(judged <= VALUES_PER_HEIGHT_MAX, "node {at}: {judged}");
+    }
+    network.poison_all(false);
+    network.load_all(0);
+    network.run_until("block 1", |network| network.heights() == [1; 4]);
+    network.assert_agreement();
+}
+
+/// One is locked on a large block, which nobody else knows, and stays away for many rounds. Then two are needed with it, of
+/// whom one never had that block.
+#[test]
+fn a_large_block_that_one_is_locked_on_is_taken_in_any_round() {
+    let mut played = 0;
+    for seed in 1..=40 {
+        let mut network = Network::new(4, seed, Plan::CALM);
+        network.crash(3);
+        network.load_all(EMPTY_BLOCK_BYTES_MAX);
+        network.offer_all();
+        let locked = network.lock_one();
+        let others: Vec<usize> = (0..3).filter(|at| *at != locked).collect();
+        let is_heard = |at: &usize| {
+            let voted = network.voted(*at);
+            voted.is_some_and(|voted| voted.by.contains(&validator_key(locked)))
+        };
+        if others.iter().any(is_heard) {
+            continue;
+        }
+        played += 1;
+        network.crash(locked);
+        network.load_all(0);
+        network.poison_all(true);
+        network.restart(3);
+        network.offer_all();
+        network.fail_rounds(MANY_ROUNDS);
+        network.poison_all(false);
+        network.restart(locked);
+        network.crash(others[0]);
+        network.run_until("the locked block", |network| {
+            [locked, others[1], 3]
+                .iter()
+                .all(|at| network.heights()[*at] >= 1)
+        });
+        assert!(network.chain_of(3)[0].1.len() > EMPTY_BLOCK_BYTES_MAX);
+        network.assert_agreement();
+        network.assert_single_signatures();
+    }
+    assert!(played > 2, "only {played} times");
 }
 
 #[test]

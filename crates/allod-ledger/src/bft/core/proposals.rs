@@ -1,4 +1,12 @@
 //! Proposals: only those of the validator whose turn it is are examined, and only a few of them.
+//!
+//! However many rounds have failed, the next one's block has to be taken, or the height could never be decided. So once a
+//! height has brought [`VALUES_PER_HEIGHT_MAX`] blocks, only what is large is refused: in rounds as late as that every
+//! correct proposer's own block is empty. A block that somebody may be locked on has a polka, so it is taken at any size
+//! as soon as that is known; who proposes it again sends the polka first, and the block with the proposal. What is
+//! refused gets no vote of this node, just as what never came. Nothing is let go while the height lasts: the engine
+//! would keep it. So there are so many large blocks, one for each polka, and for each round two that weigh no more than
+//! its votes.
 
 use allod_state::BlockId;
 use allod_state::certificate::{proposal_bytes, vote_bytes};
@@ -11,7 +19,7 @@ use super::Core;
 use crate::bft::context::{Address, Height, Value};
 use crate::bft::message::{Message, SignedProposal};
 use crate::bft::{Action, Signer, Standing};
-use crate::limits::{PROPOSALS_PER_ROUND_MAX, VALUES_PER_HEIGHT_MAX};
+use crate::limits::{EMPTY_BLOCK_BYTES_MAX, PROPOSALS_PER_ROUND_MAX, VALUES_PER_HEIGHT_MAX};
 
 impl<S: Signer> Core<S> {
     /// Whether a validator of the current height signed the message.
@@ -70,7 +78,8 @@ impl<S: Signer> Core<S> {
             return;
         }
         let held = self.shell.values.len().saturating_add(self.unchecked.len());
-        if !is_held && held >= VALUES_PER_HEIGHT_MAX {
+        let is_taken_late = bytes.len() <= EMPTY_BLOCK_BYTES_MAX || standing == Standing::Vouched;
+        if !is_held && held >= VALUES_PER_HEIGHT_MAX && !is_taken_late {
             return;
         }
         let block = proposal.value;

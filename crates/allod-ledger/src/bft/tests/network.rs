@@ -91,6 +91,10 @@ struct Node {
     disk: Disk,
     poison: bool,
     poison_full: bool,
+    /// What it puts into each block beside that.
+    ballast: usize,
+    /// Of how many bytes the blocks were that it was asked to judge.
+    judged: Vec<usize>,
     /// Whether every block comes too early for its clock.
     is_behind: bool,
     started_at_ms: u64,
@@ -141,6 +145,8 @@ impl Network {
             disk: Disk::default(),
             poison: false,
             poison_full: false,
+            ballast: 0,
+            judged: Vec::new(),
             is_behind: false,
             started_at_ms: 0,
         });
@@ -181,6 +187,8 @@ impl Network {
                 disk: Disk::default(),
                 poison: false,
                 poison_full: false,
+                ballast: 0,
+                judged: Vec::new(),
                 is_behind: false,
                 started_at_ms: 0,
             });
@@ -202,6 +210,35 @@ impl Network {
 
     pub(super) fn poison_proposals_of(&mut self, at: usize) {
         self.nodes[at].poison = true;
+    }
+
+    /// From now on nobody's block may be voted for, or everybody's.
+    pub(super) fn poison_all(&mut self, poison: bool) {
+        self.nodes.iter_mut().for_each(|node| node.poison = poison);
+    }
+
+    /// How much there is in each block from now on.
+    pub(super) fn load_all(&mut self, ballast: usize) {
+        self.nodes
+            .iter_mut()
+            .for_each(|node| node.ballast = ballast);
+    }
+
+    pub(super) fn judged(&self, at: usize) -> &[usize] {
+        &self.nodes[at].judged
+    }
+
+    /// Block 1 fails until so many rounds are over.
+    pub(super) fn fail_rounds(&mut self, rounds: u32) {
+        for until in (0..=rounds).step_by(10) {
+            self.run_until("a late round", |network| {
+                network
+                    .limits_asked
+                    .keys()
+                    .any(|(_, round)| *round >= until)
+            });
+        }
+        assert!(self.heights().iter().all(|height| *height == 0));
     }
 
     pub(super) fn poison_full_proposals_of(&mut self, at: usize) {
@@ -403,11 +440,14 @@ impl Network {
                 bytes,
                 standing,
                 ..
-            } => Some(Event::Checked {
-                block,
-                standing,
-                verdict: self.check(at, block, &bytes, standing),
-            }),
+            } => {
+                self.nodes[at].judged.push(bytes.len());
+                Some(Event::Checked {
+                    block,
+                    standing,
+                    verdict: self.check(at, block, &bytes, standing),
+                })
+            }
             Action::Evidence(evidence) => {
                 assert!(self.twin, "no one is false here: {evidence:?}");
                 assert_is_proof(&evidence.report(NodeId([0; 32])));
@@ -444,7 +484,9 @@ impl Network {
         if node.poison || node.poison_full && !is_empty {
             bytes.extend(POISON);
         }
+        let ballast = node.ballast;
         bytes.extend(self.draw(u64::MAX).to_le_bytes());
+        bytes.resize(bytes.len() + ballast, 0);
         let bytes = Bytes::from(bytes);
         Event::Built {
             height,
