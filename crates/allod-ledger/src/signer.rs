@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use allod_state::{PublicKey, Signature};
+use allod_state::{PublicKey, Signature, codec};
 
 use crate::bft::Signer;
 
@@ -30,5 +30,9 @@ impl Signer for LocalSigner {
 
     fn sign(&self, message: &[u8]) -> Signature {
         Signature::Ed25519(self.0.sign(message).into())
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        codec::hash_parts("allod secret of a key v1", &[self.0.as_ref()])
     }
 }

@@ -4,9 +4,14 @@
 //! The log is a row of segment files. A segment is a header and frames. A frame is a mark, its
 //! payload's length, the offset known to be synced when it was written, a checksum, the payload,
 //! and zeros up to a multiple of 16. The header says how long the file was when it was made: a file
-//! only grows, so one that is shorter was cut. The checksum is BLAKE3 keyed by network and segment over the
+//! only grows, so one that is shorter was cut. The checksum is BLAKE3 keyed by segment and owner over the
 //! frame's offset and everything in it: a frame left over from another place or another use of the
 //! file never passes.
+//!
+//! Behind the last frame lies what was written before, much of it blocks that others chose. So mark and key come from a
+//! secret of the owner ([`Owner::secret`]): nobody can put into a block what looks like a frame here. Where frames are
+//! looked for, only true ones are hashed, which do not overlap, so that opening takes time in proportion to the file,
+//! whatever it holds.
 //!
 //! # What a damaged log means
 //! A crash may leave frames that were not synced in any state. So where the first bad frame is
@@ -18,6 +23,7 @@
 //! of its own, where nothing that harms the last frame's page takes it along, and the next frames are
 //! written over it.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -28,13 +34,14 @@ use crate::limits::WAL_SEGMENT_BYTES_MAX;
 use crate::store::MENDING;
 
 const MAGIC: &[u8; 8] = b"ALLODWAL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 96;
-const FRAME_MARK: [u8; 4] = *b"frm1";
 const FRAME_HEADER: usize = 32;
 const ALIGN: usize = 16;
 /// Where the header says how long the file was; zero in segments that do not say it.
 const LENGTH_AT: usize = 84;
+/// Where it says whose secret its frames need.
+const OWNER_AT: usize = 92;
 /// What a drive loses at once.
 const PAGE: u64 = 4_096;
 /// A first segment that is being made; no segment has this name.
@@ -64,8 +71,8 @@ pub enum WalError {
         /// Where.
         offset: u64,
     },
-    /// It belongs to another network or version.
-    #[error("the log segment {segment} is of another network or version")]
+    /// It belongs to another network, key or version.
+    #[error("the log segment {segment} is of another network, key or version")]
     Foreign {
         /// Which segment.
         segment: u64,
@@ -77,6 +84,33 @@ impl WalError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
+}
+
+/// Whose log it is.
+#[derive(Clone, Copy)]
+pub struct Owner {
+    /// The network.
+    pub network: NetworkId,
+    /// What nobody else knows, and what is the same for as long as the log is kept.
+    pub secret: [u8; 32],
+}
+
+/// Tells the frames of one segment from everything else.
+struct FrameKey {
+    mark: [u8; 4],
+    sum: [u8; 32],
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Owner({})", self.network)
+    }
+}
+
+impl fmt::Debug for FrameKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FrameKey")
     }
 }
 
@@ -93,10 +127,10 @@ pub struct Recovered {
 #[derive(Debug)]
 pub struct Wal {
     disk: Arc<dyn Disk>,
-    network: NetworkId,
+    owner: Owner,
     file: Box<dyn DiskFile>,
     segment: u64,
-    key: [u8; 32],
+    key: FrameKey,
     end: u64,
     synced: u64,
     /// Up to where the last frame written says that everything is synced.
@@ -114,7 +148,7 @@ impl Wal {
     /// Where it is damaged, foreign, or the file system refuses.
     pub fn open(
         disk: Arc<dyn Disk>,
-        network: NetworkId,
+        owner: Owner,
         first: u64,
         prepared_bytes: u64,
     ) -> Result<(Option<Self>, Recovered), WalError> {
@@ -138,13 +172,13 @@ impl Wal {
             return Ok((None, recovered));
         };
         for segment in earlier {
-            let (_, read) = read_segment(&*disk, network, *segment)?;
+            let (_, read) = read_segment(&*disk, owner, *segment)?;
             recovered.take(read.ok_or(damaged_from_the_start(*segment))?);
         }
-        let (file, read) = match read_segment(&*disk, network, *last)? {
+        let (file, read) = match read_segment(&*disk, owner, *last)? {
             (file, Some(read)) => (file, read),
             (_, None) if *last > first => {
-                let wal = Self::begin(disk, network, *last, prepared_bytes)?;
+                let wal = Self::begin(disk, owner, *last, prepared_bytes)?;
                 return Ok((Some(wal), recovered));
             }
             (_, None) => return Err(damaged_from_the_start(*last)),
@@ -153,10 +187,10 @@ impl Wal {
         let dirty_end = read.dirty_end;
         let mut wal = Self {
             disk,
-            network,
+            owner,
             file,
             segment: *last,
-            key: key_of(&network, *last),
+            key: key_of(&owner, *last),
             end,
             synced: end,
             claimed: 0,
@@ -178,12 +212,12 @@ impl Wal {
     /// Where the file system refuses.
     pub fn create(
         disk: Arc<dyn Disk>,
-        network: NetworkId,
+        owner: Owner,
         segment: u64,
         prepared_bytes: u64,
     ) -> Result<Self, WalError> {
         let name = name_of(segment);
-        let mut wal = Self::make(disk, UNMADE, network, segment, prepared_bytes)?;
+        let mut wal = Self::make(disk, UNMADE, owner, segment, prepared_bytes)?;
         wal.disk
             .rename(UNMADE, &name)
             .map_err(wal.io("beginning"))?;
@@ -194,18 +228,18 @@ impl Wal {
     /// Makes a segment behind others, in its own place: until it is whole, they are the log.
     fn begin(
         disk: Arc<dyn Disk>,
-        network: NetworkId,
+        owner: Owner,
         segment: u64,
         prepared_bytes: u64,
     ) -> Result<Self, WalError> {
         let name = name_of(segment);
-        Self::make(disk, &name, network, segment, prepared_bytes)
+        Self::make(disk, &name, owner, segment, prepared_bytes)
     }
 
     fn make(
         disk: Arc<dyn Disk>,
         name: &str,
-        network: NetworkId,
+        owner: Owner,
         segment: u64,
         prepared_bytes: u64,
     ) -> Result<Self, WalError> {
@@ -224,10 +258,10 @@ impl Wal {
             }
         }
         let end = to_u64(HEADER);
-        let key = key_of(&network, segment);
+        let key = key_of(&owner, segment);
         let mut wal = Self {
             disk,
-            network,
+            owner,
             file,
             segment,
             key,
@@ -245,12 +279,12 @@ impl Wal {
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&self.segment.to_le_bytes());
-        header.extend_from_slice(self.network.as_bytes());
+        header.extend_from_slice(self.owner.network.as_bytes());
         let sum = codec::hash_parts("allod wal header v1", &[&header]);
         header.extend_from_slice(&sum);
         let len = self.file.len().map_err(self.io("measuring"))?;
         header.extend_from_slice(&len.max(to_u64(HEADER)).to_le_bytes());
-        header.resize(HEADER, 0);
+        header.extend_from_slice(&name_of_owner(&self.owner));
         self.file.write_at(0, &header).map_err(self.io("writing"))?;
         self.file.sync().map_err(self.io("syncing"))
     }
@@ -348,8 +382,8 @@ impl Wal {
                 .rename(&from, &to)
                 .map_err(self.io("reusing a file for"))?;
         }
-        let (disk, network) = (Arc::clone(&self.disk), self.network);
-        *self = Self::begin(disk, network, next, self.prepared_bytes)?;
+        let (disk, owner) = (Arc::clone(&self.disk), self.owner);
+        *self = Self::begin(disk, owner, next, self.prepared_bytes)?;
         Ok(())
     }
 
@@ -379,7 +413,7 @@ impl Wal {
 ///
 /// # Errors
 /// Where a segment is damaged, foreign, or the file system refuses.
-pub(crate) fn forget_unmade(disk: &dyn Disk, network: NetworkId) -> Result<(), WalError> {
+pub(crate) fn forget_unmade(disk: &dyn Disk, owner: Owner) -> Result<(), WalError> {
     let io = |source| WalError::Io {
         what: "listing",
         segment: 0,
@@ -389,7 +423,7 @@ pub(crate) fn forget_unmade(disk: &dyn Disk, network: NetworkId) -> Result<(), W
         let Some(segment) = segment_of(&name) else {
             continue;
         };
-        if let (_, None) = read_segment(disk, network, segment)? {
+        if let (_, None) = read_segment(disk, owner, segment)? {
             disk.remove(&name).map_err(io)?;
         }
     }
@@ -416,7 +450,7 @@ struct SegmentRead {
 /// Reads a segment; nothing where the machine stopped while it was being made.
 fn read_segment(
     disk: &dyn Disk,
-    network: NetworkId,
+    owner: Owner,
     segment: u64,
 ) -> Result<(Box<dyn DiskFile>, Option<SegmentRead>), WalError> {
     let io = |what| {
@@ -433,8 +467,8 @@ fn read_segment(
         .min(WAL_SEGMENT_BYTES_MAX);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read_at(0, &mut bytes).map_err(io("reading"))?;
-    let key = key_of(&network, segment);
-    let has_header = has_header(&bytes, network, segment)?;
+    let key = key_of(&owner, segment);
+    let has_header = has_header(&bytes, &owner, segment)?;
     if !has_header || len < length_when_made(&bytes) {
         // Frames are written only once the header and the whole length are on disk.
         return if frames_from(&key, &bytes, 0).next().is_some() {
@@ -474,7 +508,7 @@ fn length_when_made(bytes: &[u8]) -> u64 {
 
 /// Whether the segment's own header is there, whole: not where it is torn, and not where the file
 /// still has the header of its use before.
-fn has_header(bytes: &[u8], network: NetworkId, segment: u64) -> Result<bool, WalError> {
+fn has_header(bytes: &[u8], owner: &Owner, segment: u64) -> Result<bool, WalError> {
     let Some((fields, rest)) = bytes.split_at_checked(52) else {
         return Ok(false);
     };
@@ -483,7 +517,8 @@ fn has_header(bytes: &[u8], network: NetworkId, segment: u64) -> Result<bool, Wa
         return Ok(false);
     }
     let is_ours = fields.get(8..12) == Some(&VERSION.to_le_bytes()[..])
-        && fields.get(20..52) == Some(&network.as_bytes()[..]);
+        && fields.get(20..52) == Some(&owner.network.as_bytes()[..])
+        && bytes.get(OWNER_AT..HEADER) == Some(&name_of_owner(owner)[..]);
     if is_ours {
         Ok(fields.get(12..20) == Some(&segment.to_le_bytes()[..]))
     } else {
@@ -492,12 +527,12 @@ fn has_header(bytes: &[u8], network: NetworkId, segment: u64) -> Result<bool, Wa
 }
 
 /// Whether a good frame behind `bad` says that `bad` had been synced.
-fn claims_synced(key: &[u8; 32], bytes: &[u8], bad: usize) -> bool {
+fn claims_synced(key: &FrameKey, bytes: &[u8], bad: usize) -> bool {
     frames_from(key, bytes, bad.saturating_add(ALIGN)).any(|frame| frame.synced > to_u64(bad))
 }
 
 /// Every good frame at or behind an offset, whether or not anything leads to it.
-fn frames_from(key: &[u8; 32], bytes: &[u8], from: usize) -> impl Iterator<Item = Frame> {
+fn frames_from(key: &FrameKey, bytes: &[u8], from: usize) -> impl Iterator<Item = Frame> {
     let offsets = (from..bytes.len()).step_by(ALIGN);
     offsets.filter_map(|at| decode_frame(key, bytes, at))
 }
@@ -508,23 +543,41 @@ struct Frame {
     next: usize,
 }
 
-fn decode_frame(key: &[u8; 32], bytes: &[u8], at: usize) -> Option<Frame> {
+/// What has a frame's mark and may be one.
+struct Marked<'a> {
+    synced: u64,
+    sum: &'a [u8],
+    payload: &'a [u8],
+}
+
+fn marked_at<'a>(key: &FrameKey, bytes: &'a [u8], at: usize) -> Option<Marked<'a>> {
     let (header, rest) = bytes.get(at..)?.split_first_chunk::<FRAME_HEADER>()?;
     let (mark, fields) = header.split_first_chunk::<4>()?;
     let (len, fields) = fields.split_first_chunk::<4>()?;
     let (synced, sum) = fields.split_first_chunk::<8>()?;
-    if *mark != FRAME_MARK {
+    if *mark != key.mark {
         return None;
     }
     let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-    let payload = rest.get(..len)?;
-    let synced = u64::from_le_bytes(*synced);
+    Some(Marked {
+        synced: u64::from_le_bytes(*synced),
+        sum,
+        payload: rest.get(..len)?,
+    })
+}
+
+fn decode_frame(key: &FrameKey, bytes: &[u8], at: usize) -> Option<Frame> {
+    let Marked {
+        synced,
+        sum,
+        payload,
+    } = marked_at(key, bytes, at)?;
     if checksum(key, to_u64(at), synced, payload) != sum {
         return None;
     }
     let next = at
         .checked_add(FRAME_HEADER)?
-        .checked_add(len.checked_next_multiple_of(ALIGN)?)?;
+        .checked_add(payload.len().checked_next_multiple_of(ALIGN)?)?;
     Some(Frame {
         payload: payload.to_vec(),
         synced,
@@ -532,10 +585,10 @@ fn decode_frame(key: &[u8; 32], bytes: &[u8], at: usize) -> Option<Frame> {
     })
 }
 
-fn encode_frame(key: &[u8; 32], at: u64, synced: u64, payload: &[u8]) -> Vec<u8> {
+fn encode_frame(key: &FrameKey, at: u64, synced: u64, payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).expect("a frame holds a few blocks at most");
     let mut frame = Vec::with_capacity(payload.len().saturating_add(FRAME_HEADER + ALIGN));
-    frame.extend_from_slice(&FRAME_MARK);
+    frame.extend_from_slice(&key.mark);
     frame.extend_from_slice(&len.to_le_bytes());
     frame.extend_from_slice(&synced.to_le_bytes());
     frame.extend_from_slice(&checksum(key, at, synced, payload));
@@ -544,25 +597,32 @@ fn encode_frame(key: &[u8; 32], at: u64, synced: u64, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-fn checksum(key: &[u8; 32], at: u64, synced: u64, payload: &[u8]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new_keyed(key);
+fn checksum(key: &FrameKey, at: u64, synced: u64, payload: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_keyed(&key.sum);
     hasher.update(&at.to_le_bytes());
     hasher.update(&synced.to_le_bytes());
     hasher.update(&to_u64(payload.len()).to_le_bytes());
     hasher.update(payload);
-    let hash = hasher.finalize();
-    let (sum, _) = hash
-        .as_bytes()
-        .split_first_chunk()
-        .expect("a hash is longer than 16 bytes");
-    *sum
+    beginning(hasher.finalize().as_bytes())
 }
 
-fn key_of(network: &NetworkId, segment: u64) -> [u8; 32] {
-    codec::hash_parts(
-        "allod wal key v1",
-        &[network.as_bytes(), &segment.to_le_bytes()],
-    )
+fn key_of(owner: &Owner, segment: u64) -> FrameKey {
+    let (network, segment) = (owner.network.as_bytes(), segment.to_le_bytes());
+    let derived = |domain| codec::hash_parts(domain, &[&owner.secret, network, &segment]);
+    FrameKey {
+        mark: beginning(&derived("allod wal mark v2")),
+        sum: derived("allod wal key v2"),
+    }
+}
+
+/// Tells owners apart, and says nothing about their secrets.
+fn name_of_owner(owner: &Owner) -> [u8; 4] {
+    beginning(&codec::hash_parts("allod wal owner v2", &[&owner.secret]))
+}
+
+fn beginning<const LEN: usize>(hash: &[u8; 32]) -> [u8; LEN] {
+    let beginning = hash.first_chunk();
+    *beginning.expect("a hash is longer than that")
 }
 
 fn name_of(segment: u64) -> String {

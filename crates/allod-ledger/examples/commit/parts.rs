@@ -9,7 +9,7 @@ use allod_ledger::disk::RealDisk;
 use allod_ledger::limits::{VERIFY_BATCH_MAX, WAL_FIRST_SEGMENT, WAL_PREPARED_BYTES};
 use allod_ledger::mempool::Mempool;
 use allod_ledger::store::Store;
-use allod_ledger::wal::Wal;
+use allod_ledger::wal::{Owner, Wal};
 use allod_state::block::Block;
 use allod_state::certificate::Certificate;
 use allod_state::transaction::Verified;
@@ -65,12 +65,11 @@ pub(crate) fn measure(folder: &Path) -> Result<(), Failure> {
     let mut network = Network::found();
     let disk = Arc::new(RealDisk::new(folder)?);
     let store = Store::open(&*disk, &network.genesis)?;
-    let wal = Wal::create(
-        disk,
-        network.genesis.network(),
-        WAL_FIRST_SEGMENT,
-        WAL_PREPARED_BYTES,
-    )?;
+    let owner = Owner {
+        network: network.genesis.network(),
+        secret: network.validator().secret(),
+    };
+    let wal = Wal::create(disk, owner, WAL_FIRST_SEGMENT, WAL_PREPARED_BYTES)?;
     let mut bench = Bench {
         state: network.genesis.state().0,
         mempool: Mempool::default(),

@@ -79,6 +79,8 @@ pub trait Signer {
     fn public_key(&self) -> PublicKey;
     /// Signs. The guard has agreed before this is called.
     fn sign(&self, message: &[u8]) -> Signature;
+    /// What only the holder of the key knows, and always the same; neither the key nor a signature can be made of it.
+    fn secret(&self) -> [u8; 32];
 }
 
 /// How long to wait, in milliseconds.

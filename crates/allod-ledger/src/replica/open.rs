@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use allod_state::transaction::Verified;
-use allod_state::{BlockId, NetworkId, Transaction, TransactionId};
+use allod_state::{BlockId, Transaction, TransactionId};
 
 use super::{Clock, Replica, ReplicaError, Room, Settings};
 use crate::bft::{Config, Core, Record, SignGuard, Signer, Start, decode_frame};
@@ -25,7 +25,7 @@ use crate::limits::{PROPOSED_BYTES_MAX, PROPOSED_BYTES_MIN, RESERVE_BYTES, WAL_F
 use crate::mempool::Mempool;
 use crate::sign_state::{Found, SignState};
 use crate::store::Store;
-use crate::wal::{self, Recovered, Wal};
+use crate::wal::{self, Owner, Recovered, Wal, WalError};
 
 /// Knows no transaction: every signature is checked.
 struct Nothing;
@@ -50,9 +50,11 @@ impl<S: Signer> Replica<S> {
         let disk = reserved(disk, &settings);
         let lock = claim(&disk)?;
         let (network, key) = (settings.genesis.network(), signer.public_key());
+        let secret = signer.secret();
+        let owner = Owner { network, secret };
         let found = SignState::load(&disk, network, key)?;
         if found == Found::Missing {
-            forget_unfinished_founding(&disk, network)?;
+            forget_unfinished_founding(&disk, owner)?;
         }
         let store = Store::open(&disk, &settings.genesis)?;
         let (state, _) = store.load()?;
@@ -61,7 +63,7 @@ impl<S: Signer> Replica<S> {
             Found::Missing | Found::Damaged => oldest_segment(&disk)?,
         };
         let (log, prepared_bytes) = (Arc::new(disk.clone()), settings.wal_prepared_bytes);
-        let (wal, recovered) = Wal::open(log, network, first, prepared_bytes)?;
+        let (wal, recovered) = Wal::open(log.clone(), owner, first, prepared_bytes)?;
         let mut records = records_of(&recovered)?;
         let mut law = Law::new(state);
         let redone = redo(&mut law, &store, &records)?;
@@ -81,7 +83,12 @@ impl<S: Signer> Replica<S> {
                 let segment = wal.as_ref().map_or(first, Wal::segment);
                 let mut state = SignState::new(network, key, tip.height.saturating_add(1), segment);
                 state.quarantined_since_ms = must_wait.then_some(clock.wall_ms);
-                (state, begin_anew(&disk, &state, wal, prepared_bytes)?)
+                (
+                    state,
+                    begin_anew(&disk, &state, wal, || {
+                        Wal::create(log, owner, first, prepared_bytes)
+                    })?,
+                )
             }
         };
         let start = Start {
@@ -149,8 +156,8 @@ fn reserved(disk: Arc<dyn Disk>, settings: &Settings) -> Reserved {
 
 /// A machine can stop while its first start is making the files. The sign-state comes last: without
 /// it nothing was signed here, and a file without even its beginning holds nothing.
-fn forget_unfinished_founding(disk: &dyn Disk, network: NetworkId) -> Result<(), ReplicaError> {
-    wal::forget_unmade(disk, network)?;
+fn forget_unfinished_founding(disk: &dyn Disk, owner: Owner) -> Result<(), ReplicaError> {
+    wal::forget_unmade(disk, owner)?;
     // The store was whole before the log was begun.
     if segments(disk)?.is_empty() {
         Store::forget_unmade(disk)?;
@@ -174,10 +181,10 @@ fn claim(disk: &dyn Disk) -> Result<Box<dyn Any + Send + Sync>, ReplicaError> {
 /// A log that was just begun passes for the lost one at the next start. So whoever has to wait writes that down first. Whoever
 /// may vote writes its sign-state last: until it is there, nothing was signed here.
 fn begin_anew(
-    disk: &Reserved,
+    disk: &dyn Disk,
     state: &SignState,
     wal: Option<Wal>,
-    prepared_bytes: u64,
+    create: impl FnOnce() -> Result<Wal, WalError>,
 ) -> Result<Wal, ReplicaError> {
     let must_wait = state.quarantined_since_ms.is_some();
     if must_wait {
@@ -186,8 +193,7 @@ fn begin_anew(
         );
         state.save(disk)?;
     }
-    let (on, network, first) = (Arc::new(disk.clone()), state.network, state.segment);
-    let wal = wal.map_or_else(|| Wal::create(on, network, first, prepared_bytes), Ok)?;
+    let wal = wal.map_or_else(create, Ok)?;
     if !must_wait {
         state.save(disk)?;
     }

@@ -3,14 +3,18 @@
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
+use crate::bft::Signer as _;
 use crate::disk::MemoryDisk;
 
-const NETWORK: NetworkId = NetworkId([1; 32]);
+const OWNER: Owner = Owner {
+    network: NetworkId([1; 32]),
+    secret: [2; 32],
+};
 
 fn open(disk: &MemoryDisk, first: u64) -> Result<(Wal, Recovered), WalError> {
     let on = || Arc::new(disk.clone());
-    let (wal, recovered) = Wal::open(on(), NETWORK, first, 4_096)?;
-    let begun = wal.map_or_else(|| Wal::create(on(), NETWORK, first, 4_096), Ok)?;
+    let (wal, recovered) = Wal::open(on(), OWNER, first, 4_096)?;
+    let begun = wal.map_or_else(|| Wal::create(on(), OWNER, first, 4_096), Ok)?;
     Ok((begun, recovered))
 }
 
@@ -138,6 +142,11 @@ fn a_flip_in_the_header_of_a_segment_that_holds_frames_is_named_and_refused() {
             assert!(is_named, "segment {segment}, byte {at}: {refused:?}");
             disk.flip(&name_of(segment), at, 1);
         }
+        for at in (92..96).chain([8, 20]) {
+            disk.flip(&name_of(segment), at, 1);
+            assert!(open(&disk, 0).is_err(), "segment {segment}, byte {at}");
+            disk.flip(&name_of(segment), at, 1);
+        }
     }
     assert_eq!(open(&disk, 0).unwrap().1.frames.len(), 2);
 }
@@ -148,7 +157,7 @@ fn a_segment_that_was_emptied_is_refused_where_it_must_be_there() {
     drop(open(&disk, 0).unwrap());
     disk.open(&name_of(0)).unwrap().set_len(0).unwrap();
     assert!(matches!(open(&disk, 0), Err(WalError::Damaged { .. })));
-    forget_unmade(&disk, NETWORK).unwrap();
+    forget_unmade(&disk, OWNER).unwrap();
     assert!(open(&disk, 0).unwrap().1.is_missing);
 }
 
@@ -250,6 +259,86 @@ proptest! {
 }
 
 #[test]
+fn the_log_of_another_key_is_refused_and_not_taken_for_an_empty_one() {
+    let disk = MemoryDisk::default();
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    wal.append(b"ours").unwrap();
+    wal.sync().unwrap();
+    let secret = [3; 32];
+    for other in [
+        Owner { secret, ..OWNER },
+        Owner {
+            network: NetworkId([3; 32]),
+            ..OWNER
+        },
+    ] {
+        let refused = Wal::open(Arc::new(disk.clone()), other, 0, 4_096);
+        assert!(matches!(refused, Err(WalError::Foreign { segment: 0 })));
+    }
+}
+
+/// What somebody puts into a block who knows everything but the secret: from every place on, all that follows as a frame.
+fn crafted(len: usize) -> Vec<u8> {
+    let guess = Owner {
+        secret: [0; 32],
+        ..OWNER
+    };
+    let marks = [*b"frm1", key_of(&guess, 0).mark, key_of(&guess, 1).mark];
+    let mut payload = Vec::new();
+    for mark in marks.into_iter().cycle() {
+        let left = len.saturating_sub(payload.len() + FRAME_HEADER);
+        let Ok(left) = u32::try_from(left) else { break };
+        payload.extend_from_slice(&mark);
+        payload.extend_from_slice(&left.to_le_bytes());
+        payload.extend_from_slice(&u64::MAX.to_le_bytes());
+        if left == 0 {
+            break;
+        }
+    }
+    payload
+}
+
+#[test]
+fn what_others_wrote_into_blocks_is_not_hashed_in_search_of_frames() {
+    let disk = MemoryDisk::default();
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    for round in 0..3 {
+        for _ in 0..3 {
+            wal.append(&crafted(200_000)).unwrap();
+            wal.sync().unwrap();
+        }
+        wal.append(&crafted(100_000)).unwrap();
+        let bytes = crate::disk::read_whole(&disk, &name_of(round));
+        let (bytes, key) = (bytes.unwrap().unwrap(), key_of(&OWNER, round));
+        let marked = (0..bytes.len()).step_by(ALIGN);
+        let marked = marked.filter_map(|at| marked_at(&key, &bytes, at));
+        let hashed: usize = marked.map(|marked| marked.payload.len()).sum();
+        assert!(hashed <= bytes.len(), "{hashed} of {} bytes", bytes.len());
+        wal.rotate(wal.segment()).unwrap();
+        wal.forget(wal.segment()).unwrap();
+    }
+}
+
+/// A whole frame in a block, where it would say that what a crash has torn had been synced.
+#[test]
+fn a_frame_that_others_made_up_claims_nothing() {
+    let guess = Owner {
+        secret: [0; 32],
+        ..OWNER
+    };
+    let disk = MemoryDisk::default();
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    wal.append(b"synced").unwrap();
+    wal.sync().unwrap();
+    let inside = wal.bytes() + to_u64(FRAME_HEADER);
+    let made_up = encode_frame(&key_of(&guess, 0), inside, u64::MAX, b"made up");
+    let torn = wal.bytes();
+    wal.append(&made_up).unwrap();
+    disk.flip(&name_of(0), torn, 1);
+    assert_eq!(open(&disk, 0).unwrap().1.frames, [b"synced".to_vec()]);
+}
+
+#[test]
 fn the_format_is_frozen() {
     let disk = MemoryDisk::default();
     let (mut wal, _) = open(&disk, 3).unwrap();
@@ -260,7 +349,12 @@ fn the_format_is_frozen() {
         .unwrap();
     assert_eq!(
         blake3::hash(&bytes[..160]).to_hex().as_str(),
-        "a07b5698cf7835d552a3b48fcd111dc22b906d96fbb61b9d05b4d87d81f9801f"
+        "83822806e0199faefe589487f2f74e75a01b07bacb01265a51648d20c1fbbf64"
+    );
+    let secret = crate::LocalSigner::from_seed(&[7; 32]).secret();
+    assert_eq!(
+        blake3::Hash::from(secret).to_hex().as_str(),
+        "d1d778d4716debb73ed035900e329f3da8f4e5e524265e0875e34e1c3a6f959a"
     );
 }
 

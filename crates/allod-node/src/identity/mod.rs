@@ -32,6 +32,7 @@ use crate::seal::SealingKey;
 
 const SEALING_DOMAIN: &str = "allod sealing key v1";
 const CONTENT_DOMAIN: &str = "allod service content key v1";
+const LOG_DOMAIN: &str = "allod ledger log key v1";
 
 /// What went wrong with an identity.
 #[derive(Debug, thiserror::Error)]
@@ -340,6 +341,11 @@ impl Identity {
     pub fn content_digest(&self, content: &[u8]) -> Digest {
         let key = Secret::new(blake3::derive_key(CONTENT_DOMAIN, self.seed()));
         Digest(*blake3::keyed_hash(key.expose(), content).as_bytes())
+    }
+
+    /// What tells this identity's own ledger log from bytes that others had it write down; nothing else is learnt from it.
+    pub(crate) fn log_secret(&self) -> [u8; 32] {
+        blake3::derive_key(LOG_DOMAIN, self.seed())
     }
 
     fn seed(&self) -> &[u8; 32] {

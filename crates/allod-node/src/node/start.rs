@@ -318,6 +318,10 @@ impl Voter for NodeVoter {
     fn sign(&self, message: &[u8]) -> Signature {
         self.0.sign(message)
     }
+
+    fn secret(&self) -> [u8; 32] {
+        self.0.log_secret()
+    }
 }
 
 fn open_chain(

@@ -40,6 +40,10 @@ impl Signer for Key {
     fn sign(&self, message: &[u8]) -> Signature {
         Signature::Ed25519(self.0.sign(message).into())
     }
+
+    fn secret(&self) -> [u8; 32] {
+        self.0.into()
+    }
 }
 
 pub(crate) fn validator(at: usize) -> Key {
