@@ -19,6 +19,7 @@ use crate::images::Images;
 use crate::ledger::Ledger;
 use crate::lines::Lines;
 use crate::manifests::Manifests;
+use crate::peers::Unopened;
 use crate::registries::Registries;
 use crate::signer::Signer;
 use crate::snapshots::Snapshots;
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) until: watch::Sender<BTreeMap<WorkloadId, u64>>,
     /// The other machines, once there are any to speak with.
     pub(crate) peers: watch::Receiver<Option<Peers>>,
+    /// What others are to reach here and cannot yet.
+    pub(crate) unopened: Unopened,
 }
 
 impl Inner {

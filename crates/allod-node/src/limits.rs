@@ -81,6 +81,8 @@ pub(crate) const JOIN_PAUSES: [Duration; 4] = [
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
 /// How often it is looked whether the ledger says something new about who may speak, and where each is.
 pub(crate) const ROSTER_PERIOD: Duration = Duration::from_millis(500);
+/// How long until what others reach this machine by is tried again where it does not open.
+pub(crate) const OPEN_PAUSE: Duration = Duration::from_secs(2);
 /// How long a block has to be under way before it is said of whom no vote for it has come.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(5);
 /// How long whoever holds an invite may still ask after it was used: its machine is not listed at once.

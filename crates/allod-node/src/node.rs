@@ -122,23 +122,6 @@ impl Node {
     #[must_use]
     pub fn network(&self) -> view::Network {
         let state = self.state();
-        let validators = state.validators().count();
-        let notice = (validators == 1).then(|| {
-            "one validator: if this machine stops, the network stops with it; running workloads go on".to_owned()
-        });
-        let notice = self.lost_quorum().map_or(notice, |lost| {
-            Some(format!(
-                "{lost}; what runs goes on, and nothing can be changed until they are back"
-            ))
-        });
-        let notice = match self.waits_to_vote() {
-            true => Some(
-                "this machine's ledger was lost: it decides again once the ledger of the others holds its report of that; until \
-                 then they do without it"
-                    .to_owned(),
-            ),
-            false => notice,
-        };
         let ingress = self.inner.doors.ingress.addresses().first();
         view::Network {
             network: state.network(),
@@ -146,10 +129,10 @@ impl Node {
             time_ms: state.tip().time_ms,
             // What cannot be read is told where it is needed.
             oldest: self.inner.ledger.chain().oldest_height().ok().flatten(),
-            validators,
+            validators: state.validators().count(),
             node: self.inner.node,
             ingress: ingress.map(ToString::to_string).unwrap_or_default(),
-            notice,
+            notice: self.notice(),
             entrance: self.entrance(),
             disk: self.disk(),
         }

@@ -5,11 +5,13 @@
 
 mod greeters;
 mod join;
+mod opening;
 mod question;
 mod roster;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use crate::witness;
 use greeters::Greeters;
 pub use join::JoinError;
 pub(crate) use join::{Newcomer, join};
+pub(crate) use opening::Unopened;
 pub(crate) use question::manifest;
 pub(crate) use roster::peer_key;
 pub(crate) use snapshot::Fetched;
@@ -135,16 +138,18 @@ pub(crate) async fn keep(
             message = said.recv() => if message.is_none() { return },
         }
     }
-    let (peers, mut heard) = match open(&inner, &settings).await {
-        Ok(opened) => opened,
-        Err(error) => {
-            let error = words(&error);
-            return tracing::error!(%error, "peers cannot be spoken with; start again with another --peers");
+    let opening = opening::at_last(&inner.unopened.peers, || open(&inner, &settings));
+    tokio::pin!(opening);
+    let (peers, mut heard) = loop {
+        tokio::select! {
+            opened = &mut opening => break opened,
+            // Nobody hears it yet; what matters is said again.
+            message = said.recv() => if message.is_none() { return },
         }
     };
     let beats = heard.remove(&Protocol::Heartbeats);
     let _carrier = Carrier::start(inner.ledger.chain(), said, &peers, heard);
-    let relay = open_relay(&inner, &peers, settings.relay).await;
+    let (relay, relay_seen) = watch::channel(None);
     let questions = peers.questions();
     let tunnels = peers.tunnels();
     opened.send_replace(Some(peers.clone()));
@@ -168,7 +173,8 @@ pub(crate) async fn keep(
     };
     tokio::select! {
         () = following => {}
-        () = say_where(&inner, &peers, relay.as_ref(), &settings) => {}
+        () = keep_relay(&inner, &peers, settings.relay, relay) => {}
+        () = say_where(&inner, &peers, &relay_seen, &settings) => {}
         () = look_around(&peers, &settings) => {}
         () = answer_all(&inner, Arc::clone(&settings.genesis), questions) => {}
         () = porter::admit(&inner, &seen, tunnels) => {}
@@ -279,21 +285,27 @@ async fn open(
     Ok(opened)
 }
 
-/// The relay for other members, where there is to be one; it runs until it is dropped.
-async fn open_relay(
+/// Relays for other members, where that is asked for, and tells where they reach it.
+async fn keep_relay(
     inner: &Inner,
     peers: &Peers,
     listen: Option<SocketAddr>,
-) -> Option<MemberRelay> {
+    opened: watch::Sender<Option<Relay>>,
+) {
+    let Some(listen) = listen else {
+        return pending().await;
+    };
     let secret = inner.identity.peer_secret();
-    match MemberRelay::start(listen?, secret.expose(), peers.roster()).await {
-        Ok(relay) => Some(relay),
-        Err(error) => {
-            let error = words(&error);
-            tracing::error!(%error, "this machine relays for nobody; start again with another --relay");
-            None
-        }
-    }
+    let start = || MemberRelay::start(listen, secret.expose(), peers.roster());
+    // It runs until it is dropped.
+    let relay = opening::at_last(&inner.unopened.relay, start).await;
+    let (address, known) = relay.entry;
+    opened.send_replace(Some(Relay {
+        address,
+        pin: known.pin,
+        discovery_port: known.discovery_port,
+    }));
+    pending().await
 }
 
 /// Whether this machine's chain has come to the inviter's block, and holds it. Where it holds another, everything stops.
@@ -333,7 +345,12 @@ async fn answer_all(
 }
 
 /// Tells the ledger where this machine is, whenever that changes. It waits for a block each time, however long.
-async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, settings: &Settings) {
+async fn say_where(
+    inner: &Inner,
+    peers: &Peers,
+    relay: &watch::Receiver<Option<Relay>>,
+    settings: &Settings,
+) {
     let mut pulse = tokio::time::interval(ROSTER_PERIOD);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // It learns where it is in the first seconds; what changes again and again afterwards is no news for a ledger.
@@ -341,9 +358,15 @@ async fn say_where(inner: &Inner, peers: &Peers, relay: Option<&MemberRelay>, se
     loop {
         pulse.tick().await;
         let (state, node) = (inner.ledger.state(), inner.node);
-        let reach = reach(&state, peers, relay, settings.listen.ip());
+        let before = state.reach(&node);
+        let mut reach = reach(&state, peers, settings.listen.ip());
+        reach.relay.clone_from(&relay.borrow());
+        // One that was asked for and does not run yet is not taken back: it may do so in a moment.
+        if reach.relay.is_none() && settings.relay.is_some() {
+            reach.relay = before.as_ref().and_then(|before| before.relay.clone());
+        }
         let is_known = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
-        let is_news = state.reach(&node).as_ref() != Some(&reach);
+        let is_news = before.as_ref() != Some(&reach);
         if !(is_known && is_news && state.node(&node).is_some()) {
             continue;
         }
@@ -399,8 +422,8 @@ fn addresses(peers: &Peers, listen: IpAddr) -> Vec<SocketAddr> {
     addresses.filter(leads_here).collect()
 }
 
-/// Where this machine may be found, as far as it knows.
-fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAddr) -> Reach {
+/// Where this machine may be found, as far as it knows; of its own relay nothing.
+fn reach(state: &State, peers: &Peers, listen: IpAddr) -> Reach {
     let homes = peers.homes();
     let is_home = |reach: &Reach| {
         let relay = reach.relay.as_ref();
@@ -414,11 +437,7 @@ fn reach(state: &State, peers: &Peers, relay: Option<&MemberRelay>, listen: IpAd
             .map(|(node, _)| *node)
             .take(REACH_RELAYS_MAX)
             .collect(),
-        relay: relay.map(|relay| Relay {
-            address: relay.entry.0,
-            pin: relay.entry.1.pin,
-            discovery_port: relay.entry.1.discovery_port,
-        }),
+        relay: None,
     }
 }
 

@@ -13,7 +13,7 @@ use allod_state::{AccountId, BlockId, NetworkId, NodeId};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::world::{SOON, World, settings};
+use crate::world::{SOON, World, end, settings};
 
 /// An invite of the owner's, once the node listens for its holder.
 async fn invite(world: &World) -> Invite {
@@ -69,23 +69,6 @@ impl Newcomer {
         let identity = self.home().account_keyfile().load(None).unwrap();
         identity.account().unwrap()
     }
-}
-
-/// Ends a node, and waits until this process holds none of its files: the next one opens them anew.
-async fn end(node: Node, home: &Home) {
-    node.stop().await;
-    let dir = home.node_dir();
-    let is_held = || {
-        let held = std::fs::read_dir("/proc/self/fd").unwrap();
-        let mut held = held.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-        held.any(|path| path.starts_with(&dir))
-    };
-    let released = async {
-        while is_held() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(SOON, released).await.unwrap();
 }
 
 /// Waits until a node knows another.

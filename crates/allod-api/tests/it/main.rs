@@ -7,6 +7,7 @@ mod authorization;
 mod export;
 mod join;
 mod load;
+mod opening;
 mod reference;
 mod refusals;
 mod registry;

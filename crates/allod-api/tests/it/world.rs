@@ -229,6 +229,23 @@ impl World {
     }
 }
 
+/// Ends a node, and waits until this process holds none of its files: the next one opens them anew.
+pub(crate) async fn end(node: Node, home: &Home) {
+    node.stop().await;
+    let dir = home.node_dir();
+    let is_held = || {
+        let held = std::fs::read_dir("/proc/self/fd").unwrap();
+        let mut held = held.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        held.any(|path| path.starts_with(&dir))
+    };
+    let released = async {
+        while is_held() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, released).await.unwrap();
+}
+
 /// Another handle on the same key, which the client takes for itself.
 fn copy_of(identity: &Identity) -> Identity {
     as_account(identity, identity.account().unwrap())

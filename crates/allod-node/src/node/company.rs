@@ -21,6 +21,24 @@ impl Node {
         (!entrance.members.is_empty()).then(|| entrance.to_string())
     }
 
+    /// The worst that is to be said about the network's resilience.
+    pub(super) fn notice(&self) -> Option<String> {
+        let [no_peers, no_relay] = self.inner.unopened.notices();
+        let waits = self.waits_to_vote().then(|| {
+            "this machine's ledger was lost: it decides again once the ledger of the others holds its report of that; until \
+             then they do without it"
+                .to_owned()
+        });
+        let lost = self.lost_quorum().map(|lost| {
+            format!("{lost}; what runs goes on, and nothing can be changed until they are back")
+        });
+        let is_alone = self.state().validators().count() == 1;
+        let alone = is_alone.then(|| {
+            "one validator: if this machine stops, the network stops with it; running workloads go on".to_owned()
+        });
+        no_peers.or(waits).or(lost).or(no_relay).or(alone)
+    }
+
     /// What stands between this node and a block: fewer validators than decide one are reached, or those that are reached
     /// do not vote. Says how many of how many, and which are missing.
     #[must_use]
@@ -49,7 +67,7 @@ impl Node {
     }
 
     /// Whether this machine is a validator that does not vote for a while: what it signed is lost, and may be under way.
-    pub(super) fn waits_to_vote(&self) -> bool {
+    fn waits_to_vote(&self) -> bool {
         let view = self.inner.ledger.view();
         let own = self.inner.identity.public_key();
         view.state.validators().power(&own) > 0 && !view.is_voting && !view.is_halted

@@ -41,7 +41,7 @@ use crate::limits::{
 use crate::lines::Lines;
 use crate::manifests::Manifests;
 use crate::node::Node;
-use crate::peers::{self, JoinError};
+use crate::peers::{self, JoinError, Unopened};
 use crate::porter;
 use crate::ports::PickedPorts;
 use crate::registries::Registries;
@@ -192,6 +192,7 @@ impl Node {
             doors: Arc::new(doors),
             until: watch::Sender::default(),
             peers,
+            unopened: Unopened::default(),
         });
         let company = peers::Settings {
             listen: settings.peers,

@@ -1,0 +1,106 @@
+//! What cannot be opened when a node starts is opened once it can be: nobody has to start the node again.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use allod_node::Node;
+use allod_node::founding::found;
+use allod_node::home::Home;
+use allod_node::node::Settings;
+use allod_state::node::Reach;
+use tokio::time::timeout;
+
+use crate::world::{SOON, end, settings};
+
+/// A home with a network of its own.
+fn founded(dir: &tempfile::TempDir) -> Home {
+    let home = Home::at(dir.path()).unwrap();
+    found(&home, None, None).unwrap();
+    home
+}
+
+/// A port that nobody uses now.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// Waits until the ledger says of the node's place what is asked for.
+async fn is_at(node: &Node, is_it: impl Fn(&Reach) -> bool) -> Reach {
+    let mut heights = node.heights();
+    let found = async {
+        loop {
+            let reach = node.state().reach(&node.id());
+            if let Some(reach) = reach.filter(&is_it) {
+                return reach;
+            }
+            heights.changed().await.unwrap();
+        }
+    };
+    timeout(SOON, found).await.unwrap()
+}
+
+/// Waits until the node's notice holds those words.
+async fn notices(node: &Node, words: &str) {
+    let told = async {
+        let is_told = || node.network().notice.is_some_and(|it| it.contains(words));
+        while !is_told() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, told).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_and_a_relay_whose_ports_are_taken_open_once_those_are_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = founded(&dir);
+    let peers = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = Node::start(Settings {
+        peers: peers.local_addr().unwrap(),
+        relay: Some(relay.local_addr().unwrap()),
+        ..settings(&home)
+    });
+    let node = node.await.unwrap();
+    notices(&node, "no other machine is spoken with").await;
+
+    let listen = peers.local_addr().unwrap();
+    drop(peers);
+    let reach = is_at(&node, |reach| reach.addresses.contains(&listen)).await;
+    assert_eq!(reach.relay, None);
+    notices(&node, "relays for nobody").await;
+
+    let listen = relay.local_addr().unwrap();
+    drop(relay);
+    let is_relay = |reach: &Reach| reach.relay.as_ref().is_some_and(|it| it.address == listen);
+    is_at(&node, is_relay).await;
+    let notice = node.network().notice.unwrap();
+    assert!(notice.starts_with("one validator"), "{notice}");
+    end(node, &home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_does_not_open_yet_stays_on_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = founded(&dir);
+    let listen = free();
+    let started = || {
+        let relay = Some(listen);
+        let settings = settings(&home);
+        Node::start(Settings { relay, ..settings })
+    };
+    let node = started().await.unwrap();
+    let before = is_at(&node, |reach| reach.relay.is_some()).await;
+    end(node, &home).await;
+
+    // Both its ports are taken now: it says that it is at another one, and no word of its relay.
+    let _relay = TcpListener::bind(listen).unwrap();
+    let taken = before.addresses.iter().map(UdpSocket::bind);
+    let _peers: Vec<UdpSocket> = taken.map(Result::unwrap).collect();
+    let node = started().await.unwrap();
+    let addresses = |reach: &Reach| reach.addresses.iter().copied().collect::<BTreeSet<_>>();
+    let moved = is_at(&node, |reach| addresses(reach) != addresses(&before)).await;
+    assert_eq!(moved.relay, before.relay);
+    end(node, &home).await;
+}
