@@ -15,6 +15,7 @@ mod sight;
 mod spec;
 mod tables;
 mod tally;
+mod upstreams;
 
 pub(crate) use act::chain;
 pub(crate) use probe::Target;
@@ -22,6 +23,7 @@ pub(crate) use sight::{Sight, waiting_words};
 pub(crate) use spec::volume_name;
 pub use spec::{service_label, unsupported, volume_label};
 pub(crate) use tables::{BackendsOf, Tables, resolver_scope};
+pub(crate) use upstreams::Upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -178,6 +180,7 @@ impl Agent {
             Event::Meter => self.measure(),
             Event::Sweep => {
                 self.look_at_all();
+                self.tables.look_at_host();
                 self.collect();
             }
         }

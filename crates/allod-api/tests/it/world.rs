@@ -1,6 +1,7 @@
 //! A node of its own with the API on a free port, and raw HTTP to it.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use allod_api::client::Client;
@@ -70,7 +71,7 @@ pub(crate) fn settings(home: &Home) -> Settings {
             runtime: home.root_dir(),
         },
         ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
-        resolv_conf: String::new(),
+        resolv_conf: PathBuf::new(),
         images_bytes_max: IMAGES_BYTES_MAX,
         peers: SocketAddr::from(([127, 0, 0, 1], 0)),
         relay: None,
@@ -110,7 +111,7 @@ impl World {
     }
 
     /// Where the node keeps what it fetches from registries.
-    pub(crate) fn images(&self) -> std::path::PathBuf {
+    pub(crate) fn images(&self) -> PathBuf {
         self.home().node_dir().join("images")
     }
 

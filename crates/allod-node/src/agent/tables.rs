@@ -15,6 +15,7 @@ use allod_state::AppId;
 use tokio::sync::watch;
 
 use crate::agent::sight::{Elsewhere, Seen, Sight};
+use crate::agent::upstreams::Upstreams;
 use crate::lines::Lines;
 use crate::manifest::{self, Manifest};
 use crate::porter::{Place, Target};
@@ -27,7 +28,7 @@ pub(crate) struct Tables {
     pub(crate) routes: watch::Sender<Arc<Routes>>,
     pub(crate) published: watch::Sender<Arc<Vec<Published>>>,
     pub(crate) names: watch::Sender<Arc<Names>>,
-    pub(crate) upstreams: Vec<SocketAddr>,
+    pub(crate) upstreams: Upstreams,
     pub(crate) backends_of: BackendsOf,
     pub(crate) lines: Arc<Lines>,
     pub(crate) picked: Arc<PickedPorts>,
@@ -46,11 +47,19 @@ impl Tables {
         self.published
             .send_replace(Arc::new(self.published_of(sight)));
         self.names.send_if_modified(|names| {
-            let new = names_of(sight, self.upstreams.clone());
+            let new = names_of(sight, self.upstreams.known().to_vec());
             let is_new = **names != new;
             *names = Arc::new(new);
             is_new
         });
+    }
+
+    /// Looks whether the host asks others for names of the world than before.
+    pub(crate) fn look_at_host(&mut self) {
+        if self.upstreams.read_again() {
+            // The next tables go out even where everything else is as it was.
+            self.last = None;
+        }
     }
 
     fn routes_of(&self, sight: &Sight) -> Routes {
@@ -264,3 +273,6 @@ pub(crate) fn resolver_scope(sight: &Sight, app: AppId) -> String {
         app.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests;

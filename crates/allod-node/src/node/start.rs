@@ -13,7 +13,7 @@ use allod_ledger::limits::{CHECKPOINT_BLOCKS, WAL_PREPARED_BYTES};
 use allod_ledger::replica::{Commit, Settings as LedgerSettings};
 use allod_net::limits::{IngressLimits, PortLimits, ResolverLimits};
 use allod_net::peer::Peers;
-use allod_net::resolver::{Names, Resolver, upstreams_of};
+use allod_net::resolver::Resolver;
 use allod_net::{Dialer, Ingress, Ports, Routes};
 use allod_runtime::Client;
 use allod_state::genesis::Genesis;
@@ -23,7 +23,7 @@ use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::agent::{Agent, Event, Tables, chain as words};
+use crate::agent::{Agent, Event, Tables, Upstreams, chain as words};
 use crate::archive::{Archive, Entry, items_of};
 use crate::details::Details;
 use crate::doors::Doors;
@@ -75,8 +75,8 @@ pub struct Settings {
     pub places: Places,
     /// Where its ingress listens.
     pub ingress: Vec<TcpListener>,
-    /// The host's `resolv.conf`.
-    pub resolv_conf: String,
+    /// The host's `resolv.conf`; what it says later counts as well.
+    pub resolv_conf: PathBuf,
     /// What images may take of the disk before those that nobody needs go, the longest unused first.
     pub images_bytes_max: u64,
     /// Where to listen for peers; port 0 takes the one of the last time, or any free one.
@@ -172,8 +172,8 @@ impl Node {
         let picked = Arc::new(PickedPorts::open(dir.join("ports")));
         let (opened, peers) = watch::channel(None);
         let dialer = Dialer::new(peers.clone());
-        let resolv_conf = &settings.resolv_conf;
-        let (doors, tables) = open_doors(settings.ingress, resolv_conf, &lines, picked, dialer)?;
+        let upstreams = Upstreams::of(settings.resolv_conf);
+        let (doors, tables) = open_doors(settings.ingress, upstreams, &lines, picked, dialer)?;
         let inner = Arc::new(Inner {
             dir: dir.clone(),
             node,
@@ -365,15 +365,14 @@ fn open_chain(
 
 fn open_doors(
     listeners: Vec<TcpListener>,
-    resolv_conf: &str,
+    upstreams: Upstreams,
     lines: &Arc<Lines>,
     picked: Arc<PickedPorts>,
     dialer: Dialer,
 ) -> Result<(Doors, Tables), StartError> {
     let (routes, routes_seen) = watch::channel(Arc::new(Routes::awaited()));
     let (published, published_seen) = watch::channel(Arc::new(Vec::new()));
-    let upstreams = upstreams_of(resolv_conf);
-    let (names, names_seen) = watch::channel(Arc::new(Names::new(upstreams.clone())));
+    let (names, names_seen) = watch::channel(Arc::default());
     let limits = IngressLimits::default();
     let ingress = Ingress::start(listeners, routes_seen, dialer.clone(), limits)
         .map_err(StartError::Ingress)?;

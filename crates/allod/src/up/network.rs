@@ -106,7 +106,7 @@ fn serve_with(args: &Args, mut fds: BTreeMap<String, OwnedFd>, root: Option<&Fil
             runtime: path_of(&runtime),
         },
         ingress: vec![TcpListener::from(ingress)],
-        resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        resolv_conf: PathBuf::from("/etc/resolv.conf"),
         images_bytes_max: args.images_max,
         peers: args.peers,
         relay: args.relay,
