@@ -106,8 +106,8 @@ pub enum StartError {
     },
     /// The ledger is gone, and nobody is known who has it.
     #[error(
-        "the folder node/{LEDGER_FOLDER} of this home is gone, and this machine knows no other that has the ledger; restore \
-         it from a copy, or found another network in an empty home"
+        "the folder node/{LEDGER_FOLDER} of this home is gone or empty, and this machine knows no other that has the ledger; \
+         mount its disk or restore it from a copy, or found another network in an empty home"
     )]
     LedgerGone,
     /// The node's key could not be loaded.
@@ -266,7 +266,12 @@ async fn learn_if_lost(
     identity: &Identity,
     genesis: &Genesis,
 ) -> Result<(), StartError> {
-    if dir.join(LEDGER_FOLDER).exists() {
+    let folder = dir.join(LEDGER_FOLDER);
+    let is_empty = is_empty(&folder).map_err(|source| StartError::File {
+        path: folder,
+        source,
+    })?;
+    if !is_empty {
         return Ok(());
     }
     if !peers::knows_others(dir) {
@@ -280,6 +285,15 @@ async fn learn_if_lost(
     let snapshot = peers::learn_anew(dir, identity, genesis).await;
     found_from(snapshot, dir, genesis);
     Ok(())
+}
+
+/// Whether nothing is in a folder: it is missing, or a disk is to be mounted there.
+fn is_empty(folder: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(folder) {
+        Ok(mut files) => Ok(files.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Founds the ledger from a snapshot, where there is one. Without it everything is learned from blocks.
@@ -597,3 +611,6 @@ fn watch_runtime(runtime: Client, events: mpsc::Sender<Event>) {
         tracing::error!(%error, "no thread to watch the runtime; the agent looks every few seconds");
     }
 }
+
+#[cfg(test)]
+mod tests;
