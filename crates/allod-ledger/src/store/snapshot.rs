@@ -6,6 +6,10 @@
 //! read. Validators who left long ago could still sign another history; so the newcomer also brings a
 //! block that it was told of by somebody whom it trusts, an [`Anchor`], and the handovers have to lead
 //! past it.
+//!
+//! Whoever was away for longer than others keep blocks puts a snapshot in the place of what it has, in one transaction of the
+//! store: stopped anywhere, it has the one or the other. Its log and its sign-state stay, which hold all that its key has
+//! signed; so the key goes on, for heights that lie above.
 
 use allod_state::block::Header;
 use allod_state::certificate::{Certificate, CertificateError, Handover, successors};
@@ -17,7 +21,10 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use redb::Durability;
 
 use super::rows::Row;
-use super::{During, HANDOVERS, ROWS, Store, StoreError, TIP, Tip, put, put_meta, write_rows};
+use super::{
+    BLOCKS, CERTIFICATES, During, HANDOVERS, OUTCOMES, ROWS, Store, StoreError, TIP, TRANSACTIONS,
+    Tip, put, put_meta, write_rows,
+};
 use crate::disk::Disk;
 use crate::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_MAX};
 
@@ -82,9 +89,9 @@ pub enum SnapshotError {
     /// More chunks than any state has.
     #[error("the snapshot lists {0} chunks; at most {SNAPSHOT_CHUNKS_MAX} are allowed")]
     TooLarge(usize),
-    /// The store holds a chain already.
-    #[error("a snapshot can only be imported into an empty store")]
-    NotEmpty,
+    /// The store holds as much already.
+    #[error("the snapshot leads to block {0}, and so does what is here")]
+    NotNewer(u64),
 }
 
 impl Store {
@@ -125,11 +132,11 @@ impl Store {
         })
     }
 
-    /// Founds a store of `genesis`'s network from a snapshot that leads past `anchor`; `fetch` finds
-    /// chunks by their digest.
+    /// Founds a store of `genesis`'s network from a snapshot that leads past `anchor`, or puts it in the place of
+    /// an older state; `fetch` finds chunks by their digest.
     ///
     /// # Errors
-    /// Where anything in the snapshot is not what the validators decided.
+    /// Where anything in the snapshot is not what the validators decided, or what is here is as new.
     pub fn import(
         disk: &dyn Disk,
         genesis: &Genesis,
@@ -160,16 +167,25 @@ impl Store {
         }
         State::restore(&manifest.header, rows.iter().cloned())?;
         let store = Self::open(disk, genesis)?;
-        if store.tip()?.is_some() {
-            return Err(SnapshotError::NotEmpty);
+        let own = store.tip()?.map_or(0, |tip| tip.header.height);
+        if manifest.header.height <= own {
+            return Err(SnapshotError::NotNewer(manifest.header.height));
         }
-        store.replace_rows(manifest, rows)?;
+        store.replace(manifest, rows)?;
         Ok(store)
     }
 
-    fn replace_rows(&self, manifest: &Manifest, rows: Vec<Row>) -> Result<(), StoreError> {
-        let change = self.database.begin(Durability::Immediate)?;
+    fn replace(&self, manifest: &Manifest, rows: Vec<Row>) -> Result<(), StoreError> {
+        let mut change = self.database.begin(Durability::Immediate)?;
+        change.set_two_phase_commit(true);
         change.delete_table(ROWS).during("importing")?;
+        change.delete_table(TRANSACTIONS).during("importing")?;
+        change.open_table(TRANSACTIONS).during("importing")?;
+        // Older blocks would leave a gap before those that come.
+        for table in [BLOCKS, CERTIFICATES, OUTCOMES, HANDOVERS] {
+            change.delete_table(table).during("importing")?;
+            change.open_table(table).during("importing")?;
+        }
         let rows = rows.iter().map(|(key, value)| (&key[..], Some(&value[..])));
         write_rows(&change, rows)?;
         for handover in &manifest.handovers {

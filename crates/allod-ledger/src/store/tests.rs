@@ -186,6 +186,113 @@ fn a_snapshot_founds_an_equal_store() {
     assert_eq!(open(&fresh).load().unwrap().0.tip(), state.tip());
 }
 
+/// A snapshot of a chain of that many blocks, put on a disk that knows its own newest block to be decided.
+fn import_onto(disk: &MemoryDisk, blocks: u64) -> Result<Store, SnapshotError> {
+    let mut chunks = BTreeMap::new();
+    let manifest = open(&chain(blocks).0)
+        .snapshot(|digest, bytes| {
+            chunks.insert(digest, bytes.to_vec());
+            Ok(())
+        })
+        .unwrap();
+    let genesis = genesis(1, 0);
+    let own = Store::open(disk, &genesis).and_then(|store| store.tip());
+    let anchor = own
+        .ok()
+        .flatten()
+        .map_or(of_genesis(&genesis), |tip| Anchor {
+            height: tip.header.height,
+            block: tip.certificate.block,
+            header: Some(tip.header),
+        });
+    let fetch = |digest: &Digest| Ok(chunks[digest].clone());
+    Store::import(disk, &genesis, &manifest, &anchor, fetch)
+}
+
+#[test]
+fn a_newer_snapshot_takes_the_place_of_an_older_chain_whose_key_goes_on() {
+    let (disk, _) = chain(3);
+    let old = open(&disk).block(2).unwrap().unwrap().block;
+    let store = import_onto(&disk, 6).unwrap();
+    let (state, _) = store.load().unwrap();
+    assert_eq!(state.root(), chain(6).1.root());
+    // What was decided before is not between what is known now and what comes.
+    assert_eq!(store.oldest_height().unwrap(), None);
+    assert_eq!(store.block(2).unwrap(), None);
+    assert_eq!(store.outcome(2).unwrap(), None);
+    assert_eq!(store.receipt(&old.transactions[0].body.id()).unwrap(), None);
+    drop(store);
+
+    // Whoever decides alone would wait for ever, had it forgotten what it signed.
+    let (genesis, clock) = (
+        genesis(1, 0),
+        Clock {
+            steady_ms: 1,
+            wall_ms: START_MS + 600_000,
+        },
+    );
+    let known = crate::replica::Settings {
+        is_new_key: false,
+        ..settings(genesis.clone())
+    };
+    let mut replica = Replica::open(Arc::new(disk.clone()), validator(0), known, clock).unwrap();
+    assert!(replica.is_voting());
+    let next = transfer(&genesis, 0, 6, 1).verify().unwrap();
+    let mut output = Output::default();
+    replica
+        .step(clock, Input::Offer(vec![next]), &mut output)
+        .unwrap();
+    assert_eq!(output.commits[0].header.height, 7);
+    replica.close().unwrap();
+    assert_eq!(open(&disk).oldest_height().unwrap(), Some(7));
+}
+
+#[test]
+fn a_snapshot_that_leads_no_further_is_refused() {
+    let (disk, state) = chain(4);
+    assert!(matches!(
+        import_onto(&disk, 4),
+        Err(SnapshotError::NotNewer(4))
+    ));
+    assert!(matches!(
+        import_onto(&disk, 3),
+        Err(SnapshotError::Unanchored(4))
+    ));
+    assert_eq!(open(&disk).load().unwrap().0.root(), state.root());
+}
+
+#[test]
+fn an_import_that_stops_anywhere_leaves_what_was_there_and_is_begun_anew() {
+    for before in [0, 3] {
+        let disk = if before == 0 {
+            MemoryDisk::default()
+        } else {
+            chain(before).0
+        };
+        let mut stopped = 0;
+        for changes in 0.. {
+            let disk = disk.fork();
+            if before == 0 {
+                drop(open(&disk));
+            }
+            disk.die_after(changes);
+            let is_whole = import_onto(&disk, 6).is_ok();
+            disk.crash(|below| changes % below);
+            let height = open(&disk).load().unwrap().0.tip().height;
+            assert!(height == before || height == 6, "{height} after {changes}");
+            if is_whole {
+                assert_eq!(height, 6);
+                break;
+            }
+            stopped += 1;
+            if height == before {
+                import_onto(&disk, 6).unwrap();
+            }
+        }
+        assert!(stopped > 3, "{stopped}");
+    }
+}
+
 #[test]
 fn a_snapshot_from_a_liar_is_refused() {
     let (disk, _) = chain(4);
