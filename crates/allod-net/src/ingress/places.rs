@@ -2,8 +2,8 @@
 //!
 //! Where no place is left, one is taken from the address that has most of them: its connection that has been idle the
 //! longest, be it half open, slow, or kept open for a next request. So those that say nothing only ever push out one
-//! another, and a flood from one address pushes out its own. One whose request a replica is answering stays; an address
-//! that has as many places as one may have, all of them so, is refused.
+//! another, and a flood from one address pushes out its own. One whose request a replica is answering stays, and so does an
+//! upgraded one until it ends; an address that has as many places as one may have, all of them so, is refused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -188,7 +188,7 @@ impl Drop for Place {
     }
 }
 
-/// A request on the connection is being answered.
+/// A request on the connection is being answered, or what it was upgraded to has not ended.
 #[derive(Debug)]
 pub(crate) struct Busy(Arc<Place>);
 

@@ -77,7 +77,7 @@ struct Errand<'a> {
     asked: http::HeaderMap,
     upgrade: Option<(HeaderValue, hyper::upgrade::OnUpgrade)>,
     activity: Activity,
-    /// The connection stays open until the answer has passed.
+    /// The connection stays open until the answer has passed, or the tunnel that comes of it has ended.
     busy: Busy,
 }
 
@@ -322,6 +322,7 @@ impl Proxy {
                 of_backend,
                 idle: self.limits.tunnel_idle,
                 meter: Arc::clone(meter),
+                _busy: errand.busy,
                 ticket: lease.into_ticket(),
             };
             errand.client.is_tunnel.store(true, Ordering::Release);

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::backend::Ticket;
 use crate::ingress::counters::Meter;
+use crate::ingress::places::Busy;
 use crate::limits::UPGRADE_TIMEOUT;
 use crate::pump::{self, Moved};
 
@@ -19,6 +20,8 @@ pub(crate) struct Tunnel {
     pub(crate) of_backend: OnUpgrade,
     pub(crate) idle: Duration,
     pub(crate) meter: Arc<Meter>,
+    /// The client's connection keeps its place, though HTTP has ended on it; free again before the ticket is.
+    pub(crate) _busy: Busy,
     /// The tunnel counts as an open request of its backend while it lasts.
     pub(crate) ticket: Ticket,
 }

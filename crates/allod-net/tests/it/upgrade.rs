@@ -7,7 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::stage::{HOST, PATIENCE, Replica, Stage, key, route, status, until};
+use crate::stage::{
+    HOST, PATIENCE, Replica, Stage, connect_from, heard, key, route, status, until,
+};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: web.shop.localhost\r\nConnection: Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -36,7 +38,11 @@ async fn echo() -> Replica {
 }
 
 async fn upgraded(stage: &Stage) -> TcpStream {
-    let mut client = TcpStream::connect(stage.address).await.unwrap();
+    upgraded_from("127.0.0.1", stage).await
+}
+
+async fn upgraded_from(source: &str, stage: &Stage) -> TcpStream {
+    let mut client = connect_from(source, stage.address).await;
     client.write_all(ASK.as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -95,6 +101,37 @@ async fn a_silent_tunnel_is_closed() {
         .await
         .expect("it is closed");
     assert_eq!(read.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_keeps_its_place_until_it_ends() {
+    let replica = echo().await;
+    let backend = replica.ready("web-0");
+    let stage = Stage::new(IngressLimits {
+        connections_per_source_max: 2,
+        ..Default::default()
+    });
+    stage.route(route(vec![backend.clone()]));
+    let (one, other) = ("127.0.0.2", "127.0.0.3");
+    let mut held = [
+        upgraded_from(one, &stage).await,
+        upgraded_from(one, &stage).await,
+    ];
+    let refused = heard(connect_from(one, stage.address).await, ASK.as_bytes()).await;
+    assert_eq!(status(&refused), 429, "{refused}");
+    let served = upgraded_from(other, &stage).await;
+    // Nobody had to make room for anybody.
+    for tunnel in &mut held {
+        let mut back = [0; 4];
+        tunnel.write_all(b"ping").await.unwrap();
+        let read = timeout(PATIENCE, tunnel.read_exact(&mut back)).await;
+        read.expect("it still carries").unwrap();
+    }
+    let [ended, _kept] = held;
+    drop(ended);
+    let open = || stage.ingress.open_requests(&backend.id) == 2;
+    until("one of the three has ended", open).await;
+    drop((upgraded_from(one, &stage).await, served));
 }
 
 #[tokio::test]
