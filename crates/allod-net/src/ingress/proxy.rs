@@ -323,7 +323,7 @@ impl Proxy {
                 idle: self.limits.tunnel_idle,
                 meter: Arc::clone(meter),
                 _busy: errand.busy,
-                ticket: lease.into_ticket(),
+                lease,
             };
             errand.client.is_tunnel.store(true, Ordering::Release);
             self.tasks.start(tunnel.carry());

@@ -8,9 +8,9 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::backend::Ticket;
 use crate::ingress::counters::Meter;
 use crate::ingress::places::Busy;
+use crate::ingress::upstream::Lease;
 use crate::limits::UPGRADE_TIMEOUT;
 use crate::pump::{self, Moved};
 
@@ -20,10 +20,10 @@ pub(crate) struct Tunnel {
     pub(crate) of_backend: OnUpgrade,
     pub(crate) idle: Duration,
     pub(crate) meter: Arc<Meter>,
-    /// The client's connection keeps its place, though HTTP has ended on it; free again before the ticket is.
+    /// The client's connection keeps its place, though HTTP has ended on it; free again before the lease is.
     pub(crate) _busy: Busy,
     /// The tunnel counts as an open request of its backend while it lasts.
-    pub(crate) ticket: Ticket,
+    pub(crate) lease: Lease,
 }
 
 impl Tunnel {
@@ -43,6 +43,6 @@ impl Tunnel {
             &moved,
         )
         .await;
-        debug!(replica = %self.ticket.id().replica, error = ?joined.err(), "a tunnel ended");
+        debug!(replica = %self.lease.backend().replica, error = ?joined.err(), "a tunnel ended");
     }
 }

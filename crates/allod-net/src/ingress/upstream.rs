@@ -4,8 +4,12 @@
 //! written, or it is a safe one without a body and the kept connection closed before any answer
 //! (RFC 9112 §9.3.1 permits that). The same holds where the backend's machine has fallen silent and there is another backend:
 //! what was not written goes there, and so does a safe request without a body; any other waits.
+//!
+//! A connection ends with whoever holds it. So one whose backend has answered and does not take the rest of the request
+//! is kept for the moment that any is kept, in which the backend may still read on, and no longer.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +20,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -98,14 +103,21 @@ struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     since: Instant,
+}
+
+/// A connection to a backend. Dropped, it is closed, also where hyper alone would wait for ever to hand over a body.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    _open: oneshot::Sender<Infallible>,
 }
 
 /// A connection in use by one request.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     pool: Arc<Pool>,
     /// The request counts as open until this is dropped.
     ticket: Ticket,
@@ -114,12 +126,12 @@ pub(crate) struct Lease {
 impl Lease {
     /// The whole answer has passed: the connection may serve another request.
     pub(crate) fn give_back(self) {
-        self.pool.keep(self.sender);
+        self.pool.keep(self.connection);
     }
 
-    /// The answer changed the protocol: the connection is no longer ours to use again.
-    pub(crate) fn into_ticket(self) -> Ticket {
-        self.ticket
+    /// Whose.
+    pub(crate) fn backend(&self) -> &BackendId {
+        self.ticket.id()
     }
 }
 
@@ -147,17 +159,17 @@ impl Pools {
         }
         let pool = self.pool(&id);
         let mut request = request;
-        while let Some(sender) = pool.take() {
+        while let Some(connection) = pool.take() {
             let spare = spare_of(&request);
             match self
-                .exchange(&id, sender, request, activity, patience)
+                .exchange(&id, connection, request, activity, patience)
                 .await
             {
-                Ok((response, sender)) => {
+                Ok((response, connection)) => {
                     return Ok((
                         response,
                         Lease {
-                            sender,
+                            connection,
                             pool,
                             ticket,
                         },
@@ -185,8 +197,8 @@ impl Pools {
             opened = self.open(&id) => opened,
             () = self.silent(&id, patience) => return Err(Unsent::silent(id, Some(request))),
         };
-        let sender = match opened {
-            Ok(sender) => sender,
+        let connection = match opened {
+            Ok(connection) => connection,
             Err(error) => {
                 let error = SendError::Connect(id, error);
                 return Err(Unsent {
@@ -195,13 +207,13 @@ impl Pools {
                 });
             }
         };
-        let (response, sender) = self
-            .exchange(&id, sender, request, activity, patience)
+        let (response, connection) = self
+            .exchange(&id, connection, request, activity, patience)
             .await?;
         Ok((
             response,
             Lease {
-                sender,
+                connection,
                 pool,
                 ticket,
             },
@@ -244,7 +256,7 @@ impl Pools {
         pool
     }
 
-    async fn open(&self, id: &BackendId) -> io::Result<SendRequest<RequestBody>> {
+    async fn open(&self, id: &BackendId) -> io::Result<Connection> {
         let opening = self.dialer.dial(&id.location);
         let stream = match timeout(self.limits.connect_timeout, opening).await {
             Ok(connected) => connected?,
@@ -257,22 +269,31 @@ impl Pools {
             .await
             .map_err(io::Error::other)?;
         let location = id.location.clone();
+        let (open, is_open) = oneshot::channel();
         self.tasks.start(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                debug!(%location, %error, "a connection to a backend ended with an error");
+            tokio::select! {
+                // First, so that one with nothing under way is closed in order.
+                biased;
+                ended = connection.with_upgrades() => if let Err(error) = ended {
+                    debug!(%location, %error, "a connection to a backend ended with an error");
+                },
+                _ = is_open => {}
             }
         });
-        Ok(sender)
+        Ok(Connection {
+            sender,
+            _open: open,
+        })
     }
 
     async fn exchange(
         &self,
         id: &BackendId,
-        mut sender: SendRequest<RequestBody>,
+        mut connection: Connection,
         request: Request<RequestBody>,
         activity: &Activity,
         patience: Patience,
-    ) -> Result<(Response<Incoming>, SendRequest<RequestBody>), Unsent> {
+    ) -> Result<(Response<Incoming>, Connection), Unsent> {
         activity.touch();
         let head_timeout = self.limits.response_head_timeout;
         let spare = spare_of(&request);
@@ -281,14 +302,14 @@ impl Pools {
             () = self.silent(id, patience), if can_go_elsewhere => {
                 return Err(Unsent::silent(id.clone(), spare));
             }
-            answer = sender.try_send_request(request) => answer,
+            answer = connection.sender.try_send_request(request) => answer,
             () = activity.quiet_for(head_timeout) => {
                 let error = SendError::Late(id.clone(), head_timeout);
                 return Err(Unsent { error, request: None });
             }
         };
         match answer {
-            Ok(response) => Ok((response, sender)),
+            Ok(response) => Ok((response, connection)),
             Err(mut failed) => {
                 let request = failed.take_message();
                 let error = SendError::Broken(id.clone(), failed.into_error());
@@ -312,21 +333,22 @@ impl Pools {
 
 impl Pool {
     /// A kept connection that is ready for a request.
-    fn take(&self) -> Option<SendRequest<RequestBody>> {
+    fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
         idle.retain(|kept| kept.is_usable(self.idle_time));
-        let ready = idle.iter().rposition(|kept| kept.sender.is_ready())?;
-        Some(idle.swap_remove(ready).sender)
+        let is_ready = |kept: &Idle| kept.connection.sender.is_ready();
+        let ready = idle.iter().rposition(is_ready)?;
+        Some(idle.swap_remove(ready).connection)
     }
 
-    fn keep(&self, sender: SendRequest<RequestBody>) {
-        if self.is_retired.load(Ordering::Acquire) || sender.is_closed() {
+    fn keep(&self, connection: Connection) {
+        if self.is_retired.load(Ordering::Acquire) || connection.sender.is_closed() {
             return;
         }
         let mut idle = self.lock();
         if idle.len() < self.idle_max {
             idle.push(Idle {
-                sender,
+                connection,
                 since: Instant::now(),
             });
         }
@@ -347,7 +369,7 @@ impl Pool {
 
 impl Idle {
     fn is_usable(&self, idle_time: Duration) -> bool {
-        !self.sender.is_closed() && self.since.elapsed() < idle_time
+        !self.connection.sender.is_closed() && self.since.elapsed() < idle_time
     }
 }
 

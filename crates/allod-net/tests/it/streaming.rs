@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use allod_net::limits::IngressLimits;
 use http::Response;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::stage::{PATIENCE, Replica, Stage, status};
+use crate::stage::{PATIENCE, Replica, Stage, body, route, status};
 
 /// A hundred megabytes, or more where the kernel's buffers alone could swallow that.
 fn large() -> usize {
@@ -92,7 +94,7 @@ async fn a_large_answer_waits_for_its_reader() {
 #[tokio::test]
 async fn a_large_request_waits_for_the_replica() {
     let large = large();
-    let (release, held) = tokio::sync::watch::channel(false);
+    let (release, held) = watch::channel(false);
     let replica = Replica::new(move |request| {
         let mut held = held.clone();
         async move {
@@ -141,9 +143,72 @@ async fn a_large_request_waits_for_the_replica() {
     tokio::join!(send, watch);
 }
 
+/// Answers every request at once, and reads on only when it may; then it tells how much more came.
+async fn hasty() -> (Replica, watch::Sender<bool>, mpsc::Receiver<usize>) {
+    let (release, held) = watch::channel(false);
+    let (tell, told) = mpsc::channel(1);
+    let replica = Replica::raw(move |mut stream| {
+        let (mut held, tell) = (held.clone(), tell.clone());
+        async move {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\n\r\ntoo much";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = held.wait_for(|is_released| *is_released).await;
+            let (mut piece, mut length) = (vec![0; 64 * 1024], 0);
+            while let Ok(more @ 1..) = stream.read(&mut piece).await {
+                length += more;
+            }
+            let _ = tell.send(length).await;
+        }
+    });
+    (replica.await, release, told)
+}
+
+#[tokio::test]
+async fn a_replica_that_answers_and_leaves_the_rest_unread_is_hung_up_on() {
+    let (replica, release, mut told) = hasty().await;
+    let stage = Stage::new(IngressLimits {
+        idle_backend: Duration::from_millis(100),
+        ..Default::default()
+    });
+    stage.route(route(vec![replica.ready("web-0")]));
+    let large = large();
+    let post = async || {
+        let client = TcpStream::connect(stage.address).await.unwrap();
+        let (mut reading, mut writing) = client.into_split();
+        let send = async {
+            let head = format!(
+                "POST / HTTP/1.1\r\nHost: web.shop.localhost\r\nContent-Length: {large}\r\n\r\n"
+            );
+            writing.write_all(head.as_bytes()).await.unwrap();
+            // Ends with an error once the ingress has closed the connection.
+            while writing.write_all(&[b'x'; 64 * 1024]).await.is_ok() {}
+        };
+        let hear = async {
+            let mut answer = Vec::new();
+            // It may end in a reset, since not all that was sent is read; what came before counts.
+            let _ = reading.read_to_end(&mut answer).await;
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        let both = async { tokio::join!(send, hear) };
+        let ((), answer) = timeout(PATIENCE, both).await.expect("it is kept for ever");
+        answer
+    };
+    let answers: [String; 3] = tokio::join!(post(), post(), post()).into();
+    for answer in answers {
+        assert_eq!((status(&answer), body(&answer)), (413, "too much"));
+    }
+    release.send_replace(true);
+    for _ in 0..3 {
+        let came = timeout(PATIENCE, told.recv()).await.expect("it ends");
+        let came = came.unwrap();
+        assert!(came < large, "{came}: no more than was on its way");
+    }
+}
+
 #[tokio::test]
 async fn an_event_stream_arrives_piece_by_piece() {
-    let (next, events) = tokio::sync::mpsc::channel::<&'static str>(1);
+    let (next, events) = mpsc::channel::<&'static str>(1);
     let events = Arc::new(tokio::sync::Mutex::new(events));
     let replica = Replica::raw(move |mut stream| {
         let events = Arc::clone(&events);
