@@ -228,7 +228,7 @@ pub struct PeerLimits {
 /// What tunnels between peers may take.
 #[derive(Debug, Clone)]
 pub struct TunnelLimits {
-    /// Tunnels at once from one peer, and to one peer.
+    /// Tunnels at once from one peer, and to one peer; to one target there at most half of them.
     pub per_peer_max: u32,
     /// Tunnels of all peers to this machine together.
     pub all_max: usize,

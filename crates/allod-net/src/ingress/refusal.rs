@@ -86,8 +86,12 @@ pub(crate) fn unasked_upgrade(route: &Arc<Route>) -> Problem {
     }
 }
 
-/// A ready replica gave no answer: 502, 504, or 400/408 when the client's own body was the reason.
+/// A ready replica gave no answer: 502, 504, or 400/408 when the client's own body was the reason; 503 where as many
+/// connections lead to it as may.
 pub(crate) async fn no_answer(route: &Arc<Route>, error: &SendError) -> Problem {
+    if error.is_busy() {
+        return busy(route);
+    }
     let (status, code, title) = match error {
         SendError::Connect(..) => (
             StatusCode::BAD_GATEWAY,

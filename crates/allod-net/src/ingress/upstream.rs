@@ -48,6 +48,11 @@ pub(crate) enum SendError {
 }
 
 impl SendError {
+    /// Whether as many connections lead to the backend as may.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Self::Connect(_, error) if error.kind() == io::ErrorKind::ResourceBusy)
+    }
+
     /// Whether the backend is on another machine.
     pub(crate) fn is_elsewhere(&self) -> bool {
         let (Self::Connect(id, _) | Self::Broken(id, _) | Self::Late(id, _)) = self;

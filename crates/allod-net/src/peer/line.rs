@@ -4,12 +4,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use iroh::endpoint::{ConnectOptions, Connection, ConnectionError};
 use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::incoming::Closing;
 use super::protocol::Purpose;
+use super::share::{Share, Shares};
 use super::{PeerKey, Shared, chain, lock, pulse, tunnel};
 
 /// Why there is no connection.
@@ -32,6 +34,7 @@ pub(crate) struct Line {
     /// Streams at once.
     places: Arc<Semaphore>,
     places_count: usize,
+    shares: Arc<Shares>,
     used: Notify,
     /// When it was called last.
     called: Mutex<Instant>,
@@ -57,12 +60,14 @@ impl Line {
                 _ => shared.limits.asks.member.at_once_max,
             };
             let places_count = usize::try_from(places_count).unwrap_or(Semaphore::MAX_PERMITS);
+            let places = Arc::new(Semaphore::new(places_count));
             Arc::new(Self {
                 peer,
                 purpose,
                 connection: Mutex::default(),
                 calling: Semaphore::new(1),
-                places: Arc::new(Semaphore::new(places_count)),
+                shares: Shares::new(Arc::clone(&places)),
+                places,
                 places_count,
                 used: Notify::new(),
                 called: Mutex::new(Instant::now()),
@@ -75,6 +80,11 @@ impl Line {
     /// Waits for a place; whoever holds one keeps the connection open.
     pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
         Arc::clone(&self.places).acquire_owned().await
+    }
+
+    /// A place at once, where the target has not its share already.
+    pub(crate) fn share(&self, target: &Bytes) -> Option<Share> {
+        self.shares.take(target)
     }
 
     /// The open connection, or a new one.

@@ -29,6 +29,7 @@ mod pulse;
 mod relay;
 mod relayed;
 mod roster;
+mod share;
 mod tunnel;
 mod ways;
 mod wire;
@@ -370,7 +371,8 @@ impl Peers {
     /// Opens a tunnel to a member; what `target` means is for its owner to say.
     ///
     /// # Errors
-    /// Where the member is not reached, or refuses.
+    /// Where the member is not reached, or refuses; `ResourceBusy` where so many lead to the target already that another
+    /// would leave too few for the others.
     pub async fn tunnel(&self, to: PeerKey, target: Bytes) -> std::io::Result<TunnelStream> {
         tunnel::open(&self.shared.0, to, target).await
     }

@@ -5,7 +5,7 @@
 //!   to say; it accepts or refuses each.
 //! - Whoever opens one says the network's id and the target, each as a frame; one byte comes back once it is accepted.
 //! - Nobody who does not read takes room from others: each stream has a window far smaller than the connection's.
-//! - A peer has so many tunnels at once, and all together so many.
+//! - A peer has so many tunnels at once, and all together so many. However many lead to one target, others have room.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ use super::frame;
 use super::incoming::{Closing, Next, next_streams};
 use super::line::{Line, LineError, closing_of};
 use super::protocol::Purpose;
+use super::share::Share;
 use super::{PeerKey, Shared, chain};
 use crate::limits::{PeerLimits, TUNNEL_TARGET_BYTES_MAX};
 use crate::pump::{self, Moved};
@@ -52,8 +53,10 @@ pub struct Tunnel {
 #[derive(Debug)]
 pub struct TunnelStream {
     ends: Join<RecvStream, SendStream>,
-    /// Its place among the tunnels of the peer, or of all.
+    /// Its place among the tunnels of all peers, where it was opened by one.
     _place: Option<OwnedSemaphorePermit>,
+    /// Its place among those to the peer, where it was opened here.
+    _share: Option<Share>,
 }
 
 impl Tunnel {
@@ -85,6 +88,7 @@ impl Tunnel {
         Ok(TunnelStream {
             ends: join(recv, send),
             _place: place,
+            _share: None,
         })
     }
 }
@@ -179,7 +183,7 @@ pub(crate) async fn open(
     let time_max = shared.limits.tunnels.open_time_max;
     let opening = async {
         let line = Line::to(shared, peer, Purpose::Tunnels).map_err(|error| told(peer, error))?;
-        let place = line.place().await.map_err(io::Error::other)?;
+        let share = line.share(&target).ok_or(io::ErrorKind::ResourceBusy)?;
         let connection = line.connection(shared).await;
         let connection = connection.map_err(|error| told(peer, error))?;
         let opened = say(shared, &connection, &target).await;
@@ -189,7 +193,8 @@ pub(crate) async fn open(
         })?;
         Ok(TunnelStream {
             ends: join(recv, send),
-            _place: Some(place),
+            _place: None,
+            _share: Some(share),
         })
     };
     timeout(time_max, opening)

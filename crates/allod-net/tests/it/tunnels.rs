@@ -1,9 +1,10 @@
 //! Tunnels between machines, and requests through them: real endpoints on loopback.
 
 use allod_net::limits::{IngressLimits, PeerLimits};
-use allod_net::peer::{PeersConfig, Roster, Tunnel, TunnelStream};
+use allod_net::peer::{Peers, PeersConfig, Roster, Tunnel, TunnelStream};
 use allod_net::{Backend, Dialer, Ingress, Location, Routes};
 use bytes::Bytes;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, split};
 use tokio::sync::{mpsc, watch};
@@ -153,17 +154,51 @@ async fn whoever_does_not_read_holds_up_nobody_else() {
     ended.unwrap().unwrap().unwrap();
 }
 
+/// A machine with so many tunnels to and from each peer, and from all together.
+fn bounded(seed: u8, per_peer_max: u32, all_max: usize) -> PeersConfig {
+    let mut limits = PeerLimits::default();
+    limits.tunnels.per_peer_max = per_peer_max;
+    limits.tunnels.all_max = all_max;
+    PeersConfig {
+        limits,
+        ..config(seed)
+    }
+}
+
+async fn is_busy(from: &Machine, to: &Machine, target: &'static [u8]) -> bool {
+    let opening = from.peers.tunnel(to.key(), Bytes::from_static(target));
+    opening
+        .await
+        .is_err_and(|error| error.kind() == ErrorKind::ResourceBusy)
+}
+
+#[tokio::test]
+async fn however_many_lead_to_one_target_there_is_room_for_the_others() {
+    let one = machine(bounded(93, 8, 99)).await;
+    let two = machine(config(94)).await;
+    let all = roster(&[&one, &two]);
+    one.peers.admit(all.clone()).await;
+    two.peers.admit(all).await;
+    let _echoing = beside(echo(two.peers.tunnels().unwrap()));
+    let mut flood = Vec::new();
+    for _ in 0..4 {
+        flood.push(open(&one, &two, b"web").await);
+    }
+    assert!(is_busy(&one, &two, b"web").await, "as many as are free");
+    let mut other = open(&one, &two, b"shop").await;
+    let _second = open(&one, &two, b"shop").await;
+    assert!(is_busy(&one, &two, b"shop").await, "as many as are free");
+    let mut api = open(&one, &two, b"api").await;
+    assert_eq!(said(&mut other, b"a request").await, b"a request");
+    assert_eq!(said(&mut api, b"a call").await, b"a call");
+    // Room comes back with those that end.
+    drop(flood.drain(1..));
+    let mut again = open(&one, &two, b"web").await;
+    assert_eq!(said(&mut again, b"again").await, b"again");
+}
+
 #[tokio::test]
 async fn a_peer_has_so_many_at_once_and_all_together_so_many() {
-    let bounded = |seed, per_peer_max, all_max| {
-        let mut limits = PeerLimits::default();
-        limits.tunnels.per_peer_max = per_peer_max;
-        limits.tunnels.all_max = all_max;
-        PeersConfig {
-            limits,
-            ..config(seed)
-        }
-    };
     let one = machine(bounded(88, 2, 9)).await;
     let two = machine(bounded(89, 9, 3)).await;
     let three = machine(bounded(90, 9, 9)).await;
@@ -173,18 +208,52 @@ async fn a_peer_has_so_many_at_once_and_all_together_so_many() {
     }
     let _echoing = beside(echo(two.peers.tunnels().unwrap()));
     let first = open(&one, &two, b"web").await;
-    let _second = open(&one, &two, b"web").await;
-    let third = one.peers.tunnel(two.key(), "web".into());
-    tokio::pin!(third);
-    let early = timeout(std::time::Duration::from_millis(300), &mut third).await;
-    assert!(early.is_err(), "a third is not opened to one peer");
+    let _second = open(&one, &two, b"shop").await;
+    assert!(is_busy(&one, &two, b"api").await, "no third to one peer");
     drop(first);
-    let mut third = timeout(LONG, third).await.unwrap().unwrap();
+    let mut third = open(&one, &two, b"api").await;
     assert_eq!(said(&mut third, b"third").await, b"third");
     // Two are open there. One more of another peer has room, a second has none.
     let _other = open(&three, &two, b"web").await;
     let refused = three.peers.tunnel(two.key(), "web".into()).await;
     assert!(refused.is_err());
+}
+
+/// An ingress whose only replica is on that machine, and where it is told of the peers.
+fn gateway_to(runner: &Machine) -> (Ingress, watch::Sender<Option<Peers>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = Location::There {
+        peer: runner.key(),
+        target: "web-0".into(),
+    };
+    let mut table = Routes::new();
+    let replica = Backend::ready(there, "web-0");
+    table.insert(HOST, route(vec![replica])).unwrap();
+    let (known, peers) = watch::channel(None);
+    let (dialer, limits) = (Dialer::new(peers), IngressLimits::default());
+    let (_, routes) = watch::channel(Arc::new(table));
+    let ingress = Ingress::start(vec![listener], routes, dialer, limits).unwrap();
+    (ingress, known)
+}
+
+fn asking() -> String {
+    format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn a_request_for_which_no_tunnel_is_left_is_told_to_come_again() {
+    let gateway = machine(bounded(95, 2, 99)).await;
+    let runner = machine(config(96)).await;
+    let all = roster(&[&gateway, &runner]);
+    gateway.peers.admit(all.clone()).await;
+    runner.peers.admit(all).await;
+    let _echoing = beside(echo(runner.peers.tunnels().unwrap()));
+    let _only = open(&gateway, &runner, b"web-0").await;
+    let (ingress, known) = gateway_to(&runner);
+    known.send_replace(Some(gateway.peers.clone()));
+    let answer = say(ingress.addresses()[0], asking().as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -200,22 +269,8 @@ async fn a_request_reaches_a_replica_on_another_machine() {
             open.spawn(tunnel.carry(address, LONG));
         }
     });
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (routes, seen) = watch::channel(Arc::new(Routes::new()));
-    let (known, peers) = watch::channel(None);
-    let dialer = Dialer::new(peers);
-    let limits = IngressLimits::default();
-    let ingress = Ingress::start(vec![listener], seen, dialer, limits).unwrap();
-    let there = Location::There {
-        peer: runner.key(),
-        target: "web-0".into(),
-    };
-    let mut table = Routes::new();
-    table
-        .insert(HOST, route(vec![Backend::ready(there, "web-0")]))
-        .unwrap();
-    routes.send_replace(Arc::new(table));
-    let asking = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+    let (ingress, known) = gateway_to(&runner);
+    let asking = asking();
     let address = ingress.addresses()[0];
     let early = say(address, asking.as_bytes()).await;
     assert!(
