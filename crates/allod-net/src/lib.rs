@@ -9,6 +9,7 @@ pub mod ingress;
 pub mod limits;
 mod location;
 pub mod peer;
+mod places;
 pub mod published;
 mod pump;
 pub mod resolver;

@@ -73,6 +73,27 @@ impl Default for IngressLimits {
     }
 }
 
+impl IngressLimits {
+    pub(crate) const fn places(&self) -> PlaceLimits {
+        PlaceLimits {
+            all_max: self.connections_max,
+            per_source_max: self.connections_per_source_max,
+            idle_per_source_max: self.idle_per_source_max,
+        }
+    }
+}
+
+/// Places for connections from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlaceLimits {
+    /// All of them.
+    pub(crate) all_max: usize,
+    /// Those of one address (of one /64 network of IPv6).
+    pub(crate) per_source_max: usize,
+    /// Of one address's, those that wait for their client.
+    pub(crate) idle_per_source_max: usize,
+}
+
 /// Connections tried for one request: the first, and one more when the first could not be opened.
 pub(crate) const ATTEMPTS_MAX: usize = 2;
 /// Times a request may have passed an Allod ingress already before it is called a loop.

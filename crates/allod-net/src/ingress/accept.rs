@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::ingress::guard::Guarded;
-use crate::ingress::places::{Full, Place, Places};
 use crate::ingress::proxy::{Client, Proxy};
 use crate::limits::{ACCEPT_PAUSE, BUFFER_BYTES, TURNED_AWAY_BYTES};
+use crate::places::{Full, Place, Places};
 
 const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\n\
     content-type: application/problem+json\r\ncontent-length: 134\r\n\r\n\

@@ -12,8 +12,8 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use crate::ingress::counters::Meter;
-use crate::ingress::places::Busy;
 use crate::ingress::upstream::Lease;
+use crate::places::Busy;
 use crate::pump::Activity;
 
 /// Why a body ended early.

@@ -17,7 +17,6 @@ mod counters;
 mod guard;
 mod headers;
 mod page;
-mod places;
 mod proxy;
 mod refusal;
 mod routes;
@@ -40,11 +39,11 @@ pub use routes::{BadHost, LogTail, Outage, Route, RouteKey, Routes};
 
 use crate::backend::BackendId;
 use crate::ingress::counters::Meters;
-use crate::ingress::places::Places;
 use crate::ingress::proxy::Proxy;
 use crate::ingress::upstream::Pools;
 use crate::limits::IngressLimits;
 use crate::location::Dialer;
+use crate::places::Places;
 use crate::tasks::Tasks;
 
 /// A running ingress. Dropping it closes every connection at once; [`Ingress::stop`] lets them end.
@@ -77,7 +76,7 @@ impl Ingress {
             held: Semaphore::new(limits.held_max),
             limits: Arc::clone(&limits),
         });
-        let places = Places::new(Arc::clone(&limits));
+        let places = Places::new(limits.places());
         let (draining, is_draining) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut addresses = Vec::new();

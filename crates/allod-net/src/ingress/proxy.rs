@@ -17,12 +17,12 @@ use crate::ingress::body::{AnswerBody, Passing, RequestBody};
 use crate::ingress::counters::{Meter, Meters};
 use crate::ingress::headers::{self, Origin};
 use crate::ingress::page::{self, Problem};
-use crate::ingress::places::{Busy, Place};
 use crate::ingress::refusal;
 use crate::ingress::routes::{HostName, Route, Routes};
 use crate::ingress::tunnel;
 use crate::ingress::upstream::{Lease, Patience, Pools, SendError, Unsent};
 use crate::limits::{ATTEMPTS_MAX, IngressLimits};
+use crate::places::{Busy, Place};
 use crate::pump::Activity;
 use crate::tasks::Tasks;
 

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::ingress::counters::Meter;
-use crate::ingress::places::Busy;
 use crate::ingress::upstream::Lease;
 use crate::limits::UPGRADE_TIMEOUT;
+use crate::places::Busy;
 use crate::pump::{self, Moved};
 
 /// A connection about to change its protocol.

@@ -8,12 +8,11 @@ const HERE: &str = "127.0.0.1";
 const THERE: &str = "192.0.2.7";
 
 fn places(most: usize, per_source: usize, idle_per_source: usize) -> Arc<Places> {
-    Places::new(Arc::new(IngressLimits {
-        connections_max: most,
-        connections_per_source_max: per_source,
+    Places::new(PlaceLimits {
+        all_max: most,
+        per_source_max: per_source,
         idle_per_source_max: idle_per_source,
-        ..Default::default()
-    }))
+    })
 }
 
 fn enter(places: &Arc<Places>, source: &str) -> Result<Arc<Place>, Full> {

@@ -1,4 +1,4 @@
-//! Places: every client connection has one, and no address takes those of the others.
+//! Places: every connection from outside has one, and no address takes those of the others.
 //!
 //! Where no place is left, one is taken from the address that has most of them: its connection that has been idle the
 //! longest, be it half open, slow, or kept open for a next request. So those that say nothing only ever push out one
@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::limits::IngressLimits;
+use crate::limits::PlaceLimits;
 
 /// All places.
 #[derive(Debug)]
 pub(crate) struct Places {
-    limits: Arc<IngressLimits>,
+    limits: PlaceLimits,
     table: Mutex<Table>,
 }
 
@@ -62,7 +62,7 @@ enum State {
 }
 
 impl Places {
-    pub(crate) fn new(limits: Arc<IngressLimits>) -> Arc<Self> {
+    pub(crate) fn new(limits: PlaceLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
             table: Mutex::default(),
@@ -74,9 +74,9 @@ impl Places {
         let (source, leave) = (network_of(client), Arc::new(Notify::new()));
         let mut table = self.lock();
         let own = table.sources.get(&source).map_or(0, |held| held.open);
-        if own >= self.limits.connections_per_source_max {
+        if own >= self.limits.per_source_max {
             table.make_room(&source).ok_or(Full::Source)?;
-        } else if table.open >= self.limits.connections_max {
+        } else if table.open >= self.limits.all_max {
             let largest = table.largest().ok_or(Full::Everywhere)?;
             if table
                 .sources
