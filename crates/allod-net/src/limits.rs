@@ -246,6 +246,37 @@ pub struct PeerLimits {
     pub tunnels: TunnelLimits,
 }
 
+/// What a member's relay holds of those who have not proven yet who they are.
+#[derive(Debug, Clone)]
+pub struct RelayLimits {
+    /// Connections at once whose keys are not proven yet; for a further one goes the one that has taken the longest.
+    pub unproven_max: usize,
+    /// Of them, those of one address (of one /64 network of IPv6): all members behind one router may come at once.
+    pub unproven_per_source_max: usize,
+    /// How long a proof may take, the connection's handshakes included: many times there and back on a slow line.
+    pub proof_time_max: Duration,
+}
+
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self {
+            unproven_max: 512,
+            unproven_per_source_max: 64,
+            proof_time_max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl RelayLimits {
+    pub(crate) const fn places(&self) -> PlaceLimits {
+        PlaceLimits {
+            all_max: self.unproven_max,
+            per_source_max: self.unproven_per_source_max,
+            idle_per_source_max: self.unproven_per_source_max,
+        }
+    }
+}
+
 /// What tunnels between peers may take.
 #[derive(Debug, Clone)]
 pub struct TunnelLimits {

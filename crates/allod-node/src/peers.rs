@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use allod_ledger::chain::Outbound;
-use allod_net::limits::PeerLimits;
+use allod_net::limits::{PeerLimits, RelayLimits};
 use allod_net::peer::{
     MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Protocol, Question, Roster,
 };
@@ -296,7 +296,8 @@ async fn keep_relay(
         return pending().await;
     };
     let secret = inner.identity.peer_secret();
-    let start = || MemberRelay::start(listen, secret.expose(), peers.roster());
+    let limits = RelayLimits::default();
+    let start = || MemberRelay::start(listen, secret.expose(), peers.roster(), &limits);
     // It runs until it is dropped.
     let relay = opening::at_last(&inner.unopened.relay, start).await;
     let (address, known) = relay.entry;

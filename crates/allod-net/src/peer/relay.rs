@@ -1,23 +1,24 @@
 //! A member's relay: carries encrypted packets for the members of a roster, whose keys it sees proven, and tells them
 //! their own addresses. It can read nothing of what it carries.
 
+mod door;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use iroh::EndpointId;
 use iroh_relay::server::RelayService;
-use iroh_relay::server::{
-    Access, AccessControl, CertConfig, ClientRateLimit, ClientRequest, QuicConfig, RelayConfig,
-    Server, ServerConfig, TlsConfig,
-};
+use iroh_relay::server::{Access, AccessControl, ClientRequest, QuicConfig, Server, ServerConfig};
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SanType};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{debug, info};
 
+use self::door::Door;
 use super::{PeerKey, Roster, chain};
-use crate::limits::RELAY_BYTES_PER_SECOND;
+use crate::limits::RelayLimits;
 use crate::tasks::Tasks;
 
 /// Why a relay does not run.
@@ -41,7 +42,9 @@ pub enum RelayError {
 pub struct MemberRelay {
     /// Where it is reached, and how its certificate is known.
     pub entry: (SocketAddr, super::Relay),
-    server: Server,
+    service: RelayService,
+    accepting: JoinSet<()>,
+    discovery: Server,
     _cutting: Tasks,
 }
 
@@ -72,48 +75,64 @@ impl MemberRelay {
         listen: SocketAddr,
         secret: &[u8; 32],
         roster: watch::Receiver<Arc<Roster>>,
+        limits: &RelayLimits,
     ) -> Result<Self, RelayError> {
         let (tls, certificate) = certificate(listen, secret)?;
-        let mut relay = RelayConfig::new((listen.ip(), 0));
-        relay.tls = Some(TlsConfig::new(
+        let refused = |error: &dyn std::error::Error| RelayError::Start {
             listen,
-            CertConfig::Manual { server_config: tls },
-        ));
-        relay.limits.client_rx = NonZeroU32::new(RELAY_BYTES_PER_SECOND).map(ClientRateLimit::new);
-        relay.access = Arc::new(Listed(roster.clone()));
-        let mut config = ServerConfig::default();
-        config.relay = Some(relay);
-        config.quic = Some(QuicConfig::new((listen.ip(), listen.port())));
-        let refused = |reason: String| RelayError::Start { listen, reason };
-        let before = Arc::clone(&roster.borrow());
-        let server = Server::spawn(config)
-            .await
-            .map_err(|error| refused(chain(&error)))?;
-        let (Some(https), Some(discovery)) = (server.https_addr(), server.quic_addr()) else {
-            return Err(refused("it has no address".into()));
+            reason: chain(error),
         };
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| refused(&error))?;
+        let https = listener.local_addr().map_err(|error| refused(&error))?;
+        let (discovery, discovery_port) = discovery(listen, tls.clone()).await?;
+        let before = Arc::clone(&roster.borrow());
+        let service = door::service(Arc::new(Listed(roster.clone())));
         let cutting = Tasks::default();
-        if let Some(service) = server.relay_service() {
-            cutting.start(cut(service.clone(), before, roster));
-        }
-        info!(%https, %discovery, "relay open to members");
+        cutting.start(cut(service.clone(), before, roster));
+        let mut accepting = JoinSet::new();
+        accepting.spawn(Door::new(service.clone(), tls, limits).open(listener));
+        info!(%https, discovery_port, "relay open to members");
         let entry = super::Relay {
             pin: *blake3::hash(&certificate).as_bytes(),
-            discovery_port: discovery.port(),
+            discovery_port,
         };
         Ok(Self {
             entry: (https, entry),
-            server,
+            service,
+            accepting,
+            discovery,
             _cutting: cutting,
         })
     }
 
     /// Stops it, and everything it carries.
-    pub async fn stop(self) {
-        if let Err(error) = self.server.shutdown().await {
+    pub async fn stop(mut self) {
+        self.accepting.shutdown().await;
+        self.service.shutdown().await;
+        if let Err(error) = self.discovery.shutdown().await {
             debug!(error = chain(&error), "the relay ended badly");
         }
     }
+}
+
+/// Opens what tells machines their own addresses, and says at which port.
+async fn discovery(
+    listen: SocketAddr,
+    tls: rustls::ServerConfig,
+) -> Result<(Server, u16), RelayError> {
+    let refused = |reason| RelayError::Start { listen, reason };
+    let mut quic = QuicConfig::new(listen);
+    quic.server_config = Some(tls);
+    let mut config = ServerConfig::default();
+    config.quic = Some(quic);
+    let server = Server::spawn(config)
+        .await
+        .map_err(|error| refused(chain(&error)))?;
+    let address = server.quic_addr();
+    let address = address.ok_or_else(|| refused("it has no address".into()))?;
+    Ok((server, address.port()))
 }
 
 /// Disconnects those who are no longer listed.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use allod_net::limits::PeerLimits;
+use allod_net::limits::{PeerLimits, RelayLimits};
 use allod_net::peer::{
     Inboxes, Member, MemberRelay, PeerKey, Peers, PeersConfig, Protocol, Question, Roster, Sent,
 };
@@ -141,6 +141,14 @@ pub(crate) async fn relayed(seeds: [u8; 2], relays: &[&MemberRelay]) -> [Machine
 }
 
 pub(crate) async fn relay(seed: u8, members: &[u8]) -> (MemberRelay, watch::Sender<Arc<Roster>>) {
+    relay_within(seed, members, &RelayLimits::default()).await
+}
+
+pub(crate) async fn relay_within(
+    seed: u8,
+    members: &[u8],
+    limits: &RelayLimits,
+) -> (MemberRelay, watch::Sender<Arc<Roster>>) {
     let key = |seed: &u8| {
         let secret = iroh::SecretKey::from_bytes(&[*seed; 32]);
         (PeerKey(*secret.public().as_bytes()), Member::default())
@@ -151,7 +159,7 @@ pub(crate) async fn relay(seed: u8, members: &[u8]) -> (MemberRelay, watch::Send
     };
     let (sender, receiver) = watch::channel(Arc::new(roster));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let relay = MemberRelay::start(listen, &[seed; 32], receiver)
+    let relay = MemberRelay::start(listen, &[seed; 32], receiver, limits)
         .await
         .unwrap();
     (relay, sender)

@@ -12,6 +12,7 @@ mod machines;
 mod outage;
 mod peers;
 mod published;
+mod relays;
 mod resolver;
 mod routing;
 mod silence;
