@@ -142,7 +142,7 @@ pub(crate) const SNAPSHOT_ASKS_MAX: usize = 4;
 pub(crate) const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest snapshot that a newcomer takes.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
-/// How long a machine whose ledger is gone asks for a snapshot before it asks for blocks instead.
+/// How long a machine whose ledger is gone asks who has a snapshot before it asks for blocks instead.
 pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a machine that has joined writes down where it would begin anew.
 pub(crate) const ENTRANCE_PERIOD: Duration = Duration::from_secs(600);

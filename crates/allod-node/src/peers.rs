@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use allod_ledger::chain::Outbound;
+use allod_ledger::store::Tip;
 use allod_net::limits::{PeerLimits, RelayLimits};
 use allod_net::peer::{
     MemberRelay, PeerKey, Peers, PeersConfig, PeersError, Protocol, Question, Roster,
@@ -37,8 +38,8 @@ use crate::identity::Identity;
 use crate::inner::Inner;
 use crate::invite::{Entrance, Greeter};
 use crate::limits::{
-    ANSWERS_MAX, ENTRANCE_PERIOD, GUEST_GRACE, REACH_PERIOD, ROSTER_PERIOD, SILENCE_MIN,
-    SNAPSHOT_TIME_MAX,
+    ANSWERS_MAX, ENTRANCE_PERIOD, GUEST_GRACE, REACH_PERIOD, RETRY_PAUSE, ROSTER_PERIOD,
+    SILENCE_MIN, SNAPSHOT_TIME_MAX,
 };
 use crate::porter;
 use crate::quarantine;
@@ -88,12 +89,13 @@ fn remembered(dir: &Path) -> Option<Entrance> {
     text.ok()?.parse().ok()
 }
 
-/// Asks for a snapshot of the ledger as the member that this machine is: its own ledger is gone. Nothing where it has not
-/// joined, or nobody gives one in time.
+/// Asks for a snapshot of the ledger as the member that this machine is: its own ledger is gone, or ends with that block.
+/// Nothing where it has not joined, or nobody gives one in time.
 pub(crate) async fn learn_anew(
     dir: &Path,
     identity: &Identity,
     genesis: &Genesis,
+    own: Option<Tip>,
 ) -> Option<Fetched> {
     let entrance = remembered(dir)?;
     let config = PeersConfig {
@@ -106,11 +108,20 @@ pub(crate) async fn learn_anew(
     };
     let (peers, _heard) = Peers::open(config).await.ok()?;
     peers.admit(roster::of_greeters(&entrance.members)).await;
-    let greeters = Greeters::of(&entrance);
-    let asking = snapshot::fetch(&peers, &greeters, genesis, &entrance);
-    let fetched = tokio::time::timeout(SNAPSHOT_TIME_MAX, asking).await;
+    let anchor = snapshot::anchor(&entrance, own);
+    let began = Instant::now();
+    let fetched = loop {
+        let greeters = Greeters::of(&entrance);
+        // One that is on its way is waited for: each of its chunks has a time of its own.
+        let fetched = snapshot::fetch(&peers, &greeters, genesis, &anchor).await;
+        if fetched.is_some() || began.elapsed() >= SNAPSHOT_TIME_MAX {
+            break fetched;
+        }
+        // This machine may have no network yet.
+        tokio::time::sleep(RETRY_PAUSE).await;
+    };
     peers.close().await;
-    fetched.ok().flatten()
+    fetched
 }
 
 /// Where newcomers get in, once this machine listens.

@@ -1,5 +1,7 @@
 //! Starting a node: opens what it keeps, then sets its parts going.
 
+mod beginning;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +49,7 @@ use crate::ports::PickedPorts;
 use crate::registries::Registries;
 use crate::signer::Signer;
 use crate::snapshots::Snapshots;
+use crate::time::now_ms;
 use crate::whole;
 
 /// Where a node keeps its things. Relative paths are taken from the working directory, which may be one that this
@@ -149,7 +152,7 @@ impl Node {
             codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
         let network = genesis.network();
         if invite.is_none() {
-            learn_if_lost(&dir, &identity, &genesis).await?;
+            beginning::learn_if_lost(&dir, &identity, &genesis, now_ms()).await?;
         }
         let (chain, said) = open_chain(&dir, genesis, &identity)?;
         let ledger = Ledger::new(chain);
@@ -252,61 +255,12 @@ async fn join_network(dir: &Path, invite: Option<&Invite>) -> Result<JoinSet<()>
     let path = dir.join("genesis");
     whole::write(&path, &joined.genesis).map_err(file(path.clone()))?;
     if let Ok(genesis) = codec::decode("genesis", GENESIS_BYTES_MAX, &joined.genesis) {
-        found_from(joined.snapshot, dir, &genesis);
+        beginning::take(joined.snapshot, dir, &genesis);
     }
     let path = dir.join(JOINING_FILE);
     std::fs::remove_file(&path).map_err(file(path))?;
     tracing::info!(network = %invite.network, "this machine has joined");
     Ok(joined.farewell)
-}
-
-/// Learns the ledger anew where it is gone.
-async fn learn_if_lost(
-    dir: &Path,
-    identity: &Identity,
-    genesis: &Genesis,
-) -> Result<(), StartError> {
-    let folder = dir.join(LEDGER_FOLDER);
-    let is_empty = is_empty(&folder).map_err(|source| StartError::File {
-        path: folder,
-        source,
-    })?;
-    if !is_empty {
-        return Ok(());
-    }
-    if !peers::knows_others(dir) {
-        let was_there = dir.join(BEGUN_FILE).exists();
-        return if was_there {
-            Err(StartError::LedgerGone)
-        } else {
-            Ok(())
-        };
-    }
-    let snapshot = peers::learn_anew(dir, identity, genesis).await;
-    found_from(snapshot, dir, genesis);
-    Ok(())
-}
-
-/// Whether nothing is in a folder: it is missing, or a disk is to be mounted there.
-fn is_empty(folder: &Path) -> io::Result<bool> {
-    match std::fs::read_dir(folder) {
-        Ok(mut files) => Ok(files.next().is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-/// Founds the ledger from a snapshot, where there is one. Without it everything is learned from blocks.
-fn found_from(snapshot: Option<peers::Fetched>, dir: &Path, genesis: &Genesis) {
-    let Some(snapshot) = snapshot else {
-        return;
-    };
-    match snapshot.found(&dir.join(LEDGER_FOLDER), genesis) {
-        Ok(height) => tracing::info!(height, "this machine's ledger begins with a snapshot"),
-        Err(error) => {
-            tracing::warn!(%error, "the snapshot is of no use: blocks are asked for instead")
-        }
-    }
 }
 
 /// The key file of a node in its directory.
@@ -348,22 +302,9 @@ fn open_chain(
     let (folder, begun) = (dir.join(LEDGER_FOLDER), dir.join(BEGUN_FILE));
     std::fs::create_dir_all(&folder).map_err(file(folder.clone()))?;
     let is_new_key = !begun.exists();
-    let mut challenge = [0; 32];
-    getrandom::fill(&mut challenge).map_err(|_| IdentityError::Random)?;
-    let settings = LedgerSettings {
-        genesis,
-        timing: Timing::default(),
-        block_bytes_max: BLOCK_BYTES_MAX,
-        retention_ms: LEDGER_RETENTION_MS,
-        is_new_key,
-        challenge,
-        wal_prepared_bytes: WAL_PREPARED_BYTES,
-        checkpoint_blocks: CHECKPOINT_BLOCKS,
-        space_low_bytes: SPACE_LOW_BYTES,
-    };
     let config = chain::Config {
         folder,
-        settings,
+        settings: ledger_settings(dir, genesis)?,
         verify_threads: 2,
         aborts_on_failure: true,
     };
@@ -375,6 +316,23 @@ fn open_chain(
         whole::write(&begun, &[]).map_err(file(begun.clone()))?;
     }
     Ok((chain, said))
+}
+
+/// What the ledger in a node's directory is opened with.
+fn ledger_settings(dir: &Path, genesis: Genesis) -> Result<LedgerSettings, IdentityError> {
+    let mut challenge = [0; 32];
+    getrandom::fill(&mut challenge).map_err(|_| IdentityError::Random)?;
+    Ok(LedgerSettings {
+        genesis,
+        timing: Timing::default(),
+        block_bytes_max: BLOCK_BYTES_MAX,
+        retention_ms: LEDGER_RETENTION_MS,
+        is_new_key: !dir.join(BEGUN_FILE).exists(),
+        challenge,
+        wal_prepared_bytes: WAL_PREPARED_BYTES,
+        checkpoint_blocks: CHECKPOINT_BLOCKS,
+        space_low_bytes: SPACE_LOW_BYTES,
+    })
 }
 
 fn open_doors(

@@ -124,8 +124,9 @@ impl Guest<'_> {
     async fn join(&self, newcomer: &Newcomer) -> Result<(Vec<u8>, Option<Fetched>), JoinError> {
         let began = Instant::now();
         let ((), (genesis, known)) = tokio::try_join!(self.list(newcomer), self.genesis())?;
-        let (listed, entrance) = (began.elapsed(), &self.invite.entrance);
-        let snapshot = snapshot::fetch(&self.peers, &self.greeters, &known, entrance).await;
+        let listed = began.elapsed();
+        let anchor = snapshot::anchor(&self.invite.entrance, None);
+        let snapshot = snapshot::fetch(&self.peers, &self.greeters, &known, &anchor).await;
         let is_snapshot = snapshot.is_some();
         tracing::info!(?listed, all = ?began.elapsed(), is_snapshot, "members have answered");
         Ok((genesis, snapshot))

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use allod_ledger::disk::RealDisk;
-use allod_ledger::store::{Anchor, Manifest, SnapshotError, Store};
+use allod_ledger::store::{Anchor, Manifest, SnapshotError, Store, Tip};
 use allod_net::peer::{PeerKey, Peers};
 use allod_state::genesis::Genesis;
 use allod_state::{Digest, codec};
@@ -24,16 +24,33 @@ pub(crate) struct Fetched {
     chunks: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// A snapshot of a member's; nothing where none has one that leads past the entrance's block. Then blocks are asked for
+/// The block that this machine knows to be decided: the last of its own ledger, or that by which it came, where it has not got
+/// so far. The header of its own it can show itself, when nobody keeps that block any more.
+pub(super) fn anchor(entrance: &Entrance, own: Option<Tip>) -> Anchor {
+    match own.filter(|tip| tip.header.height >= entrance.height) {
+        Some(tip) => Anchor {
+            height: tip.header.height,
+            block: tip.certificate.block,
+            header: Some(tip.header),
+        },
+        None => Anchor {
+            height: entrance.height,
+            block: entrance.block,
+            header: None,
+        },
+    }
+}
+
+/// A snapshot of a member's; nothing where none has one that leads past the block that is known. Then blocks are asked for
 /// instead, as far back as anybody keeps them.
 pub(super) async fn fetch(
     peers: &Peers,
     greeters: &Greeters,
     genesis: &Genesis,
-    entrance: &Entrance,
+    known: &Anchor,
 ) -> Option<Fetched> {
     loop {
-        let offered = greeters.first(|member| offered_by(peers, member, genesis, entrance));
+        let offered = greeters.first(|member| offered_by(peers, member, genesis, known));
         let (member, (manifest, anchor)) = offered.await.ok()?;
         match fetch_chunks(peers, member, &manifest.chunks).await {
             Ok(chunks) => {
@@ -54,31 +71,30 @@ async fn offered_by(
     peers: &Peers,
     member: PeerKey,
     genesis: &Genesis,
-    entrance: &Entrance,
+    known: &Anchor,
 ) -> Result<(Manifest, Anchor), String> {
-    let question = Question::Snapshot(entrance.height);
+    // One of the own newest block is of no use, though it may have been taken a moment ago.
+    let is_own = known.header.is_some();
+    let question = Question::Snapshot(known.height.saturating_add(is_own.into()));
     let answer = ask(peers, member, &question).await;
-    let offered = answer.and_then(|answer| offer(answer, genesis, entrance));
+    let offered = answer.and_then(|answer| offer(answer, genesis, known));
     if let Err(why) = &offered {
         tracing::warn!(%member, why, "this member has no snapshot for this machine");
     }
     offered
 }
 
-fn offer(
-    answer: Answer,
-    genesis: &Genesis,
-    entrance: &Entrance,
-) -> Result<(Manifest, Anchor), String> {
+fn offer(answer: Answer, genesis: &Genesis, known: &Anchor) -> Result<(Manifest, Anchor), String> {
     let Answer::Snapshot(Some((manifest, header))) = answer else {
         return Err("it has none now".into());
     };
     let manifest: Manifest = codec::decode("manifest", SNAPSHOT_MANIFEST_BYTES_MAX, &manifest)
         .map_err(|error| error.to_string())?;
+    let shown = || header.map(|header| *header);
     let anchor = Anchor {
-        height: entrance.height,
-        block: entrance.block,
-        header: header.map(|header| *header),
+        height: known.height,
+        block: known.block,
+        header: known.header.clone().or_else(shown),
     };
     let untrue = |error: SnapshotError| error.to_string();
     manifest.verify(genesis, &anchor).map_err(untrue)?;
@@ -114,7 +130,7 @@ async fn fetch_chunks(
 }
 
 impl Fetched {
-    /// Founds the ledger in a folder where nothing was decided yet, and says its height.
+    /// Founds the ledger in a folder, or puts it in the place of an older one, and says its height.
     ///
     /// # Errors
     /// Where it is not what the network decided, or the folder cannot be used.
