@@ -22,6 +22,12 @@
 //! is written ([`Wal::mark`]), which says that everything before it had been synced. It lies on a page
 //! of its own, where nothing that harms the last frame's page takes it along, and the next frames are
 //! written over it.
+//!
+//! # What a failed sync leaves behind
+//! A kernel may drop what it could not write, take its pages for written, and go on showing them. The process ends
+//! then, and the next one reads what is not on the disk. So a start writes once more, as it is, all that no frame says had
+//! been synced, with the zeros behind it; what one does say was synced by a process that had written it, or written it
+//! again, and had not failed. Earlier segments need nothing: a process that fails begins no other one.
 
 use std::fmt;
 use std::io;
@@ -184,7 +190,6 @@ impl Wal {
             (_, None) => return Err(damaged_from_the_start(*last)),
         };
         let end = read.end;
-        let dirty_end = read.dirty_end;
         let mut wal = Self {
             disk,
             owner,
@@ -196,8 +201,8 @@ impl Wal {
             claimed: 0,
             prepared_bytes,
         };
+        wal.settle(&read)?;
         recovered.take(read);
-        wal.clear_after_end(dirty_end)?;
         match wal.mark() {
             // A log that cannot be vouched for yet is no worse than one that was just written.
             Err(error) if error.is_full() => {}
@@ -217,6 +222,13 @@ impl Wal {
         prepared_bytes: u64,
     ) -> Result<Self, WalError> {
         let name = name_of(segment);
+        let io = |source| WalError::Io {
+            what: "creating",
+            segment,
+            source,
+        };
+        let left_over = disk.open(UNMADE).map_err(io)?;
+        left_over.set_len(0).map_err(io)?;
         let mut wal = Self::make(disk, UNMADE, owner, segment, prepared_bytes)?;
         wal.disk
             .rename(UNMADE, &name)
@@ -289,20 +301,33 @@ impl Wal {
         self.file.sync().map_err(self.io("syncing"))
     }
 
-    /// Zeros everything behind the last good frame, so that nothing there can ever be read again. The
+    /// Puts on the disk what was read back, and zeros behind it, so that nothing there can ever be read again. The
     /// file keeps its length all the while, and the room that was prepared.
-    fn clear_after_end(&mut self, dirty_end: u64) -> Result<(), WalError> {
+    fn settle(&mut self, read: &SegmentRead) -> Result<(), WalError> {
+        self.file
+            .write_at(read.synced, &read.unsynced)
+            .map_err(self.io("writing again the end of"))?;
+        self.clear(self.end, read.dirty_end)?;
+        match self.clear(read.dirty_end.max(self.end), read.len) {
+            // What is shown as zeros is on the disk as well, unless a sync has failed here before.
+            Err(error) if error.is_full() => {}
+            other => other?,
+        }
+        self.file.sync().map_err(self.io("syncing"))
+    }
+
+    fn clear(&self, from: u64, to: u64) -> Result<(), WalError> {
         let zeros = [0; 1 << 16];
-        let mut at = self.end;
-        while at < dirty_end {
-            let left = usize::try_from(dirty_end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let mut at = from;
+        while at < to {
+            let left = usize::try_from(to.saturating_sub(at)).unwrap_or(usize::MAX);
             let piece = zeros.get(..left).unwrap_or(&zeros);
             self.file
                 .write_at(at, piece)
                 .map_err(self.io("clearing the end of"))?;
             at = at.saturating_add(to_u64(piece.len()));
         }
-        self.file.sync().map_err(self.io("syncing"))
+        Ok(())
     }
 
     fn io(&self, what: &'static str) -> impl Fn(io::Error) -> WalError + use<> {
@@ -443,8 +468,12 @@ impl Recovered {
 struct SegmentRead {
     frames: Vec<Vec<u8>>,
     end: u64,
-    /// Behind it there are only zeros.
+    /// Behind it only zeros are shown.
     dirty_end: u64,
+    len: u64,
+    /// Up to where it is known to be on the disk, and what follows there up to the end.
+    synced: u64,
+    unsynced: Vec<u8>,
 }
 
 /// Reads a segment; nothing where the machine stopped while it was being made.
@@ -478,10 +507,11 @@ fn read_segment(
             Ok((file, None))
         };
     }
-    let mut frames = Vec::new();
+    let (mut frames, mut synced) = (Vec::new(), 0);
     let mut at = HEADER;
     while let Some(frame) = decode_frame(&key, &bytes, at) {
         at = frame.next;
+        synced = frame.synced.max(synced);
         if !frame.payload.is_empty() {
             frames.push(frame.payload);
         }
@@ -493,10 +523,14 @@ fn read_segment(
         });
     }
     let dirty = bytes.iter().rposition(|byte| *byte != 0);
+    let from = usize::try_from(synced).unwrap_or(usize::MAX);
     let read = SegmentRead {
         frames,
         end: to_u64(at),
         dirty_end: dirty.map_or(0, |last| to_u64(last).saturating_add(1)),
+        len,
+        synced,
+        unsynced: bytes.get(from..at).unwrap_or_default().to_vec(),
     };
     Ok((file, Some(read)))
 }

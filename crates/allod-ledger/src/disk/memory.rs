@@ -24,6 +24,7 @@ struct Inner {
     generation: u64,
     capacity: u64,
     syncs_until_failure: Option<u64>,
+    failures_forgotten: bool,
     syncs_ignored: bool,
     syncs: u64,
     changes_until_death: Option<u64>,
@@ -50,6 +51,7 @@ impl Default for Inner {
             generation: 0,
             capacity: u64::MAX,
             syncs_until_failure: None,
+            failures_forgotten: false,
             syncs_ignored: false,
             syncs: 0,
             changes_until_death: None,
@@ -83,6 +85,12 @@ impl MemoryDisk {
     /// The sync after `count` more good ones fails, and all after it.
     pub fn fail_sync_after(&self, count: u64) {
         self.inner().syncs_until_failure = Some(count);
+    }
+
+    /// A sync that fails loses what it should have written, and reads go on showing it, as those of a kernel that takes
+    /// its pages for written: no later sync writes it, and [`MemoryDisk::crash`] shows that it is not there.
+    pub fn forget_failed_syncs(&self) {
+        self.inner().failures_forgotten = true;
     }
 
     /// A planted bug: syncs succeed and do nothing.
@@ -353,7 +361,12 @@ impl DiskFile for MemoryFile {
         let mut inner = self.inner()?;
         inner.change()?;
         match inner.syncs_until_failure.as_mut() {
-            Some(0) => return Err(io::Error::other("input/output error (injected)")),
+            Some(0) => {
+                if inner.failures_forgotten {
+                    content(&mut inner, &self.name)?.pending.clear();
+                }
+                return Err(io::Error::other("input/output error (injected)"));
+            }
             Some(left) => *left = left.saturating_sub(1),
             None => {}
         }

@@ -134,3 +134,18 @@ fn an_unsynced_write_may_survive_in_some_sectors_only() {
     }
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
+
+#[test]
+fn what_a_failed_sync_lost_may_be_seen_until_the_power_goes() {
+    let disk = MemoryDisk::default();
+    disk.forget_failed_syncs();
+    let file = disk.open("a").unwrap();
+    file.write_at(0, b"lost").unwrap();
+    disk.fail_sync_after(0);
+    file.sync().unwrap_err();
+    disk.fail_sync_after(u64::MAX);
+    file.sync().unwrap();
+    assert_eq!(read_whole(&disk, "a").unwrap(), Some(b"lost".to_vec()));
+    disk.crash(|_| 2);
+    assert_eq!(read_whole(&disk, "a").unwrap(), None);
+}

@@ -215,6 +215,109 @@ fn a_failed_sync_is_an_error() {
     assert!(wal.sync().is_err());
 }
 
+/// What a process does that ends at the first failed sync, and is begun again.
+struct Process {
+    disk: MemoryDisk,
+    wal: Option<Wal>,
+    /// The first segment that is needed, and whether the files before it are used again.
+    first: u64,
+    reuses: bool,
+    /// What is in the log for good.
+    kept: Vec<Vec<u8>>,
+}
+
+impl Process {
+    fn write(&mut self, payload: &[u8], rotates: bool) -> Result<(), WalError> {
+        let wal = match &mut self.wal {
+            Some(wal) => wal,
+            none => {
+                let (wal, recovered) = open(&self.disk, self.first)?;
+                self.kept = recovered.frames;
+                none.insert(wal)
+            }
+        };
+        wal.append(payload)?;
+        wal.sync()?;
+        self.kept.push(payload.to_vec());
+        if rotates {
+            wal.rotate(if self.reuses { wal.segment() } else { 0 })?;
+            if self.reuses {
+                self.kept.clear();
+                self.first = wal.segment();
+                wal.forget(self.first)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// After a failed sync, what is read back at the next start may be in the kernel's memory alone.
+#[test]
+fn what_was_read_back_after_a_failed_sync_is_there_after_a_power_cut() {
+    for (good_syncs, reuses) in (0..30).zip([false, true].into_iter().cycle()) {
+        let good_syncs = good_syncs / 2;
+        let mut process = Process {
+            disk: MemoryDisk::default(),
+            wal: None,
+            first: 0,
+            reuses,
+            kept: Vec::new(),
+        };
+        process.disk.forget_failed_syncs();
+        process.disk.fail_sync_after(good_syncs);
+        let mut failures = 0;
+        for round in 0u8..30 {
+            if process.write(&[round; 1_000], round % 4 == 3).is_err() {
+                failures += 1;
+                process.wal = None;
+                process.disk.fail_sync_after(u64::MAX);
+            }
+        }
+        assert_eq!(failures, 1, "after {good_syncs} good syncs");
+        process.disk.crash(|_| 0);
+        let (_, recovered) = open(&process.disk, process.first)
+            .unwrap_or_else(|error| panic!("after {good_syncs} good syncs: {error}"));
+        assert_eq!(
+            recovered.frames, process.kept,
+            "after {good_syncs} good syncs"
+        );
+    }
+}
+
+#[test]
+fn frames_behind_a_cut_that_was_not_written_never_come_back() {
+    let disk = MemoryDisk::default();
+    disk.forget_failed_syncs();
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    wal.append(&[1; 16]).unwrap();
+    wal.append(&[2; 16]).unwrap();
+    wal.sync().unwrap();
+    disk.flip(&name_of(0), to_u64(HEADER + FRAME_HEADER), 1);
+    disk.fail_sync_after(0);
+    assert!(open(&disk, 0).is_err());
+    disk.fail_sync_after(u64::MAX);
+    let (mut wal, recovered) = open(&disk, 0).unwrap();
+    assert!(recovered.frames.is_empty());
+    wal.append(&[3; 16]).unwrap();
+    wal.sync().unwrap();
+    disk.crash(|_| 0);
+    let (mut wal, recovered) = open(&disk, 0).unwrap();
+    assert_eq!(recovered.frames, [vec![3; 16]]);
+    // The same where a frame is left.
+    wal.append(&[4; 16]).unwrap();
+    wal.append(&[5; 16]).unwrap();
+    wal.sync().unwrap();
+    disk.flip(&name_of(0), to_u64(HEADER + 2 * FRAME_HEADER + 16), 1);
+    disk.fail_sync_after(0);
+    assert!(open(&disk, 0).is_err());
+    disk.fail_sync_after(u64::MAX);
+    let (mut wal, _) = open(&disk, 0).unwrap();
+    wal.append(&[6; 16]).unwrap();
+    wal.sync().unwrap();
+    disk.crash(|_| 0);
+    assert_eq!(open(&disk, 0).unwrap().1.frames, [vec![3; 16], vec![6; 16]]);
+}
+
 #[test]
 fn a_full_disk_is_told_apart_and_the_frame_can_be_written_later() {
     let disk = MemoryDisk::default();
