@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) peers: watch::Receiver<Option<Peers>>,
     /// What others are to reach here and cannot yet.
     pub(crate) unopened: Unopened,
+    /// Whether no member gave the snapshot that this start needed.
+    pub(crate) lacks_snapshot: bool,
 }
 
 impl Inner {

@@ -8,7 +8,9 @@ use allod_state::validator::ValidatorSet;
 use allod_state::{NodeId, PublicKey, State};
 
 use crate::node::Node;
+use crate::node::start::beginning::is_old;
 use crate::peers;
+use crate::time::now_ms;
 use crate::view::Peer;
 
 impl Node {
@@ -36,7 +38,19 @@ impl Node {
         let alone = is_alone.then(|| {
             "one validator: if this machine stops, the network stops with it; running workloads go on".to_owned()
         });
-        no_peers.or(waits).or(lost).or(no_relay).or(alone)
+        let lacks = self.may_wait_in_vain().then(|| {
+            "no member has given this machine the ledger, and blocks that it asks for may be kept by nobody: see that it reaches \
+             a member, and start it again"
+                .to_owned()
+        });
+        let worst = no_peers.or(lacks).or(waits).or(lost);
+        worst.or(no_relay).or(alone)
+    }
+
+    /// Whether this machine may wait for blocks that nobody keeps.
+    fn may_wait_in_vain(&self) -> bool {
+        let tip = self.state().tip();
+        self.inner.lacks_snapshot && (tip.height == 0 || is_old(tip.time_ms, now_ms()))
     }
 
     /// What stands between this node and a block: fewer validators than decide one are reached, or those that are reached

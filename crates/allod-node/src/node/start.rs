@@ -1,6 +1,6 @@
 //! Starting a node: opens what it keeps, then sets its parts going.
 
-mod beginning;
+pub(super) mod beginning;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -151,9 +151,7 @@ impl Node {
         let genesis: Genesis =
             codec::decode("genesis", GENESIS_BYTES_MAX, &genesis_bytes).map_err(|_| content())?;
         let network = genesis.network();
-        if invite.is_none() {
-            beginning::learn_if_lost(&dir, &identity, &genesis, now_ms()).await?;
-        }
+        let lacks_snapshot = beginning::learn_if_lost(&dir, &identity, &genesis, now_ms()).await?;
         let (chain, said) = open_chain(&dir, genesis, &identity)?;
         let ledger = Ledger::new(chain);
         reach(Point::StartLedgerOpened);
@@ -196,6 +194,7 @@ impl Node {
             until: watch::Sender::default(),
             peers,
             unopened: Unopened::default(),
+            lacks_snapshot,
         });
         let company = peers::Settings {
             listen: settings.peers,
@@ -255,7 +254,8 @@ async fn join_network(dir: &Path, invite: Option<&Invite>) -> Result<JoinSet<()>
     let path = dir.join("genesis");
     whole::write(&path, &joined.genesis).map_err(file(path.clone()))?;
     if let Ok(genesis) = codec::decode("genesis", GENESIS_BYTES_MAX, &joined.genesis) {
-        beginning::take(joined.snapshot, dir, &genesis);
+        // Where there is none, it is asked for again as a member.
+        beginning::is_taken(joined.snapshot, dir, &genesis);
     }
     let path = dir.join(JOINING_FILE);
     std::fs::remove_file(&path).map_err(file(path))?;

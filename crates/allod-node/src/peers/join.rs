@@ -92,24 +92,31 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Joined,
         greeters: Greeters::of(&invite.entrance),
         peers,
     };
+    let began = Instant::now();
     let joined = tokio::time::timeout(JOIN_TIME_MAX, guest.join(newcomer)).await;
     let joined = joined.unwrap_or_else(|_| {
         let last = format!("{} s have passed", JOIN_TIME_MAX.as_secs());
         Err(JoinError::Nobody { last })
     });
     let mut farewell = JoinSet::new();
-    farewell.spawn(guest.peers.close());
-    match joined {
-        Ok((genesis, snapshot)) => Ok(Joined {
-            genesis,
-            snapshot,
-            farewell,
-        }),
+    let (genesis, known) = match joined {
+        Ok(joined) => joined,
         Err(error) => {
-            farewell.join_all().await;
-            Err(error)
+            guest.peers.close().await;
+            return Err(error);
         }
-    }
+    };
+    // It takes as long as it takes: this machine has joined.
+    let (listed, anchor) = (began.elapsed(), snapshot::anchor(&invite.entrance, None));
+    let snapshot = snapshot::fetch(&guest.peers, &guest.greeters, &known, &anchor).await;
+    let is_snapshot = snapshot.is_some();
+    tracing::info!(?listed, all = ?began.elapsed(), is_snapshot, "members have answered");
+    farewell.spawn(guest.peers.close());
+    Ok(Joined {
+        genesis,
+        snapshot,
+        farewell,
+    })
 }
 
 /// A newcomer before it is a member.
@@ -121,15 +128,9 @@ struct Guest<'a> {
 
 impl Guest<'_> {
     /// A member may be far away: what need not wait for another answer is asked beside it.
-    async fn join(&self, newcomer: &Newcomer) -> Result<(Vec<u8>, Option<Fetched>), JoinError> {
-        let began = Instant::now();
-        let ((), (genesis, known)) = tokio::try_join!(self.list(newcomer), self.genesis())?;
-        let listed = began.elapsed();
-        let anchor = snapshot::anchor(&self.invite.entrance, None);
-        let snapshot = snapshot::fetch(&self.peers, &self.greeters, &known, &anchor).await;
-        let is_snapshot = snapshot.is_some();
-        tracing::info!(?listed, all = ?began.elapsed(), is_snapshot, "members have answered");
-        Ok((genesis, snapshot))
+    async fn join(&self, newcomer: &Newcomer) -> Result<(Vec<u8>, Genesis), JoinError> {
+        let ((), genesis) = tokio::try_join!(self.list(newcomer), self.genesis())?;
+        Ok(genesis)
     }
 
     async fn genesis(&self) -> Result<(Vec<u8>, Genesis), JoinError> {

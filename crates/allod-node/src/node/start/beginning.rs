@@ -19,13 +19,14 @@ use crate::identity::Identity;
 use crate::limits::LEDGER_RETENTION_MS;
 use crate::peers::{self, Fetched};
 
-/// Learns the ledger anew where it is gone, was never learned, or is so old that blocks no longer lead on from it.
+/// Learns the ledger anew where it is gone, was never learned, or is so old that blocks may no longer lead on from it.
+/// Says whether that is so still.
 pub(super) async fn learn_if_lost(
     dir: &Path,
     identity: &Arc<Identity>,
     genesis: &Genesis,
     now_ms: u64,
-) -> Result<(), StartError> {
+) -> Result<bool, StartError> {
     let folder = dir.join(LEDGER_FOLDER);
     let is_empty = is_empty(&folder).map_err(|source| StartError::File {
         path: folder,
@@ -36,7 +37,7 @@ pub(super) async fn learn_if_lost(
         return if is_empty && was_there {
             Err(StartError::LedgerGone)
         } else {
-            Ok(())
+            Ok(false)
         };
     }
     let own = if is_empty {
@@ -45,28 +46,39 @@ pub(super) async fn learn_if_lost(
         match newest(dir, identity, genesis, now_ms) {
             Ok(own) => own,
             // Whoever opens it next says what is wrong.
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(false),
         }
     };
-    if own.as_ref().is_some_and(|tip| !is_old(tip, now_ms)) {
-        return Ok(());
+    if own
+        .as_ref()
+        .is_some_and(|tip| !is_old(tip.header.time_ms, now_ms))
+    {
+        return Ok(false);
     }
-    let snapshot = peers::learn_anew(dir, identity, genesis, own).await;
-    take(snapshot, dir, genesis);
-    Ok(())
+    // Rare, and far larger than the rest of a start.
+    let snapshot = Box::pin(peers::learn_anew(dir, identity, genesis, own)).await;
+    Ok(!is_taken(snapshot, dir, genesis))
 }
 
-/// Begins with a snapshot, where there is one. Without it everything is learned from blocks.
-pub(super) fn take(snapshot: Option<Fetched>, dir: &Path, genesis: &Genesis) {
+/// Begins with a snapshot, where there is one. Without it everything is learned from blocks, as far back as anybody keeps them.
+pub(super) fn is_taken(snapshot: Option<Fetched>, dir: &Path, genesis: &Genesis) -> bool {
     let Some(snapshot) = snapshot else {
-        return;
+        tracing::warn!(
+            "no member has given this machine a snapshot of the ledger: blocks are asked for instead; where others do not keep \
+             them any more, see that this machine reaches a member, and start it again"
+        );
+        return false;
     };
     match snapshot.found(&dir.join(LEDGER_FOLDER), genesis) {
-        Ok(height) => tracing::info!(height, "this machine's ledger begins with a snapshot"),
+        Ok(height) => {
+            tracing::info!(height, "this machine's ledger begins with a snapshot");
+            true
+        }
         // Nothing was decided while it was away.
-        Err(SnapshotError::NotNewer(_)) => {}
+        Err(SnapshotError::NotNewer(_)) => true,
         Err(error) => {
-            tracing::warn!(%error, "the snapshot is of no use: blocks are asked for instead")
+            tracing::warn!(%error, "the snapshot is of no use: blocks are asked for instead");
+            false
         }
     }
 }
@@ -80,9 +92,9 @@ fn is_empty(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whether members may have let go of the blocks that follow.
-fn is_old(tip: &Tip, now_ms: u64) -> bool {
-    tip.header.time_ms.saturating_add(LEDGER_RETENTION_MS) < now_ms
+/// Whether members may have let go of the blocks that follow one of that time.
+pub(in crate::node) fn is_old(tip_ms: u64, now_ms: u64) -> bool {
+    tip_ms.saturating_add(LEDGER_RETENTION_MS) < now_ms
 }
 
 /// The newest block of the own ledger; none where it was never learned.
@@ -98,7 +110,7 @@ pub(super) fn newest(
     };
     let disk = RealDisk::new(&dir.join(LEDGER_FOLDER)).map_err(io)?;
     if let Ok(Some(tip)) = Store::open(&disk, genesis).and_then(|store| store.tip())
-        && !is_old(&tip, now_ms)
+        && !is_old(tip.header.time_ms, now_ms)
     {
         return Ok(Some(tip));
     }

@@ -55,9 +55,9 @@ impl Machine {
         codec::decode("genesis", GENESIS_BYTES_MAX, &bytes).unwrap()
     }
 
-    async fn start(&self) -> Node {
+    fn settings(&self) -> Settings {
         let home = self.home();
-        let settings = Settings {
+        Settings {
             places: Places {
                 node: home.node_dir(),
                 run: home.run_dir().to_owned(),
@@ -69,8 +69,11 @@ impl Machine {
             peers: SocketAddr::from(([127, 0, 0, 1], 0)),
             relay: None,
             looks_on_lan: false,
-        };
-        let node = Node::start(settings).await.unwrap();
+        }
+    }
+
+    async fn start(&self) -> Node {
+        let node = Node::start(self.settings()).await.unwrap();
         // Its owner's first transaction lists it.
         node.listed().await;
         node
@@ -163,12 +166,12 @@ impl Machine {
         self.store().tip().unwrap()
     }
 
-    async fn learn(&self) -> Result<(), StartError> {
+    async fn learn(&self) -> Result<bool, StartError> {
         self.learn_at(now_ms()).await
     }
 
     /// As a start at that time.
-    async fn learn_at(&self, now_ms: u64) -> Result<(), StartError> {
+    async fn learn_at(&self, now_ms: u64) -> Result<bool, StartError> {
         let (dir, identity) = (self.node_dir(), self.identity());
         learn_if_lost(&dir, &identity, &self.genesis(), now_ms).await
     }
@@ -198,7 +201,7 @@ async fn a_ledger_that_was_founded_and_not_learned_asks_for_a_snapshot_again() {
     // As a machine leaves it that dies in the middle of an import.
     std::fs::remove_dir_all(machine.ledger()).unwrap();
     assert_eq!(machine.tip(), None);
-    machine.learn().await.unwrap();
+    assert!(!machine.learn().await.unwrap());
     assert!(machine.tip().is_some());
     founder.end(node).await;
 }
@@ -211,14 +214,14 @@ async fn who_was_away_for_longer_than_blocks_are_kept_begins_with_a_snapshot() {
     founder.add_any_key(&node).await;
     let before = machine.tip().unwrap().header;
     let gone_ms = before.time_ms + LEDGER_RETENTION_MS;
-    machine.learn_at(gone_ms).await.unwrap();
+    assert!(!machine.learn_at(gone_ms).await.unwrap());
     assert_eq!(
         machine.tip().unwrap().header,
         before,
         "others keep its next"
     );
 
-    machine.learn_at(gone_ms + 1).await.unwrap();
+    assert!(!machine.learn_at(gone_ms + 1).await.unwrap());
     let height = machine.tip().unwrap().header.height;
     assert!(height > before.height, "{height}");
     assert_eq!(machine.store().oldest_height().unwrap(), None);
@@ -265,5 +268,27 @@ async fn what_the_log_alone_holds_is_known_too() {
         u64::MAX,
     );
     assert!(newest.unwrap().unwrap().header.height >= height);
+    founder.end(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_given_no_snapshot_says_so_and_asks_again_at_the_next_start_slow() {
+    let founder = Machine::founded();
+    let node = founder.start().await;
+    let machine = Machine::joined(&founder, &node).await;
+    founder.end(node).await;
+    std::fs::remove_dir_all(machine.ledger()).unwrap();
+    let alone = Node::start(machine.settings()).await.unwrap();
+    let notice = alone.network().notice.unwrap();
+    assert!(notice.starts_with("no member has given"), "{notice}");
+    machine.end(alone).await;
+
+    let node = founder.start().await;
+    let back = machine.start().await;
+    let oldest = back.network().oldest;
+    assert_ne!(oldest, Some(1), "it has settled for every block");
+    let notice = back.network().notice.unwrap_or_default();
+    assert!(!notice.contains("no member has given"), "{notice}");
+    machine.end(back).await;
     founder.end(node).await;
 }
