@@ -160,11 +160,11 @@ is_paid_for() {
     at a bill verify >"$work/said"
     evidence "$(tail -n 1 "$work/said")"
 }
+# ask PATH HOST RATE: so many requests a second, until told to stop.
 ask() {
     local door
     door=$(at a network status -o json | field 'it["ingress"]')
-    in_net a python3 "$repo/tests/e2e/asker.py" "http://$door/" "$work/asked" "$work/stop" \
-        web.localhost 200 &
+    in_net a python3 "$repo/tests/e2e/asker.py" "http://$door$1" "$work/asked" "$work/stop" "$2" "$3" &
     echo $! >"$work/asker.pid"
 }
 asked() { [ "$(wc -l <"$work/asked")" -ge "$1" ]; }
@@ -174,7 +174,7 @@ seconds_asked() { awk 'NR == 1 { first = $1 } $1 > last { last = $1 } END { prin
 drained() {
     local before
     before=$(runner_of web)
-    ask
+    ask / web.localhost 200
     within 20 asked 1000
     at "$before" node drain "$(node_of "$before")" --timeout 20s >"$work/drain.said" 2>&1 || true
     evidence "$(tail -n 1 "$work/drain.said")"
@@ -185,6 +185,56 @@ drained() {
     evidence "$(wc -l <"$work/asked") requests in $(seconds_asked) s, $(grep -vc ' 200$' "$work/asked" || true) failed"
     [ "$(seconds_asked)" -lt 66 ]
     [ "$(runner_of web)" != "$before" ]
+    [ "$(grep -vc ' 200$' "$work/asked")" = 0 ]
+}
+# What answers finds the service beside it on its own machine, on whichever it runs; that one takes its time to start.
+pair_of_services() {
+    cat >"$work/pair.yaml" <<YAML
+name: pair
+services:
+  front:
+    image: $REGISTRY/busybox:1
+    depends_on: [back]
+    command:
+      - sh
+      - -c
+      - |
+        mkdir -p /srv/cgi-bin
+        cat >/srv/cgi-bin/ask <<'CGI'
+        #!/bin/sh
+        if wget -T 3 -q -O /dev/null http://back:8080/; then status='200 OK'; else status='502 Bad Gateway'; fi
+        printf 'Status: %s\r\nContent-Type: text/plain\r\n\r\n' "\$\$status"
+        CGI
+        chmod 755 /srv/cgi-bin/ask
+        exec httpd -f -p 80 -h /srv
+    x-allod: { ingress: [{ host: pair.localhost, port: 80 }] }
+  back:
+    image: $REGISTRY/busybox:1
+    command: [sh, -c, "sleep 6; mkdir /www; echo here >/www/index.html; exec httpd -f -p 8080 -h /www"]
+    expose: ["8080"]
+YAML
+}
+has_left() {
+    local left="[r for a in it if a['name'] == '$1' for s in a['services'] for r in s['replicas'] if r['node'] == '$2']"
+    [ "$(at a status -o json | field "len($left)")" = 0 ]
+}
+pair_drained() {
+    local before count
+    pair_of_services
+    at a deploy "$work/pair.yaml" --on "operator!=$(account_of a),price<1" --yes >"$work/said"
+    before=$(runner_of pair)
+    rm "$work/stop"
+    ask /cgi-bin/ask pair.localhost 20
+    within 20 asked 60
+    at "$before" node drain "$(node_of "$before")" --timeout 60s >"$work/drain.said" 2>&1 || true
+    within 60 has_left pair "$(node_of "$before")"
+    count=$(wc -l <"$work/asked")
+    within 20 asked "$((count + 60))"
+    touch "$work/stop"
+    within 30 is_gone "$(cat "$work/asker.pid")"
+    evidence "pair went from $before to $(runner_of pair)"
+    evidence "$(wc -l <"$work/asked") requests, $(grep -vc ' 200$' "$work/asked" || true) failed"
+    [ "$(runner_of pair)" != "$before" ]
     [ "$(grep -vc ' 200$' "$work/asked")" = 0 ]
 }
 withdrawn() {
@@ -241,6 +291,7 @@ step 'a plan is deployed or nothing is' planned
 step 'nobody offers that' refused_on_nobody
 step 'who runs it is paid' is_paid_for
 step 'a machine is drained while it is asked all the time' drained
+step 'services that are together move without being missed' pair_drained
 step 'a machine offers no more' withdrawn
 step 'nobody speaks with anybody but members' speaks_with_members_alone
 step 'all that one has is deleted at once' deletes_everything

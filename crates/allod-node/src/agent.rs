@@ -8,6 +8,7 @@ mod act;
 mod entry;
 mod fetch;
 mod health;
+mod moving;
 mod plan;
 mod prefetch;
 mod probe;
@@ -334,6 +335,7 @@ impl Agent {
         self.fetch(&state);
         let leases = self.leases(&state);
         self.watch_over(&leases);
+        self.hold(&state, &leases);
         let wanted = self.wanted(&leases);
         let ended = self.ended(&state);
         let locals = self.has_looked.then(|| {
@@ -469,7 +471,10 @@ impl Agent {
                 .iter()
                 .filter(|(_, (_, other, _))| other.app == lease.app && other.service == label)
                 .filter_map(|(id, _)| self.entries.get(id));
-            let is_ready_elsewhere = || self.is_ready_elsewhere(&state, &lease.app, &label);
+            // What stays together finds nothing elsewhere.
+            let is_together = moving::is_together(&state, lease);
+            let is_ready_elsewhere =
+                || !is_together && self.is_ready_elsewhere(&state, &lease.app, &label);
             match condition {
                 Condition::Started => {
                     !(replicas.any(|entry| entry.local.stage == Stage::Running)
@@ -494,14 +499,19 @@ impl Agent {
         })
     }
 
-    /// The workloads here whose lease the law has ended.
+    /// The workloads here whose lease the law has ended, and that nothing else here needs.
     fn ended(&self, state: &State) -> BTreeSet<WorkloadId> {
         let has_ended = |id: &WorkloadId| {
             state
                 .lease(&LeaseId(id.lease))
                 .is_some_and(|lease| !lease.is_active())
         };
-        self.entries.keys().copied().filter(has_ended).collect()
+        let mut ended: BTreeSet<WorkloadId> =
+            self.entries.keys().copied().filter(has_ended).collect();
+        for id in self.needed_to_the_end(state, &ended) {
+            ended.remove(&id);
+        }
+        ended
     }
 
     fn service_of(&self, id: &WorkloadId) -> Option<(Service, Lease)> {

@@ -89,6 +89,10 @@ pub(crate) struct Local {
     pub(crate) is_busy: bool,
     /// Whether its probes call it ready.
     pub(crate) is_ready: bool,
+    /// Whether others are not to be sent to it yet, though it is ready: its app is moving here.
+    pub(crate) is_held: bool,
+    /// Whether others than its app ask it, where that is known.
+    pub(crate) is_asked: bool,
     /// Why its probes give it up, where they do.
     pub(crate) verdict: Option<EndCause>,
 }
@@ -206,7 +210,7 @@ fn toward(
         Stage::Exited(cause) | Stage::Failed(cause) => Some(Step::Report(Report::Ended(cause))),
         Stage::Running => match (local.verdict, local.is_ready, &wanted.phase) {
             (Some(cause), _, _) => Some(Step::Report(Report::Ended(cause))),
-            (None, true, Phase::Placed) => Some(Step::Report(Report::Ready)),
+            (None, true, Phase::Placed) if !local.is_held => Some(Step::Report(Report::Ready)),
             (None, false, Phase::Ready { .. }) => Some(Step::Report(Report::NotReady)),
             _ => None,
         },

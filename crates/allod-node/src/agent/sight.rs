@@ -86,7 +86,7 @@ impl Agent {
             let entry = self.entries.get(id);
             let stage = entry.map_or(Stage::Unprepared, |entry| entry.local.stage);
             let is_busy = entry.is_some_and(|entry| entry.local.is_busy);
-            let is_ready = entry.is_some_and(|entry| entry.local.is_ready);
+            let is_ready = entry.is_some_and(|it| it.local.is_ready && !it.local.is_held);
             let digest = service.image.digest.clone().unwrap_or_default();
             let words = self.words(stage, is_busy, is_ready, &lease.phase, &digest);
             sight.workloads.insert(

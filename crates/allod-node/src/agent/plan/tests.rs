@@ -180,6 +180,19 @@ fn a_volume_has_one_writer_whatever_its_service_was_called_before() {
 }
 
 #[test]
+fn what_is_held_is_not_told_to_be_ready() {
+    for is_held in [true, false] {
+        let ready = Local {
+            is_ready: true,
+            is_held,
+            ..local(Stage::Running)
+        };
+        let told = steps(&[(1, wanted())], &[(1, ready)], &[]);
+        assert_eq!(told == [(1, Step::Report(Report::Ready))], !is_held);
+    }
+}
+
+#[test]
 fn a_busy_workload_gets_no_second_step() {
     let busy = Local {
         is_busy: true,
