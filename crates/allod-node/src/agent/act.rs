@@ -8,14 +8,13 @@ use allod_runtime::{
 };
 use allod_state::evidence::SubmitEvidence;
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
-use allod_state::limits::EVIDENCE_ITEMS_MAX;
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{AppId, LeaseId, State};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::agent::plan::{Stage, Step};
-use crate::agent::tally::Moment;
+use crate::agent::tally::{self, Moment};
 use crate::agent::{
     Agent, Event, Leases, REPORT_PATIENCE, Sight, find, is_watched, resolver_scope, spec,
 };
@@ -333,7 +332,7 @@ impl Agent {
             let until = lease.ended_ms().map_or(now, |ended| now.back_at(ended));
             items.extend(tally.items(id, &lease, until));
         }
-        items.truncate(EVIDENCE_ITEMS_MAX);
+        let items = tally::oldest(items);
         if items.is_empty() {
             return;
         }

@@ -9,7 +9,7 @@ use allod_runtime::Usage as Measured;
 use allod_state::LeaseId;
 use allod_state::evidence::{Item, Meter, Usage};
 use allod_state::lease::Lease;
-use allod_state::limits::EVIDENCE_SPAN_MS_MAX;
+use allod_state::limits::{EVIDENCE_ITEMS_MAX, EVIDENCE_SPAN_MS_MAX};
 
 use crate::time::{now_ms, steady_ms};
 
@@ -38,6 +38,13 @@ impl Moment {
             steady_ms: self.steady_ms.saturating_sub(since_ms),
         }
     }
+}
+
+/// Those of all items that one submission has room for: the ones that reach back furthest, so that each has its turn.
+pub(crate) fn oldest(mut items: Vec<Item>) -> Vec<Item> {
+    items.sort_by_key(|item| item.from_ms);
+    items.truncate(EVIDENCE_ITEMS_MAX);
+    items
 }
 
 /// What one lease's workload used since this agent began to watch it, on top of what the law had then.
@@ -101,11 +108,16 @@ impl Tally {
     }
 
     /// The items that bring the law's meter up to `until`: one, or several where the span is longer than an item
-    /// may be. All that was counted goes into the last.
+    /// may be. Ready time goes into the first that have room for it, and what was used into the last.
     pub(crate) fn items(&self, id: LeaseId, lease: &Lease, until: Moment) -> Vec<Item> {
         let until_ms = until.wall_ms;
         let mut items = Vec::new();
         let mut from_ms = lease.meter.until_ms;
+        let total = self
+            .base
+            .ready_ms
+            .saturating_add(self.ready_until(until.steady_ms));
+        let mut left = total.saturating_sub(lease.meter.ready_ms);
         while from_ms < until_ms {
             let end_ms = until_ms.min(from_ms.saturating_add(EVIDENCE_SPAN_MS_MAX));
             let epoch = lease.epoch;
@@ -114,16 +126,11 @@ impl Tally {
                 epoch,
                 from_ms,
                 until_ms: end_ms,
-                ready_ms: 0,
+                ready_ms: left.min(end_ms.saturating_sub(from_ms)),
                 usage: Usage::default(),
             };
+            left = left.saturating_sub(item.ready_ms);
             if end_ms == until_ms {
-                let total = self
-                    .base
-                    .ready_ms
-                    .saturating_add(self.ready_until(until.steady_ms));
-                let span = end_ms.saturating_sub(from_ms);
-                item.ready_ms = total.saturating_sub(lease.meter.ready_ms).min(span);
                 item.usage = minus(self.total(), lease.meter.usage);
             }
             items.push(item);

@@ -123,6 +123,33 @@ fn a_long_sleep_is_several_items() {
     take(&mut lease, &items);
 }
 
+/// As after hours without a quorum, through which it served.
+#[test]
+fn ready_time_of_hours_is_told_whole() {
+    let (id, mut lease) = (LeaseId([0; 32]), lease(0));
+    let mut tally = Tally::new(lease.meter.clone(), 0);
+    tally.set_ready(true, 0);
+    let hours = 8 * EVIDENCE_SPAN_MS_MAX + 600_000;
+    tally.set_ready(false, hours - 60_000);
+    let items = tally.items(id, &lease, right(hours));
+    take(&mut lease, &items);
+    assert_eq!(lease.meter.ready_ms, hours - 60_000);
+}
+
+#[test]
+fn every_lease_has_its_turn_where_there_are_more_than_one_submission_holds() {
+    let of = |from_ms| {
+        let lease = lease(from_ms);
+        let items =
+            Tally::new(lease.meter.clone(), 0).items(LeaseId([0; 32]), &lease, right(90_000));
+        items[0]
+    };
+    let newer = vec![of(60_000); EVIDENCE_ITEMS_MAX];
+    let all = newer.into_iter().chain([of(30_000)]).collect();
+    let sent = oldest(all);
+    assert_eq!((sent.len(), sent[0].from_ms), (EVIDENCE_ITEMS_MAX, 30_000));
+}
+
 #[test]
 fn a_wall_clock_that_jumps_makes_no_ready_time() {
     let (id, mut lease) = (LeaseId([0; 32]), lease(0));
