@@ -229,9 +229,16 @@ fn charge(context: &mut Context<'_>, item: &Item, lease: Lease) -> Result<(), Re
         item.ready_ms,
         paid,
     )?;
-    context
-        .state
-        .put_lease(item.lease, Lease { meter, ..lease });
+    // That it could not be paid for is what explains its bill, also where it has ended for another reason.
+    let is_short = paid < due && !lease.is_active();
+    let exhausted = is_short.then_some(EndCause::CreditExhausted);
+    let ending = exhausted.or(lease.ending);
+    let lease = Lease {
+        meter,
+        ending,
+        ..lease
+    };
+    context.state.put_lease(item.lease, lease);
     if paid > Credits::ZERO {
         context.emit(Event::LeaseCharged {
             lease: item.lease,

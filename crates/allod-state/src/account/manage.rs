@@ -85,13 +85,13 @@ impl Apply for RevokeKey {
         if !context.grant().covers(&record.grant) {
             return Err(Rejection::ResourceNotGranted);
         }
-        let manages =
-            |grant: &Grant| grant.verbs.contains(&Verb::Keys) && grant.expires_ms.is_none();
-        let another_manages = context
+        let stays = |grant: &Grant| grant.verbs.contains(&Verb::Keys) && grant.expires_ms.is_none();
+        // One with a budget, or for less, could never hand on what this one can.
+        let another_does = context
             .state
             .grants_of(&account)
-            .any(|(key, grant)| *key != self.key && manages(grant));
-        if manages(&record.grant) && !another_manages {
+            .any(|(key, grant)| *key != self.key && stays(grant) && grant.covers(&record.grant));
+        if stays(&record.grant) && !another_does {
             return Err(Rejection::LastKey);
         }
         remove(context, &account, &self.key)

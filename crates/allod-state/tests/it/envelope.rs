@@ -267,6 +267,34 @@ fn the_last_key_that_manages_keys_stays() {
 }
 
 #[test]
+fn a_key_that_can_hand_nothing_on_is_not_the_last_one() {
+    let day = Budget {
+        amount: credits("1"),
+        period_ms: 86_400_000,
+    };
+    let limited = Grant {
+        budget: Some(day),
+        ..Grant::full()
+    };
+    let narrow = Grant {
+        verbs: [Verb::Keys].into(),
+        ..Grant::full()
+    };
+    for (grant, may_go) in [(limited, false), (narrow, false), (Grant::full(), true)] {
+        let mut world = World::new();
+        let (key, other) = (world.owner.key, Person::new(9).key);
+        world.run(vec![AddKey { key: other, grant }.into()]);
+        let gone = world.try_run(vec![RevokeKey { key }.into()]);
+        let expected = if may_go {
+            Ok(())
+        } else {
+            Err(Rejection::LastKey)
+        };
+        assert_eq!(gone, expected);
+    }
+}
+
+#[test]
 fn a_key_for_some_nodes_lists_no_others() {
     let mut world = World::new();
     let (owner, agent, machine) = (world.owner.account, Person::new(9), Person::new(11));

@@ -1,10 +1,15 @@
 //! Evidence, bills, proofs and restoring.
 
+use allod_state::app::Delete;
 use allod_state::block::Header;
+use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, Meter, SubmitEvidence, Usage};
 use allod_state::lease::{EndCause, Report};
+use allod_state::money::Credits;
+use allod_state::node::CordonNode;
 use allod_state::{AccountId, LeaseId, Rejection, State, bill};
 
+use crate::pool::Pool;
 use crate::world::{World, credits, web};
 
 fn item(world: &World, lease: LeaseId, span_ms: u64, ready_ms: u64) -> Item {
@@ -240,4 +245,35 @@ fn a_state_restored_from_its_rows_is_the_same_state() {
     assert_eq!(restored.recount(), world.state.recount());
     all.pop();
     assert!(State::restore(&header, all).is_err());
+}
+
+/// Its bill is right all the same, and says why it is short.
+#[test]
+fn what_cannot_be_paid_any_more_is_explained_though_its_lease_had_ended() {
+    let mut pool = Pool::of_owners(1);
+    let (node, is_cordoned) = (pool.world.node, true);
+    pool.world
+        .run(vec![CordonNode { node, is_cordoned }.into()]);
+    let (id, lease) = pool.app("a");
+    let (founder, other) = (pool.world.owner.account, pool.machines[1].1.account);
+    let amount = pool.world.state.account(&founder).unwrap().available();
+    let (to, memo) = (other, String::new());
+    pool.world.run(vec![Transfer { to, amount, memo }.into()]);
+    pool.world.wait(60_000);
+    let (app, drops_volumes) = (pool.world.app("a"), false);
+    pool.world.run(vec![Delete { app, drops_volumes }.into()]);
+    let (from_ms, node) = (lease.meter.until_ms, lease.node);
+    let item = Item {
+        lease: id,
+        epoch: lease.epoch,
+        from_ms,
+        until_ms: from_ms + 30_000,
+        ready_ms: 30_000,
+        usage: Usage::default(),
+    };
+    let items = vec![item];
+    pool.says(1, SubmitEvidence { node, items }).unwrap();
+    let ended = pool.world.state.lease(&id).unwrap();
+    assert_eq!(ended.meter.charged, Credits::ZERO);
+    assert_eq!(ended.ending, Some(EndCause::CreditExhausted));
 }
