@@ -126,6 +126,29 @@ repaired() {
     evidence "ready, $(fails) failures"
 }
 
+# A health check that never ends is killed when its time is over, and piles up nowhere.
+hanging_checks() { pgrep -fc '^sleep 7777$' || true; }
+check_that_hangs() {
+    local began=$SECONDS
+    cat >"$work/hangs.yaml" <<YAML
+name: hangs
+services:
+  one:
+    image: $REGISTRY/busybox:1
+    cpus: "0.1"
+    command: ["sleep", "1000"]
+    healthcheck: { test: ["CMD", "sleep", "7777"], interval: 500ms, timeout: 500ms, retries: 100 }
+YAML
+    allod deploy "$work/hangs.yaml" --yes --no-wait >/dev/null
+    asked_often() { [ $((SECONDS - began)) -ge 10 ]; }
+    within 20 asked_often
+    evidence "$(hanging_checks) of them run after 10 s"
+    [ "$(hanging_checks)" -le 2 ]
+    allod delete hangs --yes >/dev/null
+    none_left() { [ "$(hanging_checks)" = 0 ]; }
+    within 20 none_left
+}
+
 # It answers what an image is, so that the deployment passes, and gives no layer until the file is gone.
 registry_was_away() {
     local liar
@@ -159,5 +182,6 @@ step "so does a rollback" roll_back
 step "one replica more does not wait for another's failures" scale_up
 step "the agent's own death changes no wait" agent_dies_meanwhile
 step "a repaired revision is ready" repaired
+step "a health check that hangs" check_that_hangs
 step "a registry that was away" registry_was_away
 step "allod down" down

@@ -189,11 +189,11 @@ drained() {
 }
 # What answers finds the service beside it on its own machine, on whichever it runs; that one takes its time to start.
 pair_of_services() {
-    cat >"$work/pair.yaml" <<YAML
+    cat >"$work/pair.yaml" <<'YAML'
 name: pair
 services:
   front:
-    image: $REGISTRY/busybox:1
+    image: ${REGISTRY}/busybox:1
     depends_on: [back]
     command:
       - sh
@@ -202,14 +202,15 @@ services:
         mkdir -p /srv/cgi-bin
         cat >/srv/cgi-bin/ask <<'CGI'
         #!/bin/sh
-        if wget -T 3 -q -O /dev/null http://back:8080/; then status='200 OK'; else status='502 Bad Gateway'; fi
-        printf 'Status: %s\r\nContent-Type: text/plain\r\n\r\n' "\$\$status"
+        back=$$(nslookup back | sed -n '/^Name/,$$s/^Address[ 0-9]*: *\([0-9.]*\).*/\1/p' | head -n 1)
+        if timeout 3 wget -q -O /dev/null "http://$$back:8080/"; then status='200 OK'; else status='502 Bad Gateway'; fi
+        printf 'Status: %s\r\nContent-Type: text/plain\r\n\r\n' "$$status"
         CGI
         chmod 755 /srv/cgi-bin/ask
         exec httpd -f -p 80 -h /srv
     x-allod: { ingress: [{ host: pair.localhost, port: 80 }] }
   back:
-    image: $REGISTRY/busybox:1
+    image: ${REGISTRY}/busybox:1
     command: [sh, -c, "sleep 6; mkdir /www; echo here >/www/index.html; exec httpd -f -p 8080 -h /www"]
     expose: ["8080"]
 YAML
@@ -221,7 +222,7 @@ has_left() {
 pair_drained() {
     local before count
     pair_of_services
-    at a deploy "$work/pair.yaml" --on "operator!=$(account_of a),price<1" --yes >"$work/said"
+    REGISTRY=$REGISTRY at a deploy "$work/pair.yaml" --on "operator!=$(account_of a),price<1" --yes >"$work/said"
     before=$(runner_of pair)
     rm "$work/stop"
     ask /cgi-bin/ask pair.localhost 20

@@ -1,13 +1,14 @@
 //! Probing: asks one replica one question, again and again.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use allod_runtime::{Client, Exec, ExecSpec, ExecStdio, WorkloadId};
+use allod_runtime::{Client, ClientError, Exec, ExecSpec, ExecStdio, ExecWait, WorkloadId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::unix::pipe::Receiver;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
@@ -121,31 +122,31 @@ async fn http(address: Ipv4Addr, port: u16, path: &str) -> Result<(), String> {
 }
 
 async fn exec(target: &Target, argv: Vec<String>) -> Result<(), String> {
-    let (runtime, id) = (target.runtime.clone(), target.id);
     let command = argv.join(" ");
-    match spawn_blocking(move || run(&runtime, id, argv)).await {
-        Ok(Ok((0, _))) => Ok(()),
-        Ok(Ok((code, said))) => Err(format!("`{command}` ended with {code}: {said}")),
-        Ok(Err(error)) => Err(format!("`{command}`: {error}")),
-        Err(_) => Err("the node is shutting down".to_owned()),
+    let (code, said) = run(target, argv)
+        .await
+        .map_err(|error| format!("`{command}`: {error}"))?;
+    match code {
+        0 => Ok(()),
+        code => Err(format!("`{command}` ended with {code}: {said}")),
     }
 }
 
-/// Runs a command to its end; its exit code and the beginning of what it said.
-fn run(
-    runtime: &Client,
-    id: WorkloadId,
-    args: Vec<String>,
-) -> Result<(i32, String), allod_runtime::ClientError> {
+/// Runs a command to its end; its exit code and the beginning of what it said. Whoever waits no longer has it killed, so
+/// that commands which hang pile up nowhere.
+async fn run(target: &Target, args: Vec<String>) -> Result<(i32, String), String> {
     let spec = ExecSpec {
-        id,
+        id: target.id,
         args,
         env: Vec::new(),
         user: None,
         working_dir: None,
         terminal: None,
     };
-    let Exec { stdio, end } = runtime.exec(spec)?;
+    let runtime = target.runtime.clone();
+    let Exec { stdio, end } = blocking(move || runtime.exec(spec)).await?;
+    let end = Arc::new(end);
+    let _hang_up = HangUp(Arc::clone(&end));
     let mut said = Vec::new();
     if let ExecStdio::Pipes {
         stdin,
@@ -155,18 +156,39 @@ fn run(
     {
         drop(stdin);
         // Both pipes are read to their ends, so that the command never blocks on a full one.
-        let complaints = std::thread::spawn(move || drain(File::from(stderr)));
-        said = drain(File::from(stdout));
-        said.extend(complaints.join().unwrap_or_default());
+        let (answer, complaints) = tokio::join!(drain(stdout), drain(stderr));
+        said = answer;
+        said.extend(complaints);
     }
-    let code = end.wait()?.code();
+    let code = blocking(move || end.wait()).await?.code();
     Ok((code, String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
-fn drain(mut pipe: File) -> Vec<u8> {
+/// Kills the process when nobody waits for it any more.
+struct HangUp(Arc<ExecWait>);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        self.0.hang_up();
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, String> {
+    match spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the node is shutting down".to_owned()),
+    }
+}
+
+async fn drain(pipe: OwnedFd) -> Vec<u8> {
     let mut kept = Vec::new();
+    let Ok(mut pipe) = Receiver::from_owned_fd(pipe) else {
+        return kept;
+    };
     let mut chunk = [0; 4096];
-    while let Ok(read @ 1..) = pipe.read(&mut chunk) {
+    while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
         let room = EXEC_OUTPUT_BYTES.saturating_sub(kept.len()).min(read);
         kept.extend_from_slice(&chunk[..room]);
     }
