@@ -1,7 +1,9 @@
 //! Says that machines are dead which it does not watch.
 
 use allod_state::NodeId;
+use allod_state::lease::Lease;
 use allod_state::lease::witness::ReportDeaths;
+use allod_state::limits::WITNESSES_MAX;
 use allod_state::node::ReportGone;
 
 use crate::attack::{Attempt, never_succeeds, some_machine};
@@ -16,14 +18,19 @@ pub(super) fn death_of_what_others_watch(draft: &mut Draft<'_>) -> Option<Attemp
     }
 }
 
-/// A lease whose machine somebody else watches.
+/// A lease whose machine somebody else watches, and of which it becomes no witness before this is in a block.
 fn death_of_anothers_lease(draft: &mut Draft<'_>) -> Option<Attempt> {
     let machine = some_machine(draft);
     let witness = draft.people.node(machine);
+    let never_its = |lease: &Lease| {
+        let is_full = lease.watchers().count() >= WITNESSES_MAX;
+        is_full || lease.is_exclusive || lease.node == witness
+    };
     let leases: Vec<_> = draft
         .state
         .leases()
         .filter(|(_, lease)| lease.watchers().all(|watcher| *watcher != witness))
+        .filter(|(_, lease)| never_its(lease))
         .map(|(id, lease)| (*id, lease.epoch))
         .collect();
     let lease = *draft.random.pick(&leases)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use allod_state::Action;
 use allod_state::TransactionId;
 
 use crate::attack::Never;
@@ -26,14 +27,19 @@ impl Check for Attacks {
     }
 
     fn fresh(&mut self, fresh: &Fresh<'_>) -> Found {
-        for receipt in &fresh.told.receipts {
+        for (transaction, receipt) in fresh.told.transactions.iter().zip(&fresh.told.receipts) {
             let id = receipt.transaction;
             match self.never.get(&id) {
                 Some(Never::InBlock | Never::Verifies) => {
                     return Err(format!("the false transaction {id} is in a block"));
                 }
                 Some(Never::Succeeds) if receipt.outcome.is_ok() => {
-                    return Err(format!("the attacker's transaction {id} succeeded"));
+                    let actions = transaction.body.actions.iter().map(Action::name);
+                    let actions: Vec<_> = actions.collect();
+                    return Err(format!(
+                        "the attacker's {} succeeded, in {id}",
+                        actions.join(", ")
+                    ));
                 }
                 _ => {}
             }
