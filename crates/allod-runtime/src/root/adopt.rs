@@ -21,11 +21,11 @@ use crate::workload::{Phase, WorkloadId};
 /// take over ([`adopt`]), which finds out whether it still does.
 pub(super) fn settle(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
     let place = host.place(id);
-    if !place.exists() || is_settled(&place)? || has_shim(&place)? {
+    if !place.exists() || matches!(standing(&place)?, Standing::Ended) || has_shim(&place)? {
         return Ok(());
     }
-    // It may have ended between the two looks.
-    if is_settled(&place)? || orphan(&place)?.is_some() {
+    // It may have come to run, or have ended, between the two looks.
+    if !matches!(standing(&place)?, Standing::Unmade) {
         return Ok(());
     }
     remove::purge(host, id)?;
@@ -33,10 +33,31 @@ pub(super) fn settle(host: &Host, id: &WorkloadId) -> Result<(), Refusal> {
         .map_err(refuse("write the journal"))
 }
 
-/// Whether its end is written down.
-fn is_settled(place: &Place) -> Result<bool, Refusal> {
+/// What is written down about where a workload stands.
+enum Standing {
+    /// How it ended.
+    Ended,
+    /// It came to run since the machine was started: what it is, and its first process.
+    Running(Box<Record>, ProcessId),
+    /// Neither: it is being made, or was, or ran before the machine was restarted.
+    Unmade,
+}
+
+/// Reads the status once: a shim that writes the end meanwhile would be in neither of two readings.
+fn standing(place: &Place) -> Result<Standing, Refusal> {
+    let record = absent_is_none(place.record()).map_err(refuse("read the record"))?;
     let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
-    Ok(state.is_some_and(|state| matches!(state.phase, Phase::Exited { .. })))
+    Ok(match (state, record) {
+        (Some(state), _) if matches!(state.phase, Phase::Exited { .. }) => Standing::Ended,
+        (
+            Some(State {
+                phase: Phase::Running { .. },
+                init: Some(init),
+            }),
+            Some(record),
+        ) if init.is_of_this_boot() => Standing::Running(Box::new(record), init),
+        _ => Standing::Unmade,
+    })
 }
 
 /// Whether a shim lives, or somebody is about to become it.
@@ -52,17 +73,9 @@ fn has_shim(place: &Place) -> Result<bool, Refusal> {
 
 /// What is known of a workload that came to run since the machine was started, and whose end is not written down.
 pub(super) fn orphan(place: &Place) -> Result<Option<(Record, ProcessId)>, Refusal> {
-    let record = absent_is_none(place.record()).map_err(refuse("read the record"))?;
-    let state = absent_is_none(place.state()).map_err(refuse("read the status"))?;
-    Ok(match (record, state) {
-        (
-            Some(record),
-            Some(State {
-                phase: Phase::Running { .. },
-                init: Some(init),
-            }),
-        ) if init.is_of_this_boot() => Some((record, init)),
-        _ => None,
+    Ok(match standing(place)? {
+        Standing::Running(record, init) => Some((*record, init)),
+        Standing::Ended | Standing::Unmade => None,
     })
 }
 
@@ -121,3 +134,6 @@ fn take_over(
     shim.watch();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
