@@ -1,5 +1,6 @@
 //! Accounts and the keys that act for them.
 
+mod budget;
 pub mod grant;
 mod manage;
 mod open;
@@ -91,16 +92,6 @@ impl KeyRecord {
             spent: Credits::ZERO,
             added_ms: now_ms,
         }
-    }
-
-    /// What it spent in the budget's period that runs at a block time.
-    #[must_use]
-    pub fn spent_at(&self, now_ms: u64) -> Credits {
-        let is_over = self
-            .grant
-            .budget
-            .is_some_and(|budget| now_ms >= self.period_start_ms.saturating_add(budget.period_ms));
-        if is_over { Credits::ZERO } else { self.spent }
     }
 }
 

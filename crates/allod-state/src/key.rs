@@ -5,6 +5,7 @@
 //! crafted signature, and the network would split.
 
 mod batch;
+mod sealing;
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use ed25519_zebra::VerificationKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use batch::{Claim, KnownKeys, verify_batch};
+pub(crate) use sealing::can_be_sealed_to;
 
 use crate::id::ParseIdError;
 

@@ -262,6 +262,16 @@ impl Lease {
         cause.consequence() == Consequence::Displaced
     }
 
+    /// What its payer has promised to another for an hour of it.
+    #[must_use]
+    pub fn promised_to_others(&self) -> Credits {
+        if self.is_active() && self.payer != self.payee {
+            self.price_per_hour
+        } else {
+            Credits::ZERO
+        }
+    }
+
     /// Those of its witnesses that are not its holder.
     pub fn watchers(&self) -> impl Iterator<Item = &NodeId> {
         let witnesses = self.witnesses.iter();
@@ -454,15 +464,19 @@ pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
 }
 
 fn without(slot: Slot, id: &LeaseId) -> Slot {
+    // What was found for it before, or was not, is of another time.
+    let refused = 0;
     if slot.current == Some(*id) {
         Slot {
             current: slot.successor,
             successor: None,
+            refused,
             ..slot
         }
     } else if slot.successor == Some(*id) {
         Slot {
             successor: None,
+            refused,
             ..slot
         }
     } else {

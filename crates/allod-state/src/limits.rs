@@ -130,8 +130,13 @@ pub const LEASE_RETENTION_MS: u64 = 100 * 24 * 3_600_000;
 pub const BACKOFF_FIRST_MS: u64 = 1_000;
 /// Longest wait before a failed replica is placed again, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 300_000;
-/// How soon a replica that found no node is looked at again, in milliseconds.
+/// How soon a replica that found no node is looked at again, in milliseconds; it doubles every time that it finds none.
 pub const PLACE_RETRY_MS: u64 = 5_000;
+/// Longest wait before a replica that found no node is looked at again, in milliseconds.
+pub const PLACE_RETRY_MAX_MS: u64 = 40_000;
+/// For how long a payer's credits must bear everything that strangers run for it, in milliseconds, before a replica is
+/// opened again on a stranger's node: about ten times as long as it takes until a node has told what it is owed.
+pub const CREDIT_AHEAD_MS: u64 = 300_000;
 /// Failures in a row after which a new revision stops replacing a serving one.
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 /// A lease that was ready this long, in milliseconds, forgets the failures before it.

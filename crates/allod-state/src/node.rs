@@ -21,7 +21,7 @@ use crate::apply::Context;
 use crate::codec;
 use crate::event::Event;
 use crate::id::{AccountId, NodeId};
-use crate::key::{PublicKey, Signature};
+use crate::key::{PublicKey, Signature, can_be_sealed_to};
 use crate::limits::{
     CONSTRAINT_ENTRIES_MAX, EFFORT_PER_LEASE, EFFORT_PER_SIGNATURE, KEYS_PER_ACCOUNT_MAX,
     NODES_PER_ACCOUNT_MAX,
@@ -275,6 +275,11 @@ impl Apply for RegisterNode {
         if self.key.verify(&consent, &self.consent).is_err() {
             return Err(Rejection::field(
                 "the machine's key did not agree to be listed by this account",
+            ));
+        }
+        if !can_be_sealed_to(&self.sealing_key) {
+            return Err(Rejection::field(
+                "nothing can be sealed to the machine's sealing key: it is a point of low order",
             ));
         }
         let id = NodeId::of_first_key(&self.key);

@@ -9,6 +9,7 @@
 //! 4. All replicas that an action adds are placed within it, together, or the action is refused.
 //! 5. A replica that loses its lease later waits in its slot and is tried again by the block's last steps.
 
+mod means;
 mod refusal;
 mod rule;
 mod search;
@@ -46,6 +47,8 @@ pub struct Wanted<'a> {
     pub demand: &'a Demand,
     /// What it may count as free besides, because the lease it replaces stops first.
     pub freed: Option<(NodeId, Resources)>,
+    /// What an hour on a machine of another operator than its payer may cost, where that is bounded.
+    pub strangers_max: Option<Credits>,
 }
 
 /// The node that a replica gets.

@@ -2,7 +2,7 @@
 
 use allod_state::app::SlotKey;
 use allod_state::place::{Wanted, verdicts};
-use allod_state::{AppId, State};
+use allod_state::{AppId, Credits, State};
 
 use crate::limits::VERDICT_NODES_MAX;
 use crate::node::Node;
@@ -32,6 +32,7 @@ impl Node {
             return Vec::new();
         };
         let lease = slot.current.and_then(|id| state.lease(&id));
+        let borne = || state.credit_left_per_hour(&app.owner, Credits::ZERO);
         let wanted = Wanted {
             slot: &key,
             epoch: slot.epoch.saturating_add(1),
@@ -39,6 +40,7 @@ impl Node {
             revision,
             demand: &demand,
             freed: lease.as_ref().map(|lease| (lease.node, lease.footprint)),
+            strangers_max: lease.is_none().then(borne),
         };
         let manifest = self.manifest(state, id);
         let name = manifest.and_then(|manifest| {

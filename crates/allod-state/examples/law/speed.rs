@@ -87,6 +87,7 @@ pub(crate) fn placements(nodes: usize) {
                 revision: 1,
                 demand,
                 freed: None,
+                strangers_max: None,
             };
             let found = find(&town.state, &wanted, &mut 0);
             std::hint::black_box(&found).as_ref().ok();

@@ -292,9 +292,11 @@ impl Constraints {
                 "no machine has a reputation above 1; ask for less",
             ));
         }
-        if self.attested_ms_min > Some(UPTIME_DAYS.saturating_mul(DAY_MS)) {
+        // Of today there is only a part.
+        let whole_days = UPTIME_DAYS.saturating_sub(1);
+        if self.attested_ms_min > Some(whole_days.saturating_mul(DAY_MS)) {
             return Err(Rejection::field(
-                "what others saw of a machine is kept for 30 days; ask for less",
+                "what others saw of a machine is kept for 29 days and today; ask for 29d or less",
             ));
         }
         Ok(())

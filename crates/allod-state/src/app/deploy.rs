@@ -71,11 +71,12 @@ impl Apply for Deploy {
             return Err(Rejection::ResourceNotGranted);
         }
         let owner = context.account();
+        let promised = context.promised();
         let id = match context.state.app_by_label(&owner, &self.label) {
             Some(id) => self.revise(context, id)?,
             None => self.create(context)?,
         };
-        context.check_reserved(&id)?;
+        context.check_promised(&promised)?;
         if let Some(wanted) = self.plan {
             let leases = context.state.active_leases_of(&id).len();
             let leases = u64::try_from(leases).unwrap_or(u64::MAX);

@@ -30,6 +30,7 @@ impl Apply for Rollback {
 
     fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
         let app = context.own_app(&self.app)?;
+        let promised = context.promised();
         let wanted = match self.to {
             Some(number) => number,
             None => previous(context, &self.app, &app)?,
@@ -61,7 +62,7 @@ impl Apply for Rollback {
         };
         let revision = Revision {
             created_ms: context.now_ms,
-            rolled_back_to: Some(wanted),
+            rolled_back_to: old.rolled_back_to.or(Some(wanted)),
             ..old
         };
         context.state.put_revision((self.app, number), revision);
@@ -72,7 +73,7 @@ impl Apply for Rollback {
             revision: number,
         });
         place::refill(context, &self.app)?;
-        context.check_reserved(&self.app)
+        context.check_promised(&promised)
     }
 }
 

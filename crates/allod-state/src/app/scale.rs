@@ -32,6 +32,7 @@ impl Apply for Scale {
 
     fn apply(&self, context: &mut Context<'_>) -> Result<(), Rejection> {
         let mut app = context.own_app(&self.app)?;
+        let promised = context.promised();
         let service = app
             .services
             .get_mut(&self.service)
@@ -53,6 +54,6 @@ impl Apply for Scale {
             replicas: self.replicas,
         });
         place::refill_service(context, &self.app, &self.service)?;
-        context.check_reserved(&self.app)
+        context.check_promised(&promised)
     }
 }

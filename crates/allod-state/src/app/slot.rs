@@ -23,6 +23,8 @@ pub struct Slot {
     pub failures: u32,
     /// Block time at which placement looks at it; never where none.
     pub due_ms: Option<u64>,
+    /// How often in a row placement looked at it and found no node.
+    pub refused: u32,
     /// Why it has no lease, where it has none.
     pub waiting: Option<Waiting>,
 }

@@ -2,6 +2,7 @@
 
 mod attested;
 mod capacity;
+mod credit;
 mod isolation;
 mod offer;
 mod operator;
@@ -182,6 +183,16 @@ pub enum Failing {
         /// Where they are.
         node: NodeId,
     },
+    /// The payer's credits do not bear it, beside what else runs for the payer on machines of others.
+    #[error(
+        "asks {price} credits an hour, and the payer's credits bear {max} more on machines of others"
+    )]
+    Credit {
+        /// What it asks.
+        price: Credits,
+        /// What may be added.
+        max: Credits,
+    },
 }
 
 const HOUR_MS: u64 = 3_600_000;
@@ -234,4 +245,5 @@ pub(crate) const RULES: &[(Asks, Rule)] = &[
     (Asks::Node, spread::in_one_region),
     (Asks::Node, reputation::reputation),
     (Asks::Node, attested::attested),
+    (Asks::Node, credit::credit),
 ];

@@ -9,10 +9,10 @@ use crate::evidence::Meter;
 use crate::id::{AppId, Label, LeaseId, NodeId};
 use crate::lease::{self, EndCause, Lease, Phase, witness};
 use crate::limits::{
-    EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT, PLACE_RETRY_MS, PLACEMENT_EFFORT_MAX,
-    PLACEMENTS_PER_BLOCK_MAX,
+    EFFORT_PER_LEASE, EFFORT_PER_ROW, EFFORT_PER_SLOT, PLACE_RETRY_MAX_MS, PLACE_RETRY_MS,
+    PLACEMENT_EFFORT_MAX, PLACEMENTS_PER_BLOCK_MAX,
 };
-use crate::money::Credits;
+use crate::place::means::{credit_left, over_budget, within_budget};
 use crate::place::{Failing, Found, Wanted, WhyNot, find};
 use crate::reject::Rejection;
 use crate::volume::{Standing, Volume};
@@ -142,6 +142,8 @@ fn add_slots(
             revision: service.revision,
             demand: &demand,
             freed: None,
+            // What is added is asked for as a whole, when it is there: see `Context::check_promised`.
+            strangers_max: None,
         };
         let found = find(context.state, &wanted, &mut effort);
         context.toil(effort);
@@ -172,6 +174,7 @@ fn roll_one(
     let asked = demand_of(context, id, label, service)?;
     let demand = within_budget(context, app, &key, &slot, asked.clone());
     let freed = freed_by(context, &slot, &demand);
+    let strangers_max = Some(credit_left(context, app, &slot));
     let mut search = |demand: &Demand| {
         let wanted = Wanted {
             slot: &key,
@@ -180,6 +183,7 @@ fn roll_one(
             revision: service.revision,
             demand,
             freed,
+            strangers_max,
         };
         let mut effort = 0;
         let found = find(context.state, &wanted, &mut effort);
@@ -199,6 +203,7 @@ fn roll_one(
 fn set_due(context: &mut Context<'_>, key: SlotKey, slot: Slot) {
     let slot = Slot {
         failures: 0,
+        refused: 0,
         due_ms: Some(context.now_ms),
         ..slot
     };
@@ -257,54 +262,6 @@ fn runs_wanted(context: &Context<'_>, lease: &Lease, service: &Service) -> bool 
         || demand(lease.revision)
             .zip(demand(service.revision))
             .is_some_and(|(runs, wanted)| runs.runs_the_same_as(wanted))
-}
-
-/// The demand at no higher price than the budget of the key that deployed the app leaves for this replica. What its
-/// lease costs, or its last one, is free for the next: a replica that is replaced runs twice for a moment only.
-fn within_budget(
-    context: &Context<'_>,
-    app: &App,
-    key: &SlotKey,
-    slot: &Slot,
-    mut demand: Demand,
-) -> Demand {
-    let own = last_price(context, key, slot);
-    let left = context.state.budget_left_per_hour(app, own, context.now_ms);
-    if let Some(left) = left {
-        let max = &mut demand.constraints.price_per_hour_max;
-        *max = Some(max.map_or(left, |max| max.min(left)));
-    }
-    demand
-}
-
-/// That a replica there would cost more than the budget of the key that deployed the app, if there is one.
-fn over_budget(
-    context: &Context<'_>,
-    app: &App,
-    key: &SlotKey,
-    slot: &Slot,
-    found: &Found,
-) -> Option<Rejection> {
-    let state = &context.state;
-    let record = state.key_row(&app.owner, &app.deployed_by)?;
-    let budget = record.grant.budget?;
-    let own = last_price(context, key, slot);
-    let reserved = state.reserved_by(&app.owner, &app.deployed_by);
-    let per_hour = reserved.minus(own).ok()?.plus(found.price_per_hour).ok()?;
-    let reserved = per_hour.mul_div_ceil(budget.period_ms, 3_600_000).ok()?;
-    Some(Rejection::BudgetExceeded {
-        needed: reserved.plus(record.spent_at(context.now_ms)).ok()?,
-        allowed: budget.amount,
-    })
-}
-
-/// What the slot's lease costs in an hour, or its last one did.
-fn last_price(context: &Context<'_>, key: &SlotKey, slot: &Slot) -> Credits {
-    let last = slot.current.unwrap_or_else(|| LeaseId::of(key, slot.epoch));
-    context
-        .state
-        .lease_row(&last)
-        .map_or(Credits::ZERO, |lease| lease.price_per_hour)
 }
 
 fn freed_by(
@@ -379,6 +336,7 @@ fn fill(context: &mut Context<'_>, key: &SlotKey) {
             *key,
             Slot {
                 due_ms: None,
+                refused: 0,
                 waiting: None,
                 ..slot
             },
@@ -394,6 +352,7 @@ fn fill(context: &mut Context<'_>, key: &SlotKey) {
         revision: service.revision,
         demand: &demand,
         freed,
+        strangers_max: Some(credit_left(context, &app, &slot)),
     };
     let mut effort = 0;
     let found = find(context.state, &wanted, &mut effort);
@@ -436,10 +395,13 @@ fn take(context: &mut Context<'_>, wanted: &Wanted<'_>, service: &Service, found
     let starts_first = starts_first(context, &slot, wanted.demand);
     if let Some(current) = slot.current.filter(|_| is_exclusive) {
         lease::ask(context, &current, EndCause::Superseded);
-        let due_ms = Some(context.now_ms.saturating_add(PLACE_RETRY_MS));
-        return context
-            .state
-            .put_slot(*wanted.slot, Slot { due_ms, ..slot });
+        let slot = Slot {
+            due_ms: Some(context.now_ms.saturating_add(PLACE_RETRY_MS)),
+            // Until then it is nothing that others would have to wait for.
+            refused: slot.refused.max(1),
+            ..slot
+        };
+        return context.state.put_slot(*wanted.slot, slot);
     }
     if let Some(current) = slot.current.filter(|_| !starts_first) {
         lease::end(context, &current, EndCause::Superseded);
@@ -448,6 +410,7 @@ fn take(context: &mut Context<'_>, wanted: &Wanted<'_>, service: &Service, found
     let slot = Slot {
         epoch: wanted.epoch,
         due_ms: None,
+        refused: 0,
         waiting: None,
         ..slot
     };
@@ -482,11 +445,16 @@ fn wait(context: &mut Context<'_>, key: &SlotKey, slot: Slot, why: WhyNot, waiti
     } else {
         None
     };
-    let due_ms = Some(context.now_ms.saturating_add(PLACE_RETRY_MS));
+    let doublings = slot.refused.min(16);
+    let pause_ms = PLACE_RETRY_MS
+        .checked_shl(doublings)
+        .unwrap_or(PLACE_RETRY_MAX_MS)
+        .min(PLACE_RETRY_MAX_MS);
     context.state.put_slot(
         *key,
         Slot {
-            due_ms,
+            due_ms: Some(context.now_ms.saturating_add(pause_ms)),
+            refused: slot.refused.saturating_add(1),
             waiting,
             ..slot
         },

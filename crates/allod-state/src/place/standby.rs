@@ -50,6 +50,7 @@ pub(crate) fn standbys(
         revision: service.revision,
         demand: &demand,
         freed: None,
+        strangers_max: None,
     };
     let search = Search::new(state, &wanted);
     let operators: BTreeSet<Option<AccountId>> =

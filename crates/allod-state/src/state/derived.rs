@@ -15,15 +15,6 @@ use crate::node::{Node, Resources};
 use crate::state::inventory::Inventory;
 use crate::table::Table;
 
-/// What an app's active leases cost in one hour, in micro-credits.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Reserved {
-    /// All of them, and what replicas cost last that wait for their next lease.
-    pub(super) all: i128,
-    /// Those on nodes of other operators than the payer.
-    pub(super) for_others: i128,
-}
-
 #[derive(Debug, Clone, Default)]
 pub(super) struct Derived {
     /// The sum of all balances, in micro-credits.
@@ -34,10 +25,13 @@ pub(super) struct Derived {
     pub(super) apps_by_label: OrdMap<(AccountId, Label), AppId>,
     /// Who deployed an app's newest revision, with which key.
     deployers: OrdMap<AppId, (AccountId, PublicKey)>,
-    /// What the active leases of an app cost.
-    pub(super) reserved_by_app: OrdMap<AppId, Reserved>,
+    /// What the active leases of an app cost in one hour, and what its replicas cost last that wait for their next
+    /// lease, in micro-credits.
+    reserved_by_app: OrdMap<AppId, i128>,
     /// What all apps that a key deployed cost in one hour, what waits included, in micro-credits.
     pub(super) reserved_by_key: OrdMap<(AccountId, PublicKey), i128>,
+    /// What an account's active leases on nodes of other operators cost in one hour, in micro-credits.
+    pub(super) promised_to_others: OrdMap<AccountId, i128>,
     /// Active leases by app and by a volume that they write to.
     pub(super) writers: OrdSet<(AppId, Label, LeaseId)>,
     /// What the active leases of a node take.
@@ -60,8 +54,9 @@ pub(super) struct Derived {
     pub(super) ended: OrdSet<(u64, LeaseId)>,
     /// The last leases of slots that have none now and wait for the next: their price is reserved all the same.
     awaited: OrdSet<LeaseId>,
-    /// Slots by when placement looks at them.
+    /// Slots by when placement looks at them: those that fitted nowhere when it looked last come after all others.
     pub(super) due: OrdSet<(u64, SlotKey)>,
+    pub(super) due_again: OrdSet<(u64, SlotKey)>,
 }
 
 impl Derived {
@@ -120,7 +115,7 @@ impl Derived {
         if before == after {
             return;
         }
-        let reserved = self.reserved_by_app.get(app).map_or(0, |sum| sum.all);
+        let reserved = self.reserved_by_app.get(app).copied().unwrap_or(0);
         if let Some(key) = before {
             self.deployers.remove(app);
             self.reserve_by_key(key, reserved.saturating_neg());
@@ -132,30 +127,15 @@ impl Derived {
     }
 
     fn reserve_by_key(&mut self, key: (AccountId, PublicKey), micro: i128) {
-        let sum = self.reserved_by_key.get(&key).copied().unwrap_or(0);
-        match sum.saturating_add(micro) {
-            0 => drop(self.reserved_by_key.remove(&key)),
-            sum => drop(self.reserved_by_key.insert(key, sum)),
-        }
+        add_to(&mut self.reserved_by_key, key, micro);
     }
 
     /// Counts an active lease's price in (`sign` 1) or out (-1), or that of the last lease of a slot that waits. Prices and their sums stay far below 2^127: see the limits.
     fn reserve(&mut self, lease: &Lease, sign: i128) {
         let micro = lease.price_per_hour.micro().saturating_mul(sign);
-        let mut sum = self
-            .reserved_by_app
-            .get(&lease.app)
-            .copied()
-            .unwrap_or_default();
-        sum.all = sum.all.saturating_add(micro);
-        if lease.payer != lease.payee && lease.is_active() {
-            sum.for_others = sum.for_others.saturating_add(micro);
-        }
-        if sum.all == 0 && sum.for_others == 0 {
-            self.reserved_by_app.remove(&lease.app);
-        } else {
-            self.reserved_by_app.insert(lease.app, sum);
-        }
+        let to_others = lease.promised_to_others().micro().saturating_mul(sign);
+        add_to(&mut self.reserved_by_app, lease.app, micro);
+        add_to(&mut self.promised_to_others, lease.payer, to_others);
         if let Some(key) = self.deployers.get(&lease.app).copied() {
             self.reserve_by_key(key, micro);
         }
@@ -185,16 +165,25 @@ impl Derived {
                 }
             }
         }
-        let was_due = before.and_then(|slot| slot.due_ms);
-        let is_due = after.and_then(|slot| slot.due_ms);
+        let due =
+            |slot: Option<&Slot>| slot.and_then(|slot| Some((slot.due_ms?, slot.refused > 0)));
+        let (was_due, is_due) = (due(before), due(after));
         if was_due == is_due {
             return;
         }
-        if let Some(due) = was_due {
-            self.due.remove(&(due, *key));
+        if let Some((due, is_again)) = was_due {
+            self.due_list(is_again).remove(&(due, *key));
         }
-        if let Some(due) = is_due {
-            self.due.insert((due, *key));
+        if let Some((due, is_again)) = is_due {
+            self.due_list(is_again).insert((due, *key));
+        }
+    }
+
+    const fn due_list(&mut self, is_again: bool) -> &mut OrdSet<(u64, SlotKey)> {
+        if is_again {
+            &mut self.due_again
+        } else {
+            &mut self.due
         }
     }
 
@@ -283,6 +272,15 @@ impl Derived {
         let used = change(self.used.get(node).copied().unwrap_or_default());
         self.used.insert(*node, used);
         self.inventory.used_changed(node, used);
+    }
+}
+
+/// Adds to one of many sums; one that is nothing is not kept.
+fn add_to<K: Ord + Clone>(sums: &mut OrdMap<K, i128>, of: K, micro: i128) {
+    let sum = sums.get(&of).copied().unwrap_or(0);
+    match sum.saturating_add(micro) {
+        0 => drop(sums.remove(&of)),
+        sum => drop(sums.insert(of, sum)),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::holdings::Holdings;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NetworkId, NodeId, Root};
 use crate::key::PublicKey;
 use crate::lease::Lease;
+use crate::limits::CREDIT_AHEAD_MS;
 use crate::money::Credits;
 use crate::node::{Node, Reach, Resources, Uptime};
 use crate::reject::Rejection;
@@ -273,6 +274,11 @@ impl State {
         self.apps.get(id).map(|row| row.as_ref().clone())
     }
 
+    /// The same, where it stands.
+    pub(crate) fn app_row(&self, id: &AppId) -> Option<&Arc<App>> {
+        self.apps.get(id)
+    }
+
     /// All apps.
     pub fn apps(&self) -> impl Iterator<Item = (&AppId, &App)> {
         self.apps.iter().map(|(id, row)| (id, row.as_ref()))
@@ -319,23 +325,32 @@ impl State {
         let record = self.key_row(&app.owner, &app.deployed_by)?;
         let budget = record.grant.budget?;
         let left = || {
-            let left = budget.amount.minus(record.spent_at(now_ms)).ok()?;
-            let per_hour = left
-                .max(Credits::ZERO)
-                .mul_div_floor(3_600_000, budget.period_ms);
             let others = self
                 .reserved_by(&app.owner, &app.deployed_by)
                 .minus(own)
                 .ok()?;
-            per_hour.ok()?.minus(others).ok()
+            record.per_hour_max(budget, now_ms).ok()?.minus(others).ok()
         };
         Some(left().unwrap_or(Credits::ZERO).max(Credits::ZERO))
     }
 
-    /// What an app's leases on nodes of other operators cost in one hour.
-    pub(crate) fn reserved_for_others(&self, app: &AppId) -> Credits {
-        let sum = self.derived.reserved_by_app.get(app);
-        Credits::from_micro(sum.map_or(0, |sum| sum.for_others))
+    /// What an account's leases on nodes of other operators cost in one hour.
+    pub(crate) fn promised_to_others(&self, payer: &AccountId) -> Credits {
+        let sum = self.derived.promised_to_others.get(payer);
+        Credits::from_micro(sum.copied().unwrap_or(0))
+    }
+
+    /// What an hour of one more lease on a node of another operator may cost, so that the payer's credits bear all of
+    /// them for [`CREDIT_AHEAD_MS`]; `own` is what goes instead.
+    #[must_use]
+    pub fn credit_left_per_hour(&self, payer: &AccountId, own: Credits) -> Credits {
+        let left = || {
+            let available = self.account_row(payer).ok()?.available();
+            let borne = available.mul_div_floor(3_600_000, CREDIT_AHEAD_MS).ok()?;
+            let others = self.promised_to_others(payer).minus(own).ok()?;
+            borne.minus(others).ok()
+        };
+        left().unwrap_or(Credits::ZERO).max(Credits::ZERO)
     }
 
     /// The active leases of an app that write to one of its volumes.
@@ -456,22 +471,28 @@ impl State {
         self.slots.range(range).map(|(key, _)| *key).collect()
     }
 
-    /// The slots that placement should look at by `now_ms`, earliest first.
+    /// The slots that placement should look at by `now_ms`, earliest first; those that fitted nowhere the last time come
+    /// after all others, so that they delay nobody, however many they are.
     pub(crate) fn due_slots(&self, now_ms: u64, count_max: usize) -> Vec<SlotKey> {
-        let due = self
-            .derived
-            .due
-            .iter()
-            .take_while(|(due, _)| *due <= now_ms);
-        due.map(|(_, key)| *key).take(count_max).collect()
+        let by_now = |slots: &OrdSet<(u64, SlotKey)>| {
+            let due = slots.iter().take_while(|(due, _)| *due <= now_ms);
+            due.map(|(_, key)| *key).take(count_max).collect::<Vec<_>>()
+        };
+        let mut due = by_now(&self.derived.due);
+        due.extend(by_now(&self.derived.due_again));
+        due.truncate(count_max);
+        due
     }
 
     /// Block time of the next thing that happens by itself. A block at that time makes it happen.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
-        let due = self.derived.due.get_min().map(|(due, _)| *due);
+        let slots = [&self.derived.due, &self.derived.due_again].into_iter();
+        let due = slots
+            .filter_map(|slots| slots.get_min())
+            .map(|(due, _)| *due);
         let doubted = self.derived.doubted.get_min().map(|(at_ms, _)| *at_ms);
-        due.into_iter().chain(doubted).min()
+        due.chain(doubted).min()
     }
 
     /// The leases that are to get further witnesses by `now_ms`, the longest doubted first.

@@ -6,7 +6,7 @@ use allod_state::lease::{EndCause, Phase, Report};
 use allod_state::node::CordonNode;
 use allod_state::place::Failing;
 use allod_state::volume::{ReportVolume, Standing};
-use allod_state::{Action, Label, Rejection};
+use allod_state::{Action, Digest, Label, Rejection};
 
 use crate::world::{GIB, Person, World, credits, web, with_volume};
 
@@ -417,4 +417,27 @@ fn a_volume_that_was_given_up_is_not_taken_up_again_before_it_is_gone() {
     let volume = world.state.volumes().next().unwrap().1.clone();
     assert_eq!(volume.standing, Standing::Used);
     assert_eq!(volume.created_ms, world.now_ms());
+}
+
+#[test]
+fn going_back_again_goes_further_back() {
+    let mut world = World::new();
+    for version in 1..=3 {
+        world.run(vec![
+            world.deploy("shop", &[("web", web(1))], version).into(),
+        ]);
+    }
+    let app = world.app("shop");
+    let runs = |world: &World| {
+        let revision = world.state.app(&app).unwrap().revision;
+        let revision = world.state.revision(&(app, revision)).unwrap();
+        revision.manifest.ciphertext
+    };
+    world.run(vec![Rollback { app, to: None }.into()]);
+    assert_eq!(runs(&world), Digest::of(&[2]));
+    // The one that repeats it is named, and goes on being what it repeats.
+    world.run(vec![Rollback { app, to: Some(4) }.into()]);
+    assert_eq!(runs(&world), Digest::of(&[2]));
+    world.run(vec![Rollback { app, to: None }.into()]);
+    assert_eq!(runs(&world), Digest::of(&[1]));
 }

@@ -239,7 +239,8 @@ proptest! {
         });
         let revision = dice.pick(&[1, 2]);
         let epoch = dice.number();
-        let wanted = Wanted { slot: &slot, epoch, app: &app, revision, demand: &demand, freed };
+        let strangers_max = dice.once_in(4).then(|| credits(dice.pick(&["0", "0.008", "0.02"])));
+        let wanted = Wanted { slot: &slot, epoch, app: &app, revision, demand: &demand, freed, strangers_max };
         let (mut effort, mut again) = (0, 0);
         let found = find(state, &wanted, &mut effort);
         prop_assert_eq!(&found, &the_long_way(state, &wanted));
@@ -270,6 +271,7 @@ fn a_refusal_by_terms_does_not_go_over_the_nodes() {
         revision: 1,
         demand: &demand,
         freed: None,
+        strangers_max: None,
     };
     let mut uniform = World::new();
     let one_more = |number: u64| {

@@ -184,6 +184,7 @@ fn a_volume_is_asked_for_once_and_not_on_every_node() {
         revision: 1,
         demand: &demand,
         freed: None,
+        strangers_max: None,
     };
     let mut effort = 0;
     let why = find(&world.state, &wanted, &mut effort).unwrap_err();

@@ -20,6 +20,7 @@ mod golden;
 mod holdings;
 mod hostile;
 mod invite;
+mod means;
 mod others;
 mod plans;
 mod pool;
