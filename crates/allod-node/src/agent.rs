@@ -12,6 +12,7 @@ mod moving;
 mod plan;
 mod prefetch;
 mod probe;
+mod right;
 mod sight;
 mod spec;
 mod tables;
@@ -20,6 +21,8 @@ mod upstreams;
 
 pub(crate) use act::chain;
 pub(crate) use probe::Target;
+#[cfg(test)]
+pub(crate) use right::tests::watched;
 pub(crate) use sight::{Sight, waiting_words};
 pub(crate) use spec::volume_name;
 pub use spec::{service_label, unsupported, volume_label};
@@ -30,9 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use allod_runtime::{
-    EndCause as RuntimeEnd, Phase as RuntimePhase, Status, Usage, WorkloadId, boot_ms,
-};
+use allod_runtime::{EndCause as RuntimeEnd, Phase as RuntimePhase, Status, Usage, WorkloadId};
 use allod_state::lease::{EndCause, Lease, Phase};
 use allod_state::volume::VolumeKey;
 use allod_state::{AppId, Digest, Label, LeaseId, State};
@@ -109,15 +110,14 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Runs until the inbox closes.
-    pub(crate) async fn run(
+    /// One that has seen nothing yet.
+    fn new(
         inner: Arc<Inner>,
         tables: Tables,
         seen: watch::Sender<Arc<Sight>>,
         events: mpsc::Sender<Event>,
-        mut inbox: mpsc::Receiver<Event>,
-    ) {
-        let mut agent = Self {
+    ) -> Self {
+        Self {
             inner,
             entries: BTreeMap::new(),
             has_looked: false,
@@ -132,7 +132,18 @@ impl Agent {
             ahead: Ahead::default(),
             is_collecting: false,
             collected: None,
-        };
+        }
+    }
+
+    /// Runs until the inbox closes.
+    pub(crate) async fn run(
+        inner: Arc<Inner>,
+        tables: Tables,
+        seen: watch::Sender<Arc<Sight>>,
+        events: mpsc::Sender<Event>,
+        mut inbox: mpsc::Receiver<Event>,
+    ) {
+        let mut agent = Self::new(inner, tables, seen, events);
         let mut until = agent.inner.until.subscribe();
         let mut meter = interval(METER_PERIOD);
         let mut sweep = interval(SWEEP_PERIOD);
@@ -208,6 +219,7 @@ impl Agent {
     }
 
     fn learn_one(&mut self, status: Status) {
+        self.take_right_over(&status);
         let entry = self.entries.entry(status.id).or_default();
         match status.phase {
             RuntimePhase::Created => {}
@@ -231,17 +243,25 @@ impl Agent {
     }
 
     fn answered(&mut self, id: WorkloadId, is_liveness: bool, answer: Answer) {
-        let Some((service, _)) = self.service_of(&id) else {
+        if let Some((service, lease)) = self.service_of(&id) {
+            self.heed(&id, (&service, &lease), is_liveness, answer);
+        }
+    }
+
+    fn heed(
+        &mut self,
+        id: &WorkloadId,
+        (service, lease): (&Service, &Lease),
+        is_liveness: bool,
+        answer: Answer,
+    ) {
+        // It may have come to stand still with the question in its ear.
+        let may_run = self.may_run(id, lease);
+        let entry = self.entries.get_mut(id);
+        let Some(entry) = entry.filter(|it| may_run && it.local.stage == Stage::Running) else {
             return;
         };
-        let Some(entry) = self
-            .entries
-            .get_mut(&id)
-            .filter(|e| e.local.stage == Stage::Running)
-        else {
-            return;
-        };
-        let readiness = readiness_of(&service);
+        let readiness = readiness_of(service);
         let Some(probe) = (if is_liveness {
             service.liveness.clone()
         } else {
@@ -379,13 +399,15 @@ impl Agent {
     fn watch_over(&mut self, leases: &Leases) {
         let now = steady_ms();
         for (id, (_, lease, manifest)) in leases {
+            let may_run = self.may_run(id, lease);
             let entry = self.entries.entry(*id).or_default();
+            entry.allow(may_run);
             entry.local.slot = Some(lease.slot());
             entry.local.claims = Claim::of(lease);
             let tally = entry
                 .tally
                 .get_or_insert_with(|| Tally::new(lease.meter.clone(), now));
-            if entry.local.stage != Stage::Running || !entry.probes.is_empty() {
+            if entry.local.stage != Stage::Running || !may_run || !entry.probes.is_empty() {
                 continue;
             }
             let Some((_, service)) = manifest.as_ref().and_then(|m| find(m, lease)) else {
@@ -445,7 +467,6 @@ impl Agent {
                 claims: Claim::alone(lease),
                 is_exclusive: lease.is_exclusive,
                 is_ending: lease.ending.is_some(),
-                is_unconfirmed: is_watched(lease) && !self.is_confirmed(id),
                 is_readable: found.is_some(),
                 is_awaited: self.awaited.may_come(&lease.manifest),
                 is_blocked,
@@ -453,12 +474,6 @@ impl Agent {
             (*id, wanted)
         });
         wanted.collect()
-    }
-
-    /// Whether most witnesses of an exclusive replica confirm that it may run.
-    fn is_confirmed(&self, id: &WorkloadId) -> bool {
-        let until = self.inner.until.borrow();
-        until.get(id).is_some_and(|until| *until > boot_ms())
     }
 
     /// Whether a service that this one depends on has not come far enough. Only the first start waits: a dependency
@@ -523,11 +538,6 @@ impl Agent {
 }
 
 type Leases = BTreeMap<WorkloadId, (LeaseId, Lease, Option<Arc<Manifest>>)>;
-
-/// Whether it may run only while others confirm it. Where nobody else watches, nobody else can be given it either.
-pub(crate) fn is_watched(lease: &Lease) -> bool {
-    lease.is_exclusive && lease.watchers().next().is_some()
-}
 
 /// The workload of a lease.
 pub(crate) const fn workload_of(id: &LeaseId, lease: &Lease) -> WorkloadId {

@@ -14,7 +14,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The version that [`Manifest::to_bytes`] writes, as the first byte of the encoding.
 pub const VERSION: u8 = 1;

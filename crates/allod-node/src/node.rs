@@ -42,7 +42,7 @@ use crate::view;
 /// A running node. Cloning gives another handle to the same node.
 #[derive(Clone)]
 pub struct Node {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     seen: watch::Receiver<Arc<Sight>>,
     heights: watch::Receiver<u64>,
     genesis: Arc<Vec<u8>>,

@@ -248,13 +248,10 @@ impl<'a> Vigil<'a> {
     /// Says until when what is exclusive may run here: to the agent, and to the runtime.
     fn renew(&mut self) {
         let now_ms = boot_ms();
-        let until = self.circle.held.iter().filter_map(|(lease, row)| {
-            let confirmed_ms = self.rights.confirmed_ms(lease, &row.witnesses)?;
-            Some((workload_of(&lease.0, row), confirmed_ms + RIGHT_RUNS_MS))
-        });
-        let until: BTreeMap<WorkloadId, u64> = until.filter(|(_, ms)| *ms > now_ms).collect();
+        let mut until = BTreeMap::new();
         let mut is_later = false;
         self.inner.until.send_if_modified(|before| {
+            until = may_run(&self.circle.held, &self.rights, before, now_ms);
             let is_other = !until.keys().eq(before.keys());
             is_later = *before != until;
             before.clone_from(&until);
@@ -314,6 +311,24 @@ impl Circle {
         circle.machines = machines;
         circle
     }
+}
+
+/// Until when what is held may run, as far as that is to come: as it is confirmed now, or was before. What an earlier node
+/// of this machine was confirmed counts until it is over.
+fn may_run(
+    held: &BTreeMap<Watched, Lease>,
+    rights: &Rights,
+    before: &BTreeMap<WorkloadId, u64>,
+    now_ms: u64,
+) -> BTreeMap<WorkloadId, u64> {
+    let until = held.iter().map(|(lease, row)| {
+        let id = workload_of(&lease.0, row);
+        let confirmed_ms = rights.confirmed_ms(lease, &row.witnesses);
+        let until_ms = confirmed_ms.map(|confirmed_ms| confirmed_ms + RIGHT_RUNS_MS);
+        let later_ms = until_ms.max(before.get(&id).copied());
+        (id, later_ms.unwrap_or_default())
+    });
+    until.filter(|(_, ms)| *ms > now_ms).collect()
 }
 
 fn has_ended(state: &State, id: &allod_state::LeaseId) -> bool {

@@ -261,6 +261,8 @@ pub struct Status {
     pub app: [u8; 32],
     /// The service's name, as given.
     pub service: String,
+    /// Until when it may run, in boot time, where it may for a time only.
+    pub until_boot_ms: Option<u64>,
     /// How far it is.
     #[serde(flatten)]
     pub phase: Phase,

@@ -14,10 +14,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::agent::plan::{Stage, Step};
+use crate::agent::right::is_watched;
 use crate::agent::tally::{self, Moment};
-use crate::agent::{
-    Agent, Event, Leases, REPORT_PATIENCE, Sight, find, is_watched, resolver_scope, spec,
-};
+use crate::agent::{Agent, Event, Leases, REPORT_PATIENCE, Sight, find, resolver_scope, spec};
 use crate::collect;
 use crate::fault::{Point, reach};
 use crate::limits::{COLLECT_PERIOD, COLLECT_PERIOD_SHORT, DRAIN_GRACE, RETRY_PAUSE};

@@ -24,7 +24,7 @@ pub(crate) struct Health {
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// How long after this agent's first question it came, in milliseconds.
+    /// How long after the first question it came, in milliseconds.
     pub(crate) age_ms: u64,
     /// Nothing, or what was wrong.
     pub(crate) outcome: Result<(), String>,

@@ -13,7 +13,7 @@
 //!    not seen yet for absent, such as the earlier writer of a volume.
 //! 6. A replica that the law has as ready and of which nothing is here, as after the machine was restarted, is told as
 //!    lost. It comes back under a new epoch, and is not started again in silence.
-//! 7. An exclusive replica starts only while its witnesses confirm it.
+//! 7. An exclusive replica starts only while its witnesses confirm it, and is ready only then: it stands still else.
 //! 8. What is to end is removed, and then told to be gone. Of an exclusive replica no end is told while something of it
 //!    runs: the law places the next one when it hears so.
 
@@ -66,8 +66,6 @@ pub(crate) struct Wanted {
     pub(crate) is_exclusive: bool,
     /// Whether the law has asked to end it.
     pub(crate) is_ending: bool,
-    /// Whether it may not run now, for want of those that watch it.
-    pub(crate) is_unconfirmed: bool,
     /// Whether its manifest could be opened.
     pub(crate) is_readable: bool,
     /// Whether its manifest is on its way from another machine.
@@ -87,7 +85,9 @@ pub(crate) struct Local {
     pub(crate) stage: Stage,
     /// Whether a step of it is under way.
     pub(crate) is_busy: bool,
-    /// Whether its probes call it ready.
+    /// Whether it may not run now, for want of those that watch it.
+    pub(crate) is_unconfirmed: bool,
+    /// Whether its probes call it ready, and it may run.
     pub(crate) is_ready: bool,
     /// Whether others are not to be sent to it yet, though it is ready: its app is moving here.
     pub(crate) is_held: bool,
@@ -204,7 +204,7 @@ fn toward(
             Some(Step::Report(Report::Ended(EndCause::Lost)))
         }
         Stage::Unprepared => Some(Step::Prepare),
-        Stage::Prepared if wanted.is_blocked || wanted.is_unconfirmed => None,
+        Stage::Prepared if wanted.is_blocked || local.is_unconfirmed => None,
         Stage::Prepared if has_other(id, wanted, locals) => None,
         Stage::Prepared => Some(Step::Start),
         Stage::Exited(cause) | Stage::Failed(cause) => Some(Step::Report(Report::Ended(cause))),

@@ -10,7 +10,7 @@ use allod_state::app::Waiting;
 use allod_state::lease::Phase;
 use allod_state::{AppId, LeaseId, NodeId, State};
 
-use crate::agent::plan::Stage;
+use crate::agent::plan::{Local, Stage};
 use crate::agent::{Agent, Leases, find, service_label, workload_of};
 use crate::manifest::Manifest;
 use crate::peers::peer_key;
@@ -84,11 +84,11 @@ impl Agent {
                 continue;
             };
             let entry = self.entries.get(id);
-            let stage = entry.map_or(Stage::Unprepared, |entry| entry.local.stage);
-            let is_busy = entry.is_some_and(|entry| entry.local.is_busy);
-            let is_ready = entry.is_some_and(|it| it.local.is_ready && !it.local.is_held);
+            let local = entry.map(|entry| entry.local.clone()).unwrap_or_default();
+            let stage = local.stage;
+            let is_ready = local.is_ready && !local.is_held;
             let digest = service.image.digest.clone().unwrap_or_default();
-            let words = self.words(stage, is_busy, is_ready, &lease.phase, &digest);
+            let words = self.words(&local, &lease.phase, &digest);
             sight.workloads.insert(
                 *id,
                 Seen {
@@ -188,15 +188,8 @@ impl Agent {
         elsewhere
     }
 
-    fn words(
-        &self,
-        stage: Stage,
-        is_busy: bool,
-        is_ready: bool,
-        phase: &Phase,
-        digest: &str,
-    ) -> String {
-        match (stage, is_busy) {
+    fn words(&self, local: &Local, phase: &Phase, digest: &str) -> String {
+        match (local.stage, local.is_busy) {
             (Stage::Unprepared, true) => match self.inner.images.progress(digest) {
                 Some((got, all)) => {
                     format!("pulling {} of {} MB", got / 1_000_000, all / 1_000_000)
@@ -205,11 +198,17 @@ impl Agent {
             },
             (Stage::Unprepared, false) => "queued".to_owned(),
             (Stage::Prepared, true) => "starting".to_owned(),
+            (Stage::Prepared, false) if local.is_unconfirmed => {
+                "about to start, once most of its witnesses confirm it".to_owned()
+            }
             (Stage::Prepared, false) => {
                 "about to start, once what it depends on is ready".to_owned()
             }
             (Stage::Running, true) => "stopping".to_owned(),
-            (Stage::Running, false) if is_ready => "ready".to_owned(),
+            (Stage::Running, false) if local.is_unconfirmed => {
+                "standing still, until most of its witnesses confirm it again".to_owned()
+            }
+            (Stage::Running, false) if local.is_ready && !local.is_held => "ready".to_owned(),
             (Stage::Running, false) if matches!(phase, Phase::Ready { .. }) => "unready".to_owned(),
             (Stage::Running, false) => "running, not ready yet".to_owned(),
             (Stage::Exited(cause) | Stage::Failed(cause), _) => cause.to_string(),

@@ -275,4 +275,4 @@ pub(crate) fn resolver_scope(sight: &Sight, app: AppId) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -181,4 +181,4 @@ fn minus(total: Usage, before: Usage) -> Usage {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

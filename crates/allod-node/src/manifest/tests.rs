@@ -6,7 +6,7 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
 use super::*;
 
-fn guestbook() -> Manifest {
+pub(crate) fn guestbook() -> Manifest {
     let data = Volume {
         bytes: 1 << 30,
         labels: BTreeMap::new(),

@@ -3,6 +3,7 @@
 use allod_state::LeaseId;
 
 use super::*;
+use crate::agent::watched;
 
 const LOOK_MS: u64 = 250;
 
@@ -41,4 +42,25 @@ fn promises_outlive_the_process_until_their_leases_have_ended() {
         Promises::read(dir.path()).is_err(),
         "nobody knows what it was"
     );
+}
+
+#[test]
+fn what_an_earlier_node_was_confirmed_counts_until_it_is_over() {
+    let lease = watched();
+    let held: BTreeMap<Watched, Lease> = [((LeaseId([7; 32]), lease.epoch), lease.clone())].into();
+    let id = workload_of(&LeaseId([7; 32]), &lease);
+    let stranger = WorkloadId { epoch: 9, ..id };
+    let told = BTreeMap::from([(id, 5_000), (stranger, 5_000)]);
+    let mut rights = Rights::new(1);
+    let until = |rights: &Rights, now_ms| may_run(&held, rights, &told, now_ms);
+    assert_eq!(until(&rights, 4_999), [(id, 5_000)].into());
+    assert_eq!(until(&rights, 5_000), [].into());
+
+    // What is confirmed now counts where it is later.
+    for (sent_ms, until_ms) in [(1_000, 5_000), (2_500, 2_500 + RIGHT_RUNS_MS)] {
+        rights.begin(sent_ms);
+        let said = rights.beat(held.keys().copied().collect());
+        rights.hear(NodeId([9; 32]), &said, &said.leases);
+        assert_eq!(until(&rights, 3_000), [(id, until_ms)].into());
+    }
 }

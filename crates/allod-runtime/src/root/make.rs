@@ -197,6 +197,7 @@ fn make(host: &Host, spec: &WorkloadSpec, place: &Place) -> Result<Made, EndCaus
         id: spec.id,
         app: spec.app,
         service: spec.service.clone(),
+        until_boot_ms: spec.until_boot_ms,
         phase,
     };
     Ok(Made {

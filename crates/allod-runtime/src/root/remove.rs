@@ -37,6 +37,7 @@ fn read_status(host: &Host, id: &WorkloadId) -> Result<Option<Status>, Refusal> 
         id: *id,
         app: record.app,
         service: record.service,
+        until_boot_ms: record.is_fenced.then(|| place.until_boot_ms()),
         phase: state.map_or(Phase::Created, |state| state.phase),
     }))
 }

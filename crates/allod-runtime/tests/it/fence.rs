@@ -64,7 +64,8 @@ fn it_stands_still_when_its_time_is_over_and_goes_on_when_that_is_renewed() {
     let house = House::new();
     let spec = ticking(&house, 1_500);
     let (id, first) = (spec.id, spec.until_boot_ms.unwrap());
-    house.client.create(spec).unwrap();
+    let made = house.client.create(spec).unwrap();
+    assert_eq!(made.until_boot_ms, Some(first));
     is_in_time(stands_still(&house, id), first);
     let thawed = house.client.thaw(id);
     assert!(
@@ -80,6 +81,8 @@ fn it_stands_still_when_its_time_is_over_and_goes_on_when_that_is_renewed() {
     let before = ticks(&house, id);
     let second = boot_ms() + 1_500;
     house.client.renew(vec![(id, second)]).unwrap();
+    let told = house.client.status(id).unwrap();
+    assert_eq!(told.until_boot_ms, Some(second));
     until("it goes on", || ticks(&house, id).len() > before.len() + 5);
     is_in_time(stands_still(&house, id), second);
     let forever = house.client.renew(vec![(id, boot_ms() + 60_000)]);

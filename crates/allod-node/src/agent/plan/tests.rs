@@ -22,7 +22,6 @@ fn wanted() -> Wanted {
         claims: BTreeSet::new(),
         is_exclusive: false,
         is_ending: false,
-        is_unconfirmed: false,
         is_readable: true,
         is_awaited: false,
         is_blocked: false,
@@ -302,18 +301,18 @@ fn no_end_of_an_exclusive_replica_is_told_while_it_runs() {
 
 #[test]
 fn an_exclusive_replica_waits_for_those_that_watch_it() {
-    let waits = Wanted {
+    let wanted = Wanted {
         is_exclusive: true,
-        is_unconfirmed: true,
         ..wanted()
     };
-    let prepared = [(1, local(Stage::Prepared))];
-    assert_eq!(steps(&[(1, waits.clone())], &prepared, &[]), []);
-    let prepare = Step::Prepare;
-    assert_eq!(steps(&[(1, waits.clone())], &[], &[]), [(1, prepare)]);
-    let confirmed = Wanted {
-        is_unconfirmed: false,
-        ..waits
+    let next = |stage, is_unconfirmed| {
+        let local = Local {
+            is_unconfirmed,
+            ..local(stage)
+        };
+        steps(&[(1, wanted.clone())], &[(1, local)], &[])
     };
-    assert_eq!(steps(&[(1, confirmed)], &prepared, &[]), [(1, Step::Start)]);
+    assert_eq!(next(Stage::Prepared, true), []);
+    assert_eq!(next(Stage::Unprepared, true), [(1, Step::Prepare)]);
+    assert_eq!(next(Stage::Prepared, false), [(1, Step::Start)]);
 }

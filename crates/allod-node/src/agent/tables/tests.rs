@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::agent::upstreams::Upstreams;
 
-fn tables(dir: &TempDir, resolv_conf: PathBuf) -> Tables {
+pub(in crate::agent) fn tables(dir: &TempDir, resolv_conf: PathBuf) -> Tables {
     let (runtime, kept) = (dir.path().join("runtime"), dir.path().join("lines"));
     Tables {
         routes: watch::Sender::default(),

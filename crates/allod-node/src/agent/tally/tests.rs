@@ -9,7 +9,7 @@ use super::*;
 
 const SLOT: SlotKey = (AppId([1; 32]), Label([2; 32]), 0);
 
-fn lease(placed_ms: u64) -> Lease {
+pub(in crate::agent) fn lease(placed_ms: u64) -> Lease {
     Lease {
         app: SLOT.0,
         app_label: SLOT.1,
