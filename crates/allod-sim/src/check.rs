@@ -16,6 +16,7 @@ mod headers;
 mod holdings;
 mod leases;
 mod nonces;
+mod payers;
 mod restore;
 mod signatures;
 mod succession;
@@ -183,6 +184,7 @@ fn all(genesis: &Genesis) -> Vec<Box<dyn Check>> {
         Box::new(signatures::Signatures::default()),
         Box::new(succession::Succession::new(genesis)),
         Box::new(volumes::Volumes),
+        Box::new(payers::Payers),
     ]
 }
 

@@ -334,7 +334,7 @@ impl Error {
             Self::Problem(_) => "read the node's log for this request: allod config path".into(),
             Self::Rejected(rejection) => rejection.next_step.clone(),
             Self::NoPlacement(_) => {
-                "ask for less, or see what the nodes have free: allod node list".into()
+                "change what the nearest one refuses, or see what the nodes have free: allod node list".into()
             }
             Self::Nonsense { .. } => {
                 "use the same version of allod here and there: allod version".into()
