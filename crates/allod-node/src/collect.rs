@@ -54,7 +54,7 @@ pub(crate) fn collect(inner: &Inner) {
     remove_left_behind(inner, &state);
 }
 
-/// Removes what this machine still has of volumes that are elsewhere now.
+/// Removes what this machine still has of volumes that are elsewhere now, or nowhere.
 fn remove_left_behind(inner: &Inner, state: &State) {
     let left = left_behind(state, &inner.node);
     if left.is_empty() {
@@ -73,8 +73,8 @@ fn remove_left_behind(inner: &Inner, state: &State) {
     }
 }
 
-/// Volumes that leases of a machine had, and that the ledger has elsewhere: it moves none but those that their owner gave
-/// up while their machine was not reached ([`allod_state::volume`]).
+/// Volumes that leases of a machine had, and that the ledger has elsewhere, or no more: it moves and forgets none but those
+/// that their owner gave up ([`allod_state::volume`]).
 fn left_behind(state: &State, own: &NodeId) -> BTreeSet<VolumeName> {
     let leases = state.leases().map(|(_, lease)| lease);
     let had = leases.filter(|lease| lease.node == *own && !lease.is_active());
@@ -82,9 +82,8 @@ fn left_behind(state: &State, own: &NodeId) -> BTreeSet<VolumeName> {
         let key = |label: &Label| (lease.payer, lease.app_label, *label);
         lease.volumes.iter().map(key)
     });
-    let moved = keys.filter(|key| state.volume(key).is_some_and(|row| row.node != *own));
-    moved
-        .map(|(owner, app, volume)| volume_name(&owner, &app, &volume))
+    let left = keys.filter(|key| state.volume(key).is_none_or(|row| row.node != *own));
+    left.map(|(owner, app, volume)| volume_name(&owner, &app, &volume))
         .collect()
 }
 

@@ -47,6 +47,7 @@ impl Apply for Transfer {
             ));
         }
         context.spend(self.amount)?;
+        context.check_kept(self.amount)?;
         if context.state.account_row(&self.to).is_err() {
             context
                 .state

@@ -229,7 +229,9 @@ fn charge(context: &mut Context<'_>, item: &Item, lease: Lease) -> Result<(), Re
         item.ready_ms,
         paid,
     )?;
-    context.count_charge(&lease.app, item, paid)?;
+    if lease.is_active() {
+        context.count_cost(&lease.app, (item.from_ms, item.until_ms), paid)?;
+    }
     // That it could not be paid for is what explains its bill, also where it has ended for another reason.
     let is_short = paid < due && !lease.is_active();
     let exhausted = is_short.then_some(EndCause::CreditExhausted);

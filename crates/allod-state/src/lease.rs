@@ -28,7 +28,7 @@ use crate::event::Event;
 use crate::evidence::Meter;
 use crate::id::{AccountId, AppId, Digest, Label, LeaseId, NodeId};
 use crate::limits::{
-    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, EFFORT_PER_LEASE, FAILURES_FORGIVEN_AFTER_MS,
+    BACKOFF_FIRST_MS, BACKOFF_MAX_MS, EFFORT_PER_LEASE, FAILURES_FORGIVEN_AFTER_MS, PLACE_RETRY_MS,
     ROLLOUT_FAILURES_MAX,
 };
 use crate::money::Credits;
@@ -442,13 +442,20 @@ pub(crate) fn end(context: &mut Context<'_>, id: &LeaseId, cause: EndCause) {
         cause,
     });
     let (node, was_asked) = (lease.node, lease.ending.is_some());
+    context.count_untold(&lease);
     context.state.put_lease(*id, Lease { phase, ..lease });
     node::ended(context, &node);
     if let Some(slot) = context.state.slot(&key) {
         let slot = without(slot, id);
         let slot = match cause.consequence() {
+            // It goes on where it can be paid, or costs nothing: placement asks that each time.
+            Consequence::Wanted if cause == EndCause::CreditExhausted => Slot {
+                due_ms: Some(context.now_ms.saturating_add(PLACE_RETRY_MS)),
+                refused: 1,
+                ..slot
+            },
             // What was to come after it waited for this.
-            Consequence::Wanted if was_asked && cause != EndCause::CreditExhausted => Slot {
+            Consequence::Wanted if was_asked => Slot {
                 due_ms: Some(context.now_ms),
                 ..slot
             },

@@ -11,12 +11,12 @@ use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
 use allod_state::lease::{EndCause, Report, ReportLease};
 use allod_state::limits::{BLOCK_BYTES_MAX, LEASE_RETENTION_MS};
-use allod_state::node::RegisterNode;
+use allod_state::node::{PublishOffer, RegisterNode, WithdrawOffer};
 use allod_state::transaction::Verified;
 use allod_state::{AccountId, Action, Label, NodeId, Proposal, Transaction, execute};
 
 use crate::peak_mib;
-use crate::town::{Person, Town, credits, deploy, service_label, small};
+use crate::town::{Person, Town, credits, deploy, offer_of, service_label, small};
 
 pub(crate) fn run() {
     println!(
@@ -34,6 +34,7 @@ pub(crate) fn run() {
     failing_at_once(&mut town, app);
     deleted_at_once(&mut town, app);
     forgotten_at_once(&mut town);
+    deleted_where_nothing_is_offered();
 }
 
 /// Builds a block from these and times its execution by somebody else.
@@ -344,4 +345,32 @@ fn deleted_at_once(town: &mut Town, app: allod_state::AppId) {
 fn forgotten_at_once(town: &mut Town) {
     let what = "leases that ended 100 days ago, forgotten";
     time(what, town, Vec::new(), LEASE_RETENTION_MS + 1);
+}
+
+/// The largest app on one machine, which has withdrawn its offer: whether its time still counts is asked at every end.
+fn deleted_where_nothing_is_offered() {
+    let mut town = Town::new(1, 0);
+    let owner = town.people[0].clone();
+    let machine = Person::new(5, 0);
+    let consent = RegisterNode::consent_bytes(&owner.account, &[3; 32]);
+    let register = RegisterNode {
+        key: machine.key,
+        consent: machine.sign(&consent),
+        sealing_key: [3; 32],
+        name: "host".parse().expect("a word"),
+    };
+    let node = NodeId::of_first_key(&machine.key);
+    let mut offer = offer_of(0);
+    offer.capacity.memory_bytes *= 64;
+    let publish = PublishOffer { node, offer };
+    let list = town.signed(&owner, vec![register.into(), publish.into()]);
+    town.run(vec![list], 1);
+    let app = largest_app(&mut town);
+    let withdraw = town.signed(&owner, vec![WithdrawOffer { node }.into()]);
+    town.run(vec![withdraw], 1);
+    let drops_volumes = true;
+    let delete = Delete { app, drops_volumes };
+    let delete = town.signed(&owner, vec![delete.into()]);
+    let what = "the largest app, deleted where nothing is offered";
+    time(what, &mut town, vec![delete], 1);
 }

@@ -7,12 +7,14 @@
 //!    into the next.
 //! 3. A payer's credits bear one hour of everything that strangers run for it. Only what adds to that is refused: whoever
 //!    has too little may always do with less.
+//! 4. Nobody sends away what strangers are to get for the next five minutes.
 
 use crate::account::KeyRecord;
 use crate::account::grant::Budget;
 use crate::apply::Context;
-use crate::evidence::Item;
 use crate::id::AppId;
+use crate::lease::Lease;
+use crate::limits::{CREDIT_AHEAD_MS, EFFORT_PER_ROW};
 use crate::money::{Credits, OutOfRange};
 use crate::reject::Rejection;
 
@@ -129,14 +131,27 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Counts what a lease was charged against the budget of the key that deployed its app: of the item's time, the part
-    /// in the present period.
-    pub(crate) fn count_charge(
+    /// Refuses to send away what strangers are to be paid soon for what they run.
+    pub(crate) fn check_kept(&self, amount: Credits) -> Result<(), Rejection> {
+        let from = self.account();
+        let per_hour = self.state.promised_to_others(&from);
+        let promised = per_hour.mul_div_ceil(CREDIT_AHEAD_MS, HOUR_MS)?;
+        let available = self.state.account_row(&from)?.available();
+        let needed = amount.plus(promised)?;
+        if promised > Credits::ZERO && needed > available {
+            return Err(Rejection::InsufficientCredit { needed, available });
+        }
+        Ok(())
+    }
+
+    /// Counts what an active lease was charged for a stretch of its time against the budget of the key that deployed its
+    /// app: of that, the part in the present period.
+    pub(crate) fn count_cost(
         &mut self,
         app: &AppId,
-        item: &Item,
-        charged: Credits,
-    ) -> Result<(), Rejection> {
+        (from_ms, until_ms): (u64, u64),
+        cost: Credits,
+    ) -> Result<(), OutOfRange> {
         let Some(app) = self.state.app_row(app) else {
             return Ok(());
         };
@@ -147,14 +162,22 @@ impl Context<'_> {
         };
         let mut record = KeyRecord::clone(record);
         record.turn(budget, self.now_ms);
-        let from_ms = item.from_ms.max(record.period_start_ms);
-        let within_ms = item.until_ms.saturating_sub(from_ms);
-        let span_ms = item.until_ms.saturating_sub(item.from_ms).max(1);
-        record.spent = record
-            .spent
-            .plus(charged.mul_div_floor(within_ms, span_ms)?)?;
-        self.toil(crate::limits::EFFORT_PER_ROW);
+        let within_ms = until_ms.saturating_sub(from_ms.max(record.period_start_ms));
+        let span_ms = until_ms.saturating_sub(from_ms).max(1);
+        let within = cost.mul_div_floor(within_ms, span_ms)?;
+        record.spent = record.spent.plus(within)?;
+        self.toil(EFFORT_PER_ROW);
         self.state.put_key(owner, key, record);
         Ok(())
+    }
+
+    /// Counts what a lease that ends now may still be charged, as if it had been ready: its app may be gone when its last
+    /// evidence comes.
+    pub(crate) fn count_untold(&mut self, lease: &Lease) {
+        let (from_ms, until_ms) = (lease.meter.until_ms, self.now_ms);
+        let untold_ms = until_ms.saturating_sub(from_ms);
+        let cost = lease.price_per_hour.mul_div_floor(untold_ms, HOUR_MS);
+        // Where a sum were out of range it would be refused when it is charged.
+        let _ = cost.and_then(|cost| self.count_cost(&lease.app, (from_ms, until_ms), cost));
     }
 }

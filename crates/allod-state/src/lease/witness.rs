@@ -135,10 +135,9 @@ pub(crate) fn reconsider(context: &mut Context<'_>) {
 /// is gone too few may be left to say so. They are looked at again by the block's last steps.
 pub(crate) fn review(context: &mut Context<'_>, id: &NodeId, watched: &[NodeId]) {
     let state = &context.state;
-    let of_its_own = state.active_leases_on(id);
-    let around = watched.iter().flat_map(|node| state.active_leases_on(node));
-    let leases = of_its_own
-        .into_iter()
+    let around = watched.iter().flat_map(|node| state.leases_on(node));
+    let leases = state
+        .leases_on(id)
         .chain(state.active_leases_watched_by(id))
         .chain(around);
     let leases: BTreeSet<LeaseId> = leases.take(REVIEWED_PER_CHANGE_MAX).collect();

@@ -173,7 +173,7 @@ pub(crate) fn settle(context: &mut Context<'_>, id: &NodeId) {
 
 fn holds_or_offers(state: &State, id: &NodeId) -> bool {
     let offers = state.node_row(id).is_some_and(|node| node.offer.is_some());
-    offers || !state.active_leases_on(id).is_empty()
+    offers || state.leases_on(id).next().is_some()
 }
 
 /// Whether a machine of another operator watches it.

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 use crate::id::{AccountId, Label, NodeId};
 use crate::limits::{
-    CANDIDATES_SCORED_MAX, EFFORT_PER_REFUSAL, GLANCES_BEFORE_TERMS, GLANCES_PER_EFFORT,
-    NODES_LISTED_MAX,
+    CANDIDATES_SCORED_MAX, EFFORT_PER_REFUSAL, EFFORT_PER_SLOT, GLANCES_BEFORE_TERMS,
+    GLANCES_PER_EFFORT, NODES_LISTED_MAX,
 };
 use crate::money::Credits;
 use crate::node::{Node, Resources};
@@ -31,7 +31,7 @@ pub(crate) struct Search<'a> {
     pub(crate) needs: Resources,
     /// Where those of its volumes that exist are.
     pub(crate) volumes_on: Vec<NodeId>,
-    /// Where data of one of its volumes are that were given up, and are there still.
+    /// Where data of one of its volumes are that were given up, and are there still: it begins anew elsewhere at once.
     pub(crate) leaving_on: Option<NodeId>,
     /// Whether another replica of the app writes to one of its volumes.
     pub(crate) is_volume_held: bool,
@@ -47,6 +47,8 @@ pub(crate) struct Search<'a> {
     pub(crate) by_operator: BTreeMap<AccountId, u32>,
     /// How many each region has, where that is bounded.
     pub(crate) by_region: BTreeMap<Word, u32>,
+    /// How many leases of the app were looked at for all this.
+    leases_looked_at: u64,
 }
 
 /// A node under examination.
@@ -79,8 +81,8 @@ impl<'a> Search<'a> {
         let is_held = |label| state.writers_of(&wanted.slot.0, label).iter().any(is_other);
         let (app_id, service, _) = wanted.slot;
         let readers = state.readers_of(app_id, wanted.revision);
-        let (together_on, needs) = together(state, wanted);
-        let (by_operator, by_region) = others(state, wanted);
+        let (together_on, needs, beside) = together(state, wanted);
+        let (by_operator, by_region, counted) = others(state, wanted);
         Self {
             state,
             wanted,
@@ -95,6 +97,7 @@ impl<'a> Search<'a> {
             own_on: own_on(state, wanted),
             by_operator,
             by_region,
+            leases_looked_at: beside.saturating_add(counted),
         }
     }
 
@@ -142,27 +145,28 @@ impl<'a> Search<'a> {
             return self.together_on;
         };
         let is_one = rest.iter().all(|node| node == first);
-        (is_one && !self.is_volume_held && self.leaving_on.is_none()).then_some(*first)
+        (is_one && !self.is_volume_held).then_some(*first)
     }
 
     /// How many rules of [`rule::RULES`] refuse every node but the pinned one, whatever the node is. There may be more.
     fn refusing_everywhere(&self) -> usize {
         let spread = self.wanted.demand.constraints.replicas_per_node_max == Some(0);
-        let is_refused = self.is_volume_held || self.leaving_on.is_some();
-        let volumes = is_refused || !self.volumes_on.is_empty();
+        let volumes = self.is_volume_held || !self.volumes_on.is_empty();
         let together = self.together_on.is_some() && self.together_on == self.pinned();
         [spread, volumes, together].map(usize::from).iter().sum()
     }
 }
 
-/// Where the rest of an app is that stays together, and what a node must have left for this replica.
-fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources) {
+/// Where the rest of an app is that stays together, what a node must have left for this replica, and how many leases were
+/// looked at for that.
+fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources, u64) {
     let own = wanted.demand.footprint();
     if !wanted.demand.constraints.is_together {
-        return (None, own);
+        return (None, own, 0);
     }
-    if let Some(node) = state.node_beside(wanted.slot) {
-        return (Some(node), own);
+    let (beside, looked_at) = state.node_beside(wanted.slot);
+    if beside.is_some() {
+        return (beside, own, looked_at);
     }
     let app = wanted.app;
     let (mut data_on, mut whole) = (None, Resources::default());
@@ -176,7 +180,7 @@ fn together(state: &State, wanted: &Wanted<'_>) -> (Option<NodeId>, Resources) {
         let mut on = demand.volumes.keys().filter_map(volume);
         data_on = data_on.or_else(|| on.find_map(|volume| volume.binding_on()));
     }
-    (data_on, whole.most(own))
+    (data_on, whole.most(own), looked_at)
 }
 
 /// Where the slot's lease is that the wanted one takes the place of.
@@ -186,15 +190,19 @@ fn own_on(state: &State, wanted: &Wanted<'_>) -> Option<NodeId> {
     lease.is_active().then_some(lease.node)
 }
 
-/// How many other replicas of the service there are with each operator, and in each region. The slot's own is not
-/// counted: it goes when the new one is there.
-fn others(state: &State, wanted: &Wanted<'_>) -> (BTreeMap<AccountId, u32>, BTreeMap<Word, u32>) {
+/// How many other replicas of the service there are with each operator, and in each region, and how many leases were
+/// looked at for that. The slot's own is not counted: it goes when the new one is there.
+fn others(
+    state: &State,
+    wanted: &Wanted<'_>,
+) -> (BTreeMap<AccountId, u32>, BTreeMap<Word, u32>, u64) {
     let (mut by_operator, mut by_region) = (BTreeMap::new(), BTreeMap::new());
     if !wanted.demand.constraints.counts_others() {
-        return (by_operator, by_region);
+        return (by_operator, by_region, 0);
     }
     let (id, service, _) = wanted.slot;
     let leases = state.active_leases_of(id);
+    let looked_at = u64::try_from(leases.len()).unwrap_or(u64::MAX);
     let leases = leases.iter().filter_map(|id| state.lease_row(id));
     let others = leases.filter(|lease| lease.service == *service && lease.slot() != *wanted.slot);
     for node in others.filter_map(|lease| state.node_row(&lease.node)) {
@@ -205,7 +213,7 @@ fn others(state: &State, wanted: &Wanted<'_>) -> (BTreeMap<AccountId, u32>, BTre
             *count = count.saturating_add(1);
         }
     }
-    (by_operator, by_region)
+    (by_operator, by_region, looked_at)
 }
 
 impl<'a> Candidate<'a> {
@@ -259,12 +267,7 @@ impl<'a> Asking<'a> {
         let demand = search.wanted.demand;
         let readers = search.readers.as_ref().map_or(0, BTreeSet::len);
         let services = search.wanted.app.services.len();
-        let counted = if demand.constraints.counts_others() {
-            search.state.active_leases_of(&search.wanted.slot.0).len()
-        } else {
-            0
-        };
-        let looked_at = readers.saturating_add(services).saturating_add(counted);
+        let looked_at = readers.saturating_add(services);
         let looked_at = u64::try_from(looked_at).unwrap_or(u64::MAX);
         let freed = search.wanted.freed.and_then(|(id, _)| {
             let node = search.state.node_row(&id)?;
@@ -278,7 +281,7 @@ impl<'a> Asking<'a> {
             answers: Vec::new(),
             marks: None,
             per_node: demand.effort_per_node(),
-            effort: 0,
+            effort: search.leases_looked_at.saturating_mul(EFFORT_PER_SLOT),
             glances: looked_at,
         }
     }

@@ -72,18 +72,30 @@ pub(crate) fn roll_on(context: &mut Context<'_>, id: &AppId, label: &Label) {
     }
 }
 
-/// Looks at the slots that are due, within the block's bounds.
+/// Looks at the slots that are due, within the block's bounds. Those that fitted nowhere the last time come after all
+/// others, so that they delay nobody, however many they are; and a quarter of a block is theirs whatever the others are.
 pub(crate) fn fill_due(context: &mut Context<'_>) {
-    let before = context.effort();
-    for key in context
+    let (due, again) = context
         .state
-        .due_slots(context.now_ms, PLACEMENTS_PER_BLOCK_MAX)
-    {
-        if context.effort().saturating_sub(before) > PLACEMENT_EFFORT_MAX {
-            return;
+        .due_slots(context.now_ms, PLACEMENTS_PER_BLOCK_MAX);
+    let is_shared = !again.is_empty();
+    let share = |whole: u64| whole.saturating_sub(if is_shared { whole / 4 } else { 0 });
+    let mut looked_at = 0_u64;
+    let before = context.effort();
+    let most = u64::try_from(PLACEMENTS_PER_BLOCK_MAX).unwrap_or(u64::MAX);
+    for (keys, looks_max, effort_max) in [
+        (due, share(most), share(PLACEMENT_EFFORT_MAX)),
+        (again, most, PLACEMENT_EFFORT_MAX),
+    ] {
+        for key in keys {
+            let effort = context.effort().saturating_sub(before);
+            if looked_at >= looks_max || effort > effort_max {
+                break;
+            }
+            looked_at = looked_at.saturating_add(1);
+            context.toil(EFFORT_PER_ROW);
+            fill(context, &key);
         }
-        context.toil(EFFORT_PER_ROW);
-        fill(context, &key);
     }
 }
 

@@ -386,13 +386,15 @@ impl State {
     }
 
     /// The node of a replica of the same app that is not in that slot. One that is to go elsewhere, or is gone, is none.
-    pub(crate) fn node_beside(&self, slot: &SlotKey) -> Option<NodeId> {
+    pub(crate) fn node_beside(&self, slot: &SlotKey) -> (Option<NodeId>, u64) {
+        let mut looked_at: u64 = 0;
         let leases = leases_at(&self.derived.active_by_app, slot.0);
         let mut leases = leases.filter_map(|id| self.lease_row(&id));
-        let is_beside =
-            |lease: &&Lease| lease.slot() != *slot && self.keeps_its_leases(&lease.node);
-        let beside = leases.find(is_beside);
-        beside.map(|lease| lease.node)
+        let beside = leases.find(|lease| {
+            looked_at = looked_at.saturating_add(1);
+            lease.slot() != *slot && self.keeps_its_leases(&lease.node)
+        });
+        (beside.map(|lease| lease.node), looked_at)
     }
 
     /// Who operates a node.
@@ -471,17 +473,14 @@ impl State {
         self.slots.range(range).map(|(key, _)| *key).collect()
     }
 
-    /// The slots that placement should look at by `now_ms`, earliest first; those that fitted nowhere the last time come
-    /// after all others, so that they delay nobody, however many they are.
-    pub(crate) fn due_slots(&self, now_ms: u64, count_max: usize) -> Vec<SlotKey> {
+    /// The slots that placement should look at by `now_ms`, earliest first, and those that fitted nowhere the last time; at
+    /// most so many of each.
+    pub(crate) fn due_slots(&self, now_ms: u64, count_max: usize) -> (Vec<SlotKey>, Vec<SlotKey>) {
         let by_now = |slots: &OrdSet<(u64, SlotKey)>| {
             let due = slots.iter().take_while(|(due, _)| *due <= now_ms);
-            due.map(|(_, key)| *key).take(count_max).collect::<Vec<_>>()
+            due.map(|(_, key)| *key).take(count_max).collect()
         };
-        let mut due = by_now(&self.derived.due);
-        due.extend(by_now(&self.derived.due_again));
-        due.truncate(count_max);
-        due
+        (by_now(&self.derived.due), by_now(&self.derived.due_again))
     }
 
     /// Block time of the next thing that happens by itself. A block at that time makes it happen.
@@ -528,6 +527,11 @@ impl State {
     #[must_use]
     pub fn active_leases_on(&self, node: &NodeId) -> Vec<LeaseId> {
         leases_at(&self.derived.active_by_node, *node).collect()
+    }
+
+    /// The same, one after the other.
+    pub(crate) fn leases_on(&self, node: &NodeId) -> impl Iterator<Item = LeaseId> {
+        leases_at(&self.derived.active_by_node, *node)
     }
 
     /// The active leases whose holder a node watches.

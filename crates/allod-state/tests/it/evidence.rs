@@ -256,12 +256,21 @@ fn what_cannot_be_paid_any_more_is_explained_though_its_lease_had_ended() {
         .run(vec![CordonNode { node, is_cordoned }.into()]);
     let (id, lease) = pool.app("a");
     let (founder, other) = (pool.world.owner.account, pool.machines[1].1.account);
-    let amount = pool.world.state.account(&founder).unwrap().available();
+    let available = pool.world.state.account(&founder).unwrap().available();
     let (to, memo) = (other, String::new());
-    pool.world.run(vec![Transfer { to, amount, memo }.into()]);
+    let send = |amount| Transfer {
+        to,
+        amount,
+        memo: memo.clone(),
+    };
+    // What it is to be paid for five minutes stays until it has ended.
+    let kept = credits("0.01");
+    let amount = available.minus(kept).unwrap();
+    pool.world.run(vec![send(amount).into()]);
     pool.world.wait(60_000);
     let (app, drops_volumes) = (pool.world.app("a"), false);
-    pool.world.run(vec![Delete { app, drops_volumes }.into()]);
+    let all = vec![Delete { app, drops_volumes }.into(), send(kept).into()];
+    pool.world.run(all);
     let (from_ms, node) = (lease.meter.until_ms, lease.node);
     let item = Item {
         lease: id,

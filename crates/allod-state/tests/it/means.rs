@@ -2,10 +2,10 @@
 
 use allod_state::account::AddKey;
 use allod_state::account::grant::{Budget, Grant};
-use allod_state::app::{Delete, Restart, Rollback, Scale, Waiting};
+use allod_state::app::{Delete, Restart, Scale, Waiting};
 use allod_state::credit::Transfer;
 use allod_state::evidence::{Item, SubmitEvidence, Usage};
-use allod_state::lease::{EndCause, Lease, Report};
+use allod_state::lease::{EndCause, Lease, Report, ReportLease};
 use allod_state::limits::{CREDIT_AHEAD_MS, PLACE_RETRY_MAX_MS, PLACE_RETRY_MS};
 use allod_state::node::{CordonNode, PublishOffer, RegisterNode};
 use allod_state::place::Failing;
@@ -46,6 +46,27 @@ fn top_up(pool: &mut Pool, amount: Credits) {
         .unwrap();
 }
 
+/// An app on a stranger's machine whose payer has just paid its last credit: its lease, which has ended.
+fn exhausted(pool: &mut Pool) -> (LeaseId, Lease) {
+    let deploy = pool.world.deploy("shop", &[("web", web(1))], 1);
+    pool.world.run(vec![deploy.clone().into()]);
+    let (_, lease) = pool.world.active("shop")[0].clone();
+    let (app, drops_volumes) = (pool.world.app("shop"), true);
+    pool.world.run(vec![Delete { app, drops_volumes }.into()]);
+    keep_only(pool, lease.price_per_hour);
+    let (id, lease) = pool.app("shop");
+    pool.pass(HOUR_MS + 1_000);
+    let number = pool.number_of(lease.node);
+    for ms in [HOUR_MS, 1_000] {
+        let row = pool.world.state.lease(&id).unwrap();
+        let (items, node) = (vec![item(&row, id, ms)], lease.node);
+        pool.says(number, SubmitEvidence { node, items }).unwrap();
+    }
+    assert_eq!(available(pool), Credits::ZERO);
+    assert!(pool.world.active("shop").is_empty(), "credits used up");
+    (id, lease)
+}
+
 /// So much of a lease's time was ready.
 fn item(lease: &Lease, id: LeaseId, ms: u64) -> Item {
     Item {
@@ -61,7 +82,10 @@ fn item(lease: &Lease, id: LeaseId, ms: u64) -> Item {
 fn why(pool: &Pool, name: &str) -> Option<Vec<Failing>> {
     let slots = pool.world.state.slots_of(&pool.world.app(name));
     match pool.world.state.slot(&slots[0]).unwrap().waiting {
-        Some(Waiting::NoPlacement(why)) => Some(why.refusals[0].failing.clone()),
+        Some(Waiting::NoPlacement(why)) => {
+            let failing = why.refusals.into_iter().map(|refusal| refusal.failing);
+            Some(failing.flatten().collect())
+        }
         _ => None,
     }
 }
@@ -77,13 +101,7 @@ fn is_about_credit(refused: &Result<(), Rejection>) -> bool {
 #[test]
 fn what_could_not_be_paid_is_not_begun_again_before_it_can() {
     let mut pool = with_strangers(1);
-    let (id, lease) = pool.app("shop");
-    let number = pool.number_of(lease.node);
-    keep_only(&mut pool, Credits::ZERO);
-    pool.world.wait(60_000);
-    let (items, node) = (vec![item(&lease, id, 60_000)], lease.node);
-    pool.says(number, SubmitEvidence { node, items }).unwrap();
-    assert!(pool.world.active("shop").is_empty(), "credits used up");
+    let (_, lease) = exhausted(&mut pool);
     let app = pool.world.app("shop");
     let refused = pool
         .world
@@ -104,22 +122,71 @@ fn what_could_not_be_paid_is_not_begun_again_before_it_can() {
     pool.world.run(vec![revised.into()]);
     pool.world.wait(1);
     assert_eq!(pool.world.active("shop").len(), 1);
-    let restored = Rollback { app, to: None };
-    pool.world.run(vec![restored.into()]);
+}
+
+#[test]
+fn what_ended_for_want_of_credits_goes_on_by_itself_when_they_are_there() {
+    let mut pool = with_strangers(1);
+    exhausted(&mut pool);
+    pool.pass(PLACE_RETRY_MS);
+    let failing = why(&pool, "shop").unwrap();
+    assert!(
+        failing
+            .iter()
+            .any(|it| matches!(it, Failing::Credit { .. })),
+        "{failing:?}"
+    );
+    top_up(&mut pool, credits("1"));
+    pool.pass(PLACE_RETRY_MAX_MS);
+    assert_eq!(pool.world.active("shop").len(), 1);
+}
+
+/// What is deployed is to be paid for five minutes at least: who deploys and sends everything away gets nothing for nothing.
+#[test]
+fn nobody_sends_away_what_strangers_are_to_get_soon() {
+    let mut pool = with_strangers(1);
+    let (_, lease) = pool.app("shop");
+    let (to, memo) = (pool.machines[1].1.account, String::new());
+    let ahead = lease
+        .price_per_hour
+        .mul_div_ceil(CREDIT_AHEAD_MS, HOUR_MS)
+        .unwrap();
+    let most = available(&pool).minus(ahead).unwrap();
+    let one = Credits::from_micro(1);
+    let send = |amount| Transfer {
+        to,
+        amount,
+        memo: memo.clone(),
+    };
+    let refused = pool
+        .world
+        .try_run(vec![send(most.plus(one).unwrap()).into()]);
+    assert!(
+        matches!(refused, Err(Rejection::InsufficientCredit { .. })),
+        "{refused:?}"
+    );
+    pool.world.run(vec![send(most).into()]);
+    let (app, drops_volumes) = (pool.world.app("shop"), true);
+    let all = vec![Delete { app, drops_volumes }.into(), send(ahead).into()];
+    pool.world.run(all);
+    assert_eq!(available(&pool), Credits::ZERO);
 }
 
 #[test]
 fn a_replica_goes_to_another_stranger_only_where_that_one_can_be_paid() {
     let mut pool = with_strangers(5);
     let (id, lease) = pool.app("shop");
-    let (other, _) = pool.app("blog");
-    keep_only(&mut pool, Credits::ZERO);
-    // Five minutes of the other app, and four of this one.
+    let (other, row) = pool.app("blog");
+    // Five minutes of both; then one minute of this one is paid.
     let minutes = |count: u64| {
         let price = lease.price_per_hour;
         price.mul_div_ceil(count * 60_000, HOUR_MS).unwrap()
     };
-    top_up(&mut pool, minutes(9));
+    keep_only(&mut pool, minutes(10));
+    pool.world.wait(60_000);
+    let (items, node) = (vec![item(&row, other, 60_000)], row.node);
+    pool.says(pool.number_of(node), SubmitEvidence { node, items })
+        .unwrap();
     pool.give_up(lease.node);
     pool.world.wait(1);
     let is_lost = |pool: &Pool| !pool.world.state.lease(&id).unwrap().is_active();
@@ -129,10 +196,8 @@ fn a_replica_goes_to_another_stranger_only_where_that_one_can_be_paid() {
     }
     assert!(is_lost(&pool));
     let failing = why(&pool, "shop").unwrap();
-    assert!(
-        matches!(failing[..], [Failing::Credit { price, .. }] if price == lease.price_per_hour),
-        "{failing:?}"
-    );
+    let is_it = |it: &Failing| matches!(it, Failing::Credit { price, .. } if *price == lease.price_per_hour);
+    assert!(failing.iter().any(is_it), "{failing:?}");
     assert!(pool.world.state.lease(&other).unwrap().is_active());
     top_up(&mut pool, minutes(1));
     pool.world.wait(PLACE_RETRY_MS * 2);
@@ -142,19 +207,11 @@ fn a_replica_goes_to_another_stranger_only_where_that_one_can_be_paid() {
 #[test]
 fn an_own_machine_needs_no_credit() {
     let mut pool = with_strangers(1);
-    let (id, lease) = pool.app("shop");
-    let number = pool.number_of(lease.node);
-    keep_only(&mut pool, Credits::ZERO);
-    pool.world.wait(60_000);
-    let (items, node) = (vec![item(&lease, id, 60_000)], lease.node);
-    pool.says(number, SubmitEvidence { node, items }).unwrap();
+    exhausted(&mut pool);
     let (node, is_cordoned) = (pool.world.node, false);
-    let app = pool.world.app("shop");
-    pool.world.run(vec![
-        CordonNode { node, is_cordoned }.into(),
-        Restart { app, service: None }.into(),
-    ]);
-    pool.world.wait(1);
+    pool.world
+        .run(vec![CordonNode { node, is_cordoned }.into()]);
+    pool.pass(PLACE_RETRY_MS);
     assert_eq!(pool.world.active("shop")[0].1.node, node);
 }
 
@@ -187,7 +244,8 @@ fn credits_bear_all_apps_together_and_less_may_always_be_wanted() {
     };
     top_up(&mut pool, credits("0.000001"));
     pool.world.run(vec![scale(2).into()]);
-    keep_only(&mut pool, Credits::ZERO);
+    // Less than for an hour of both.
+    keep_only(&mut pool, price);
     pool.world.run(vec![scale(1).into()]);
     assert_eq!(pool.world.active("shop").len(), 1);
 }
@@ -237,6 +295,48 @@ fn who_fits_nowhere_comes_after_all_others_and_ever_more_seldom() {
     world.wait(due - world.now_ms());
     assert_eq!(world.active("one").len(), 1);
     assert!(world.active("many").is_empty());
+}
+
+/// However many others are due, some of those that fitted nowhere are looked at in every block.
+#[test]
+fn who_fits_nowhere_is_looked_at_beside_thousands_of_others() {
+    let mut world = World::new();
+    let mut small = web(500);
+    small.resources.cpu_milli = 1;
+    (small.resources.memory_bytes, small.resources.storage_bytes) = (1, 1);
+    world.run(vec![world.deploy("one", &[("web", web(1))], 1).into()]);
+    let services = ["a", "b", "c", "d"].map(|name| (name, small.clone()));
+    world.run(vec![world.deploy("many", &services, 1).into()]);
+    let many = world.active("many");
+    let mut offer = world.state.node(&world.node).unwrap().offer.unwrap();
+    offer.capacity = web(1).resources;
+    offer.capacity.memory_bytes -= 1;
+    let node = world.node;
+    world.run(vec![PublishOffer { node, offer }.into()]);
+    fail(&mut world, "one");
+    world.wait(1_000);
+    let due = due_ms(&world, "one");
+    let ends: Vec<Action> = many
+        .iter()
+        .map(|(lease, row)| {
+            ReportLease {
+                lease: *lease,
+                epoch: row.epoch,
+                report: Report::Ended(EndCause::Exited { code: 1 }),
+            }
+            .into()
+        })
+        .collect();
+    let (machine, account) = (world.machine.clone(), world.owner.account);
+    for some in ends.chunks(64) {
+        world.try_as(&machine, account, some.to_vec()).unwrap();
+    }
+    assert!(world.active("many").is_empty());
+    // All of them are due, and have been looked at never yet.
+    world.wait(due - world.now_ms());
+    assert_ne!(due_ms(&world, "one"), due, "it was looked at");
+    let placed = world.active("many").len();
+    assert!(placed > 0 && placed < 2_000, "{placed}");
 }
 
 /// A key that may do everything with so much in two hours.
@@ -305,6 +405,39 @@ fn what_leases_were_charged_is_spent() {
     // An hour of it and the 0.002 are gone, and no more is reserved.
     assert!(is_over_budget(&pay(&mut world, &agent, "0.0105")));
     pay(&mut world, &agent, "0.0104").unwrap();
+}
+
+#[test]
+fn what_its_last_evidence_will_charge_is_spent_when_an_app_ends() {
+    for is_deleted in [true, false] {
+        let mut world = World::new();
+        let agent = limited(&mut world, "0.0152");
+        let owner = world.owner.account;
+        let id = ready(&mut world, &agent, "shop");
+        world.wait(HOUR_MS);
+        let app = world.app("shop");
+        let end: Action = if is_deleted {
+            let drops_volumes = true;
+            Delete { app, drops_volumes }.into()
+        } else {
+            let service = Label::of(world.app_label("shop").as_bytes(), "web");
+            let replicas = 0;
+            Scale {
+                app,
+                service,
+                replicas,
+            }
+            .into()
+        };
+        world.try_as(&agent, owner, vec![end]).unwrap();
+        assert!(is_over_budget(&pay(&mut world, &agent, "0.0077")));
+        let lease = world.state.lease(&id).unwrap();
+        let (items, node) = (vec![item(&lease, id, HOUR_MS)], world.node);
+        world.report(SubmitEvidence { node, items }).unwrap();
+        // It is not counted twice.
+        assert!(is_over_budget(&pay(&mut world, &agent, "0.0077")));
+        pay(&mut world, &agent, "0.0075").unwrap();
+    }
 }
 
 #[test]
