@@ -21,7 +21,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 use crate::apply::Context;
 use crate::id::NodeId;
-use crate::limits::{EFFORT_PER_ROW, STANDSTILL_MS, UPTIME_DAYS};
+use crate::limits::{EFFORT_PER_ROW, EFFORT_PER_SLOT, STANDSTILL_MS, UPTIME_DAYS};
 use crate::state::State;
 use crate::table::Row;
 
@@ -188,7 +188,7 @@ pub(crate) fn ended(context: &mut Context<'_>, id: &NodeId) {
     // Where it offers something, its time counts without leases too.
     let node = context.state.node_row(id);
     if node.is_some_and(|node| node.offer.is_none()) {
-        context.toil(EFFORT_PER_ROW);
+        context.toil(EFFORT_PER_SLOT);
         settle(context, id);
     }
 }
