@@ -10,7 +10,7 @@ use allod_runtime::image::{
     self, BlobStore, Budget, Digest, Freed, ImageRecord, ImportError, Limits, Progress, PullError,
     Puller, Reference, ReferenceError, StoreError,
 };
-use allod_runtime::{Client, ClientError, Image, LayerId};
+use allod_runtime::{Client, ClientError, Image, LayerId, Refusal};
 use tokio::task::spawn_blocking;
 
 use crate::fault::{Point, reach};
@@ -18,7 +18,10 @@ use crate::limits::{RESOLVE_ATTEMPTS, RESOLVE_SILENCE_MAX, RESOLVE_TIMEOUT};
 use crate::manifest::{self, ImageSource};
 use crate::registries::Registries;
 
+mod preparing;
 mod refusal;
+
+use preparing::Preparing;
 
 pub use refusal::IMAGE_REFUSALS;
 
@@ -54,6 +57,12 @@ pub enum ImageError {
     /// The root process did not unpack it.
     #[error("could not unpack the image")]
     Unpack(#[from] ClientError),
+    /// Its layers are too large together.
+    #[error("the image unpacks to more than {limit} bytes, which is what this machine takes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
     /// A digest is not one.
     #[error("`{0}` is not a digest")]
     Digest(String),
@@ -75,6 +84,7 @@ pub(crate) struct Images {
     registries: Arc<Registries>,
     /// The images under way, by manifest digest.
     fetching: Mutex<BTreeMap<String, Fetching>>,
+    preparing: Preparing,
     /// What all take of the disk.
     bytes: AtomicU64,
 }
@@ -91,6 +101,7 @@ impl Images {
             limits,
             registries,
             fetching: Mutex::default(),
+            preparing: Preparing::default(),
             bytes: AtomicU64::new(0),
         })
     }
@@ -153,9 +164,11 @@ impl Images {
             let ids = record.layers.iter().map(|layer| layer_id(layer.diff_id));
             layers.extend(ids.collect::<Result<Vec<LayerId>, _>>()?);
         }
-        let store = self.puller.store();
-        let mut freed = store.collect(&keep, budget)?;
+        self.give_back(runtime);
+        // While something is being fetched no blob goes; layers do.
+        let fetched = self.puller.store().collect(&keep, budget);
         let unpacked = runtime.collect_layers(&layers, *budget)?;
+        let mut freed = fetched?;
         freed.layers += unpacked.layers;
         freed.leftovers += unpacked.leftovers;
         freed.bytes += unpacked.bytes;
@@ -199,16 +212,58 @@ impl Images {
             None => self.fetch(&image.reference, &digest).await?,
         };
         let (images, runtime) = (Arc::clone(self), runtime.clone());
-        let unpacking = spawn_blocking(move || {
-            let present = runtime.layers()?;
-            let is_here = |layer: &LayerId| present.contains(layer);
-            let image = unpack(&record, images.puller.store(), &runtime, is_here)?;
-            if !image.layers.iter().all(is_here) {
-                images.measure(&runtime);
-            }
-            Ok(image)
-        });
+        let unpacking = spawn_blocking(move || images.unpack(&record, &runtime));
         unpacking.await.map_err(|_| ImageError::Stopping)?
+    }
+
+    /// Unpacks what is not here yet. Where that fails, nothing of it stays that nobody else needs.
+    fn unpack(&self, record: &ImageRecord, runtime: &Client) -> Result<Image, ImageError> {
+        self.preparing.begin(record.manifest_digest);
+        let mut unpacked = Vec::new();
+        let image = unpack(record, self.puller.store(), runtime, &mut unpacked);
+        let is_changed = !unpacked.is_empty();
+        self.preparing
+            .end(record.manifest_digest, unpacked, image.is_ok());
+        if image.is_err() {
+            self.give_back(runtime);
+        }
+        if is_changed {
+            self.measure(runtime);
+        }
+        image
+    }
+
+    /// Removes layers that were unpacked in vain, but none that another image has. What stays is tried again.
+    fn give_back(&self, runtime: &Client) {
+        self.preparing.give_back(|image, layer| {
+            match self.has_another(image, layer) {
+                Ok(true) => return true,
+                Ok(false) => {}
+                // Whoever cannot say what is needed removes nothing.
+                Err(_) => return false,
+            }
+            match runtime.remove_layer(*layer) {
+                Ok(()) | Err(ClientError::Refused(Refusal::NotFound { .. })) => true,
+                Err(error) => {
+                    tracing::debug!(%layer, %error, "a layer that was unpacked in vain stays for now");
+                    false
+                }
+            }
+        });
+    }
+
+    /// Whether an image here has a layer, another one than this.
+    fn has_another(&self, image: &Digest, layer: &LayerId) -> Result<bool, ImageError> {
+        let records = self.puller.store().records()?;
+        let others = records
+            .iter()
+            .filter(|record| record.manifest_digest != *image);
+        for other in others.flat_map(|record| &record.layers) {
+            if layer_id(other.diff_id)? == *layer {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn fetch(self: &Arc<Self>, text: &str, digest: &str) -> Result<ImageRecord, ImageError> {
@@ -263,21 +318,32 @@ fn layer_id(diff_id: Digest) -> Result<LayerId, ImageError> {
     text.parse().map_err(|_| ImageError::Digest(text))
 }
 
+/// Unpacks the layers that are not here, and notes them.
 fn unpack(
     record: &ImageRecord,
     store: &BlobStore,
     runtime: &Client,
-    is_here: impl Fn(&LayerId) -> bool,
+    unpacked: &mut Vec<LayerId>,
 ) -> Result<Image, ImageError> {
-    let mut layers = Vec::new();
-    for layer in &record.layers {
-        let id = layer_id(layer.diff_id)?;
-        if !is_here(&id) {
-            let blob = store.open_blob(layer.digest)?;
-            runtime.unpack_layer(id, &layer.media_type, blob)?;
-            reach(Point::ImageLayerUnpacked);
-        }
-        layers.push(id);
+    let ids = record.layers.iter().map(|layer| layer_id(layer.diff_id));
+    let layers = ids.collect::<Result<Vec<LayerId>, _>>()?;
+    let here: BTreeMap<LayerId, u64> = runtime.use_layers(layers.clone())?.into_iter().collect();
+    let limit = Limits::default().image_unpacked_bytes_max;
+    let mut left = limit;
+    for (layer, id) in record.layers.iter().zip(&layers) {
+        let bytes = match here.get(id) {
+            Some(bytes) => *bytes,
+            None => {
+                let blob = store.open_blob(layer.digest)?;
+                let bytes = runtime.unpack_layer(*id, &layer.media_type, blob, left)?;
+                unpacked.push(*id);
+                reach(Point::ImageLayerUnpacked);
+                bytes
+            }
+        };
+        left = left
+            .checked_sub(bytes)
+            .ok_or(ImageError::TooLarge { limit })?;
     }
     let config = record.config.clone();
     Ok(Image {
@@ -291,3 +357,6 @@ fn unpack(
         stop_signal: config.stop_signal,
     })
 }
+
+#[cfg(test)]
+mod tests;

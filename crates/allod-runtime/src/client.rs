@@ -215,20 +215,31 @@ impl Client {
         })
     }
 
-    /// Verifies and unpacks the layer in `blob`, which was pulled before. A layer that is
-    /// unpacked already is no error.
+    /// Verifies and unpacks the layer in `blob`, which was pulled before, to so many bytes at most; the bytes of its
+    /// files. A layer that is unpacked already is no error.
     pub fn unpack_layer(
         &self,
         layer: LayerId,
         media_type: &str,
         blob: impl AsFd,
-    ) -> Result<(), ClientError> {
+        bytes_max: u64,
+    ) -> Result<u64, ClientError> {
         let request = Request::UnpackLayer {
             layer,
             media_type: media_type.to_owned(),
+            bytes_max,
         };
         let wait = Duration::from_millis(limits::UNPACK_TIMEOUT_MS);
-        expect_done(self.ask_within(&request, &[blob.as_fd()], wait)?)
+        let answer = self.ask_within(&request, &[blob.as_fd()], wait)?;
+        let unpacked = expect_layers_here(answer)?;
+        let unpacked = unpacked.first().ok_or(ClientError::Unexpected)?;
+        Ok(unpacked.1)
+    }
+
+    /// Those of these layers that are unpacked, with the bytes of their files. They count as used now: a collection that
+    /// spares what was just used leaves them for a workload that is about to be made.
+    pub fn use_layers(&self, layers: Vec<LayerId>) -> Result<Vec<(LayerId, u64)>, ClientError> {
+        expect_layers_here(self.ask(&Request::UseLayers { layers })?)
     }
 
     /// The layers that are unpacked.
@@ -239,7 +250,7 @@ impl Client {
         }
     }
 
-    /// Removes a layer that no workload uses.
+    /// Removes a layer that no workload uses. Refused as busy while a layer is unpacked or a workload made.
     pub fn remove_layer(&self, layer: LayerId) -> Result<(), ClientError> {
         let wait = Duration::from_millis(limits::REMOVE_TIMEOUT_MS);
         expect_done(self.ask_within(&Request::RemoveLayer { layer }, &[], wait)?)
@@ -543,6 +554,13 @@ fn refused(answer: Answer) -> Result<Answer, ClientError> {
 fn expect_done(answer: Answer) -> Result<(), ClientError> {
     match answer {
         Answer::Done => Ok(()),
+        _ => Err(ClientError::Unexpected),
+    }
+}
+
+fn expect_layers_here(answer: Answer) -> Result<Vec<(LayerId, u64)>, ClientError> {
+    match answer {
+        Answer::LayersHere { layers } => Ok(layers),
         _ => Err(ClientError::Unexpected),
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Budget, Freed};
+use crate::image::{Budget, Freed, NoRoom};
 use crate::workload::{
     EndCause, InstallationId, LayerId, Resources, Status, Usage, VolumeName, WorkloadId,
     WorkloadSpec,
@@ -55,8 +55,14 @@ pub(crate) enum Request {
         ids: Vec<WorkloadId>,
         with_storage: bool,
     },
-    /// Unpack the layer whose blob is the descriptor sent along.
-    UnpackLayer { layer: LayerId, media_type: String },
+    /// Unpack the layer whose blob is the descriptor sent along, to so many bytes at most.
+    UnpackLayer {
+        layer: LayerId,
+        media_type: String,
+        bytes_max: u64,
+    },
+    /// Which of these layers are unpacked; they count as used now.
+    UseLayers { layers: Vec<LayerId> },
     /// Which layers are unpacked.
     ListLayers,
     /// Which layers are unpacked, how large they are and when they were used.
@@ -137,6 +143,10 @@ pub(crate) enum Answer {
     },
     LayerUses {
         layers: Vec<LayerUse>,
+    },
+    /// With the bytes of their files.
+    LayersHere {
+        layers: Vec<(LayerId, u64)>,
     },
     Collected {
         freed: Freed,
@@ -294,6 +304,20 @@ pub enum Refusal {
     NotStarted {
         /// Why.
         cause: EndCause,
+    },
+    /// The disk has no room for it; nothing of it is left.
+    #[error("could not {step}: {room}")]
+    NoRoom {
+        /// Which step.
+        step: String,
+        /// What was needed, and what there is.
+        room: NoRoom,
+    },
+    /// It is larger than this machine takes; nothing of it is left.
+    #[error("{what}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
     },
     /// The contents are not what their digest says, or not a layer.
     #[error("layer refused: {what}")]

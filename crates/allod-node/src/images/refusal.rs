@@ -4,6 +4,7 @@
 use std::io;
 
 use allod_runtime::image::{ImportError, PullError, RecordError, StoreError};
+use allod_runtime::{ClientError, Refusal};
 use allod_state::lease::EndCause;
 
 use super::ImageError;
@@ -112,8 +113,8 @@ pub const IMAGE_REFUSALS: [(&str, &str, &str); 22] = [
     ),
     (
         "no-space",
-        "the disk of the node is full",
-        "free some disk on the node, then try again: allod node list",
+        "the disk of the node is full, or nearly so",
+        "delete what is not needed there (allod delete APP --volumes) or add a machine (allod invite), then try again",
     ),
     (
         "image-store",
@@ -132,9 +133,13 @@ impl ImageError {
             Self::Pull(error) => of_pull(error),
             Self::Import(ImportError::Write { source, .. }) => of_io(source),
             Self::Import(ImportError::Store(error)) | Self::Store(error) => of_store(error),
+            Self::Import(ImportError::NoRoom(_)) => "no-space",
             Self::Import(ImportError::Unusable(error)) => of_record(error),
             Self::Import(_) => "bad-archive",
             Self::NotHere { .. } | Self::Unresolved { .. } => "image-not-here",
+            Self::TooLarge { .. }
+            | Self::Unpack(ClientError::Refused(Refusal::TooLarge { .. })) => "image-too-large",
+            Self::Unpack(ClientError::Refused(Refusal::NoRoom { .. })) => "no-space",
             Self::Unpack(_) => "image-store",
             Self::Stopping => "stopping",
         }
@@ -220,6 +225,7 @@ fn of_pull(error: &PullError) -> &'static str {
         PullError::Status { .. } => "registry-failed",
         PullError::Store(error) => of_store(error),
         PullError::Write { source, .. } => of_io(source),
+        PullError::NoRoom { .. } => "no-space",
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn unpack(client: &Client, layout: &Path) -> Result<Image, Failure> {
     for (diff_id, layer) in diff_ids.into_iter().zip(described).flat_map(pair) {
         let id: LayerId = text(diff_id)?.parse()?;
         let file = File::open(blob(layout, &layer["digest"])?)?;
-        client.unpack_layer(id, text(&layer["mediaType"])?, file)?;
+        client.unpack_layer(id, text(&layer["mediaType"])?, file, u64::MAX)?;
         layers.push(id);
     }
     let env = config["config"]["Env"].as_array().into_iter().flatten();

@@ -25,6 +25,7 @@ use super::manifest::{
     Descriptor, Document, Manifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Platform,
 };
 use super::record::{ImageRecord, RecordError};
+use super::room::{NoRoom, Room};
 use super::store::{BlobStore, StoreError};
 use super::unpack::decompress::Unpacked;
 use super::unpack::tar::{Archive, Kind, ReadError};
@@ -81,6 +82,9 @@ pub enum ImportError {
     /// The parts do not make an image for this machine.
     #[error("the image file cannot be used")]
     Unusable(#[from] RecordError),
+    /// The disk has no room for it.
+    #[error("no room to take the image file in")]
+    NoRoom(#[source] NoRoom),
     /// The store refused.
     #[error("the image file cannot be kept")]
     Store(#[from] StoreError),
@@ -221,7 +225,8 @@ impl Members {
                 if self.files.contains_key(&name) || self.links.contains_key(&name) {
                     return Err(Refusal::ContradictoryRecords.into());
                 }
-                let member = self.park(archive)?;
+                let room = Room::on_disk_of(&self.directory, limits);
+                let member = self.park(archive, room, entry.size)?;
                 self.by_digest.insert(member.digest, member.clone());
                 self.files.insert(name, member);
             }
@@ -229,7 +234,12 @@ impl Members {
         Ok(true)
     }
 
-    fn park<R: Read>(&self, archive: &mut Archive<R>) -> Result<Member, Stop> {
+    fn park<R: Read>(
+        &self,
+        archive: &mut Archive<R>,
+        mut room: Room,
+        size: u64,
+    ) -> Result<Member, Stop> {
         let path = self.directory.join(self.files.len().to_string());
         let write_error = |source| {
             Stop::Import(ImportError::Write {
@@ -237,6 +247,8 @@ impl Members {
                 source,
             })
         };
+        let full = |error| Stop::Import(ImportError::NoRoom(error));
+        room.fits(0).map_err(full)?;
         let mut file = File::create_new(&path).map_err(write_error)?;
         let mut hasher = Hasher::default();
         let mut start = [0; 4];
@@ -246,6 +258,8 @@ impl Members {
             if count == 0 {
                 break;
             }
+            room.take(count as u64, size.saturating_sub(hasher.bytes()))
+                .map_err(full)?;
             if let Ok(at @ 0..4) = usize::try_from(hasher.bytes()) {
                 let wanted = count.min(4 - at);
                 start[at..at + wanted].copy_from_slice(&buffer[..wanted]);

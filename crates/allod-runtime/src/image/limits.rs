@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::{DISK_RESERVE_BYTES, DISK_RESERVE_FILES};
+
 /// The largest manifest, index or image configuration that is read into memory.
 pub const DOCUMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The most layers one image may have; overlayfs takes 128 and one is the container's own.
@@ -37,6 +39,9 @@ pub const XATTRS_MAX: usize = 64;
 pub const RATIO_FLOOR_BYTES: u64 = 256 * 1024 * 1024;
 /// The most files an image archive given to `import` may hold.
 pub const IMPORT_ENTRIES_MAX: u64 = 4096;
+/// How much of an image is written before it is asked again whether the disk has room: with all that may be written at once
+/// it is less than [`Limits::free_bytes_min`] has beyond the reserve.
+pub const ROOM_STEP_BYTES: u64 = 2 * 1024 * 1024;
 /// The largest zstd window that is decoded: what `zstd --long=27` writes.
 pub const ZSTD_WINDOW_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
@@ -51,6 +56,12 @@ pub struct Limits {
     pub entries_max: u64,
     /// The largest single layer once unpacked, headers and padding included.
     pub unpacked_bytes_max: u64,
+    /// The largest sum of an image's layers once unpacked, the bytes of their files.
+    pub image_unpacked_bytes_max: u64,
+    /// What images leave free of the disk.
+    pub free_bytes_min: u64,
+    /// How many files images leave to be made.
+    pub free_files_min: u64,
     /// How many unpacked bytes one compressed byte may become, beyond [`RATIO_FLOOR_BYTES`].
     pub ratio_max: u64,
     /// How many layers of one image are fetched at once.
@@ -76,12 +87,18 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        const GIB: u64 = 1024 * 1024 * 1024;
+        const MIB: u64 = 1024 * 1024;
+        const GIB: u64 = 1024 * MIB;
         Self {
             layer_bytes_max: 8 * GIB,
             image_bytes_max: 16 * GIB,
             entries_max: 1_000_000,
             unpacked_bytes_max: 32 * GIB,
+            // Four times what may be fetched for it; the largest known, of machine learning, take half.
+            image_unpacked_bytes_max: 64 * GIB,
+            // Room for what is written before it is asked again, so that no workload is ended for it.
+            free_bytes_min: DISK_RESERVE_BYTES + 32 * MIB,
+            free_files_min: 2 * DISK_RESERVE_FILES,
             ratio_max: 200,
             parallel_layers: 4,
             attempts: 4,

@@ -27,6 +27,7 @@ mod manifest;
 pub mod pull;
 mod record;
 mod reference;
+mod room;
 mod store;
 pub mod unpack;
 
@@ -36,5 +37,7 @@ pub use limits::Limits;
 pub use pull::{Credentials, Progress, PullError, Puller};
 pub use record::{ImageConfig, ImageRecord, LayerRecord, RecordError};
 pub use reference::{Reference, ReferenceError};
+pub use room::NoRoom;
+pub(crate) use room::Room;
 pub use store::{BlobStore, Budget, Freed, LayerStore, StoreError};
 pub use unpack::{LayerStats, UnpackError};

@@ -295,6 +295,17 @@ impl BlobStore {
         Ok(Some(record))
     }
 
+    /// Every image that was pulled, as far as its note can be read.
+    pub fn records(&self) -> Result<Vec<ImageRecord>, StoreError> {
+        let images = self.root.join("images");
+        let mut records = Vec::new();
+        for note in fs::read_dir(&images).map_err(io_error("list", &images))? {
+            let note = note.map_err(io_error("list", &images))?;
+            records.extend(read_record(&note.path())?);
+        }
+        Ok(records)
+    }
+
     fn write_atomically(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let mut temporary = NewFile::create(&self.partial_dir())?;
         temporary

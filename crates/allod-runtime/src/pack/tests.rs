@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, XattrFlags};
 
 use super::pack;
+use crate::image::NoRoom;
 use crate::image::unpack::{VolumeError, fill};
 
 const LONG: &str = "a name that is so long that together with the folder that it is in, it does not fit into the field of a header, whatever is cut off";
@@ -45,7 +46,7 @@ fn packed(volume: &Path, to: &Path) -> File {
 fn filled(archive: File, at: &Path) -> Result<(), VolumeError> {
     fs::create_dir(at).unwrap();
     let root = rustix::fs::open(at, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    fill(archive, root, || true)
+    fill(archive, root, || Ok(()))
 }
 
 /// All that there is to know of everything in a tree, by its path.
@@ -140,8 +141,13 @@ fn a_disk_without_room_is_not_filled() {
     let archive = packed(&from, &dir.path().join("archive"));
     fs::create_dir(&to).unwrap();
     let root = rustix::fs::open(&to, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
-    let refused = fill(archive, root, || false).unwrap_err();
-    assert!(
-        matches!(refused, VolumeError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    );
+    let full = NoRoom {
+        needed_bytes: 1 << 20,
+        free_bytes: 0,
+        kept_bytes: 1 << 20,
+        free_files: 1,
+        kept_files: 0,
+    };
+    let refused = fill(archive, root, || Err(full)).unwrap_err();
+    assert!(matches!(refused, VolumeError::NoRoom(said) if said == full));
 }

@@ -10,6 +10,7 @@ use std::io::{self, Read, Seek};
 use std::time::UNIX_EPOCH;
 
 use super::host::{Host, absent_is_none, chain, not_found, refuse};
+use crate::image::limits::LAYERS_MAX;
 use crate::image::unpack::{self, UnpackError};
 use crate::image::{Budget, Digest, Freed, Hasher, LayerRecord, LayerStore, Limits, StoreError};
 use crate::record;
@@ -152,15 +153,37 @@ pub(super) fn mark_used(store: &LayerStore, layers: &[LayerId]) {
     }
 }
 
-/// Unpacks a layer, trusting nothing but its diff id.
+/// Those of these layers that are here, with the bytes of their files. They count as used from now on, so that no
+/// collection takes them before they are mounted.
+pub(super) fn take_up(host: &Host, layers: &[LayerId]) -> Result<Vec<(LayerId, u64)>, Refusal> {
+    let store = store(host)?;
+    // A collection is over, or finds them used.
+    let _in_use = store.in_use().map_err(refuse("hold the layers"))?;
+    let mut here = Vec::new();
+    for layer in layers.iter().take(LAYERS_MAX) {
+        if let Some(stats) = store.stats(digest(layer)?) {
+            here.push((*layer, stats.bytes));
+        }
+    }
+    let names: Vec<LayerId> = here.iter().map(|(layer, _)| *layer).collect();
+    mark_used(&store, &names);
+    Ok(here)
+}
+
+/// Unpacks a layer, trusting nothing but its diff id; the bytes of its files.
 pub(super) fn unpack(
     host: &Host,
     layer: LayerId,
-    media_type: &str,
+    (media_type, bytes_max): (&str, u64),
     blob: File,
-) -> Result<(), Refusal> {
+) -> Result<u64, Refusal> {
     let store = store(host)?;
     let diff_id = digest(&layer)?;
+    let limits = Limits::default();
+    let limits = Limits {
+        unpacked_bytes_max: limits.unpacked_bytes_max.min(bytes_max),
+        ..limits
+    };
     let (digest, size) = hash(&blob).map_err(refuse("read the blob"))?;
     let record = LayerRecord {
         digest,
@@ -168,8 +191,20 @@ pub(super) fn unpack(
         media_type: media_type.to_owned(),
         size,
     };
-    match unpack::layer(blob, &record, &store, &Limits::default()) {
-        Ok(_) => Ok(()),
+    match unpack::layer(blob, &record, &store, &limits) {
+        Ok(stats) => Ok(stats.bytes),
+        Err(UnpackError::NoRoom { source, .. }) => Err(Refusal::NoRoom {
+            step: format!("unpack the layer {layer}"),
+            room: source,
+        }),
+        Err(
+            error @ UnpackError::Refused {
+                refusal: unpack::Refusal::TooManyBytes,
+                ..
+            },
+        ) => Err(Refusal::TooLarge {
+            what: chain(&error),
+        }),
         Err(error @ (UnpackError::Io { .. } | UnpackError::Store(_))) => {
             Err(refuse("unpack the layer")(error))
         }

@@ -11,7 +11,7 @@ use super::adopt::settle;
 use super::host::{Host, absent_is_none, not_found, refuse};
 use super::layer;
 use super::shim::poll_readable;
-use crate::container::{seed, user};
+use crate::container::{seed, tether, user};
 use crate::fault::{Point, reach};
 use crate::fence;
 use crate::journal::{self, Intent};
@@ -21,7 +21,7 @@ use crate::limits::{KILL_WAIT_MS, STOP_AGAIN_MS, STOP_ALL_WAIT_MS};
 use crate::record;
 use crate::request::Refusal;
 use crate::sys;
-use crate::workload::{Phase, Status, WorkloadId};
+use crate::workload::{Phase, Resources, Status, WorkloadId};
 
 /// How a workload is doing. One whose shim is gone without a word is put right first.
 pub(crate) fn status(host: &Host, id: &WorkloadId) -> Result<Status, Refusal> {
@@ -130,6 +130,15 @@ pub(crate) fn freeze(host: &Host, id: &WorkloadId, is_frozen: bool) -> Result<()
     host.group(id)
         .freeze(is_frozen)
         .map_err(refuse("freeze or thaw it"))
+}
+
+/// Changes the limits of a running workload.
+pub(crate) fn resize(host: &Host, id: &WorkloadId, resources: Resources) -> Result<(), Refusal> {
+    status(host, id)?;
+    let record = host.place(id).record().map_err(refuse("read the record"))?;
+    host.group(id)
+        .limit(&tether::make_room(resources, record.is_fenced))
+        .map_err(refuse("change its limits"))
 }
 
 /// Lets workloads run on, each until some time.

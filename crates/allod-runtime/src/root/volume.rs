@@ -10,10 +10,9 @@ use rustix::fs::{Mode, OFlags};
 use super::host::{Host, not_found, refuse};
 use super::work::find_user;
 use crate::container::seed;
-use crate::image::{LayerStore, unpack};
+use crate::image::{LayerStore, Limits, Room, unpack};
 use crate::pack;
 use crate::request::Refusal;
-use crate::storage;
 use crate::workload::VolumeName;
 
 const HAS_DATA: &str = "it has data already";
@@ -67,7 +66,8 @@ pub(super) fn fill(host: &Host, name: &VolumeName, archive: File) -> Result<(), 
     must_be_free(host, name)?;
     must_be_empty(name, &path)?;
     let unfinished = seed::unfinished(&volumes);
-    let has_room = || storage::disk(&volumes).is_ok_and(|disk| !disk.is_tight());
+    let room = Room::on_disk_of(&volumes, &Limits::default());
+    let has_room = || room.fits(0);
     let grow = || {
         let root = open_new(&unfinished).map_err(refuse("make the volume"))?;
         let marked = root.try_clone().map_err(refuse("make the volume"))?;

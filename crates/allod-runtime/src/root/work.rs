@@ -11,7 +11,6 @@ use super::layer;
 use super::make;
 use super::remove;
 use super::volume;
-use crate::container::tether;
 use crate::network::AppTag;
 use crate::record;
 use crate::request::{Answer, Refusal, Request};
@@ -74,21 +73,21 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         }),
         Request::Freeze { id, is_frozen } => remove::freeze(host, &id, is_frozen).map(done),
         Request::Renew { until_boot_ms } => remove::renew(host, &until_boot_ms).map(done),
-        Request::Resize { id, resources } => {
-            remove::status(host, &id)?;
-            let record = host.place(&id).record();
-            let is_fenced = record.map_err(refuse("read the record"))?.is_fenced;
-            host.group(&id)
-                .limit(&tether::make_room(resources, is_fenced))
-                .map_err(refuse("change its limits"))
-                .map(done)
-        }
+        Request::Resize { id, resources } => remove::resize(host, &id, resources).map(done),
         Request::Delete { id } => remove::delete(host, &id).map(done),
-        Request::UnpackLayer { layer, media_type } => {
-            let blob = fds.into_iter().next().map(File::from);
-            let blob = blob.ok_or_else(|| invalid("no blob came with the request"))?;
-            layer::unpack(host, layer, &media_type, blob).map(done)
+        Request::UnpackLayer {
+            layer,
+            media_type,
+            bytes_max,
+        } => {
+            let bytes = layer::unpack(host, layer, (&media_type, bytes_max), sent(fds)?)?;
+            Ok(Answer::LayersHere {
+                layers: vec![(layer, bytes)],
+            })
         }
+        Request::UseLayers { layers } => Ok(Answer::LayersHere {
+            layers: layer::take_up(host, &layers)?,
+        }),
         Request::ListLayers => Ok(Answer::Layers {
             layers: layer::list(host)?,
         }),

@@ -26,7 +26,12 @@ pub(crate) struct Stores {
 
 impl Stores {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::on(&std::env::temp_dir())
+    }
+
+    /// Both below a directory of `disk`.
+    pub(crate) fn on(disk: &Path) -> Self {
+        let directory = tempfile::tempdir_in(disk).unwrap();
         let blobs = BlobStore::open(&directory.path().join("image")).unwrap();
         let layers = LayerStore::open(&directory.path().join("root")).unwrap();
         Self {

@@ -11,6 +11,7 @@ mod fixture;
 mod hostile;
 mod import;
 mod pull;
+mod room;
 mod server;
 mod store;
 mod tar;

@@ -44,7 +44,7 @@ fn a_layer_is_unpacked_used_and_removed_when_nobody_needs_it() {
     for _again in 0..2 {
         house
             .client
-            .unpack_layer(layer, MEDIA_TYPE, file(&bytes))
+            .unpack_layer(layer, MEDIA_TYPE, file(&bytes), u64::MAX)
             .unwrap();
     }
     assert!(house.client.layers().unwrap().contains(&layer));
@@ -80,7 +80,7 @@ fn a_layer_that_is_not_what_it_is_called_is_refused_and_leaves_nothing() {
     let layer = LayerId([7; 32]);
     let refused = house
         .client
-        .unpack_layer(layer, MEDIA_TYPE, file(&bytes))
+        .unpack_layer(layer, MEDIA_TYPE, file(&bytes), u64::MAX)
         .unwrap_err();
     assert!(
         matches!(refused, ClientError::Refused(Refusal::BadLayer { .. })),
@@ -106,6 +106,43 @@ fn views(layer: LayerId) -> Vec<String> {
     mounted
         .map(|process| process.path().display().to_string())
         .collect()
+}
+
+#[test]
+fn a_layer_unpacks_to_no_more_than_was_allowed() {
+    let house = House::new();
+    let bytes = archive("file", &[7; 10_000]);
+    let layer: LayerId = Digest::of(&bytes).to_string().parse().unwrap();
+    let unpack = |bytes_max| {
+        let client = &house.client;
+        client.unpack_layer(layer, MEDIA_TYPE, file(&bytes), bytes_max)
+    };
+    let refused = unpack(9_000).unwrap_err();
+    assert!(
+        matches!(refused, ClientError::Refused(Refusal::TooLarge { .. })),
+        "{refused:?}"
+    );
+    assert!(!house.client.layers().unwrap().contains(&layer));
+    assert_eq!(unpack(20_000).unwrap(), 10_000);
+}
+
+#[test]
+fn a_layer_that_was_taken_up_is_young() {
+    let house = House::new();
+    house.lay(3, |root| std::fs::write(root.join("file"), "x").unwrap());
+    let layer = House::layer(3);
+    let marker = house.layer_path(3).with_file_name("layer.json");
+    let marker = std::fs::File::options().write(true).open(marker).unwrap();
+    marker.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let absent = House::layer(4);
+    let here = house.client.use_layers(vec![absent, layer]).unwrap();
+    assert_eq!(here, [(layer, 4096)]);
+    let young = Budget {
+        idle_min: std::time::Duration::from_secs(3600),
+        ..Budget::bytes(0)
+    };
+    house.client.collect_layers(&[], young).unwrap();
+    assert!(house.client.layers().unwrap().contains(&layer));
 }
 
 #[test]

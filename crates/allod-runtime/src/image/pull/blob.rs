@@ -19,6 +19,7 @@ use super::error::PullError;
 use super::registry::{Ask, Session, Tries};
 use super::wire::Exchange;
 use crate::image::digest::{Digest, Hasher};
+use crate::image::room::Room;
 use crate::image::store::BlobStore;
 
 /// How often a blob another pull is fetching is looked for.
@@ -106,6 +107,20 @@ async fn lock_partial(store: &BlobStore, digest: Digest) -> Result<Option<Arc<Fi
             Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(SHARED_POLL).await,
             Err(errno) => return Err(failed(errno.into())),
         }
+    }
+}
+
+/// Removes what has come of a blob, unless another pull is fetching it.
+pub(super) fn abandon(store: &BlobStore, digest: Digest) {
+    let path = store.partial_path(digest);
+    let Ok(file) = File::options().write(true).open(&path) else {
+        return;
+    };
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && is_at(&file, &path)
+    {
+        // What stays is swept up in the end.
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -215,12 +230,17 @@ impl Download<'_> {
         ours.seek(SeekFrom::Start(hasher.bytes())).map_err(failed)?;
         let ours = tokio::fs::File::from_std(ours);
         let mut writer = tokio::io::BufWriter::with_capacity(WRITE_BUFFER_BYTES, ours);
+        let mut room = Room::on_disk_of(&self.store.partial_dir(), self.session.limits());
         let outcome = loop {
             match exchange.chunk().await {
                 Ok(None) => break Ok(()),
                 Ok(Some(chunk)) => {
-                    if hasher.bytes() + chunk.len() as u64 > self.wanted.size {
-                        break Err(self.wrong_size(hasher.bytes() + chunk.len() as u64));
+                    let bytes = chunk.len() as u64;
+                    if hasher.bytes() + bytes > self.wanted.size {
+                        break Err(self.wrong_size(hasher.bytes() + bytes));
+                    }
+                    if let Err(full) = room.take(bytes, self.wanted.size - hasher.bytes()) {
+                        break Err(self.session.no_room(full));
                     }
                     hasher.update(&chunk);
                     writer.write_all(&chunk).await.map_err(failed)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::image::digest::Digest;
 use crate::image::record::RecordError;
 use crate::image::reference::ReferenceError;
+use crate::image::room::NoRoom;
 use crate::image::store::StoreError;
 
 /// Why an image could not be fetched.
@@ -165,6 +166,14 @@ pub enum PullError {
     NoAuthorities {
         /// What is wrong with them.
         why: String,
+    },
+    /// The disk has no room for it.
+    #[error("no room to fetch {reference}")]
+    NoRoom {
+        /// The image.
+        reference: String,
+        /// What was needed, and what there is.
+        source: NoRoom,
     },
     /// The store refused.
     #[error("cannot keep what was fetched")]

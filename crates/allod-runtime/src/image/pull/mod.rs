@@ -1,6 +1,6 @@
 //! Fetching an image from a registry into the [`BlobStore`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -11,7 +11,8 @@ use super::limits::{DOCUMENT_BYTES_MAX, Limits};
 use super::manifest::{ACCEPTED, Descriptor, Document, Manifest, Platform, choose};
 use super::record::{ImageRecord, RecordError};
 use super::reference::Reference;
-use super::store::BlobStore;
+use super::room::Room;
+use super::store::{BlobStore, Budget};
 
 mod address;
 mod auth;
@@ -134,7 +135,7 @@ impl Puller {
         credentials: Option<&Credentials>,
         on_progress: Option<OnProgress>,
     ) -> Result<ImageRecord, PullError> {
-        let _in_use = self.store.in_use()?;
+        let in_use = self.store.in_use()?;
         if let Some(digest) = reference.digest()
             && let Some(record) = self.store.record(digest)?
         {
@@ -143,7 +144,23 @@ impl Puller {
         let session = Arc::new(self.session(reference, credentials)?);
         let watcher = Arc::new(Watcher(on_progress));
         let pulled = self.pull_with(&session, &watcher);
-        self.in_time(reference, pulled).await
+        let pulled = self.in_time(reference, pulled).await;
+        if let Err(PullError::NoRoom { .. }) = &pulled {
+            drop(in_use);
+            self.give_back().await;
+        }
+        pulled
+    }
+
+    /// Gives back what has come of images that are not whole, unless another pull is under way: then it goes with the
+    /// next collection.
+    async fn give_back(&self) {
+        let store = self.store.clone();
+        let collect = move || store.collect(&BTreeSet::new(), &Budget::bytes(u64::MAX));
+        match tokio::task::spawn_blocking(collect).await {
+            Ok(Ok(_)) => {}
+            left => tracing::debug!(?left, "what was fetched in vain is removed another time"),
+        }
     }
 
     fn session(
@@ -299,18 +316,24 @@ impl Puller {
             .map(|layer| (layer.digest, layer))
             .collect();
         let is_missing = |layer: &&&Descriptor| !self.store.has_blob(layer.digest);
-        let missing_bytes = distinct
-            .values()
-            .filter(is_missing)
-            .map(|layer| layer.size)
-            .sum();
+        let missing = distinct.values().filter(is_missing);
+        let missing_bytes = missing.clone().map(|layer| layer.size).sum();
+        let rest = missing.map(|layer| {
+            let partial = self.store.partial_path(layer.digest).metadata();
+            layer
+                .size
+                .saturating_sub(partial.map_or(0, |file| file.len()))
+        });
+        let room = Room::on_disk_of(&self.store.partial_dir(), &self.limits);
+        let fits = room.fits(rest.sum());
         watcher.tell(Progress::Planned {
             layers: manifest.layers.len(),
             missing_bytes,
         });
+        fits.map_err(|full| session.no_room(full))?;
         let slots = Arc::new(Semaphore::new(self.limits.parallel_layers.max(1)));
         let mut downloads = JoinSet::new();
-        for layer in distinct.into_values() {
+        for layer in distinct.values() {
             let wanted = Wanted {
                 what: "layer",
                 digest: layer.digest,
@@ -327,8 +350,15 @@ impl Puller {
             });
         }
         while let Some(done) = downloads.join_next().await {
+            let done = done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
             // The first failure ends the pull; dropping the set ends the other downloads.
-            done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+            if let Err(PullError::NoRoom { .. }) = &done {
+                downloads.shutdown().await;
+                for digest in distinct.keys() {
+                    blob::abandon(&self.store, *digest);
+                }
+            }
+            done?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::image::limits::{
     ERROR_BODY_BYTES_MAX, Limits, QUOTED_CHARS_MAX, REDIRECTS_MAX, TOKEN_BODY_BYTES_MAX,
 };
 use crate::image::reference::Reference;
+use crate::image::room::NoRoom;
 
 /// What a request wants.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +78,13 @@ impl Session {
 
     pub(super) fn host(&self) -> String {
         self.reference.host().to_owned()
+    }
+
+    pub(super) fn no_room(&self, source: NoRoom) -> PullError {
+        PullError::NoRoom {
+            reference: self.reference.to_string(),
+            source,
+        }
     }
 
     pub(super) fn limits(&self) -> &Limits {

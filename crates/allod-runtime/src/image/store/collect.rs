@@ -229,14 +229,14 @@ impl LayerStore {
     }
 
     /// Removes one layer, if it is here; `is_used` is asked under the lock that makers of workloads
-    /// hold. Waits for them.
+    /// hold. Does not wait for them.
     pub fn remove<E: From<StoreError>>(
         &self,
         diff_id: Digest,
         is_used: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let gone = {
-            let _alone = lock(&self.directory, FlockOperation::LockExclusive)?;
+            let _alone = lock(&self.directory, FlockOperation::NonBlockingLockExclusive)?;
             is_used()?;
             self.set_aside(diff_id)?
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::image::digest::Digest;
 use crate::image::limits::QUOTED_CHARS_MAX;
+use crate::image::room::NoRoom;
 use crate::image::store::StoreError;
 
 /// Why a layer was not unpacked; nothing of it is left behind.
@@ -68,6 +69,23 @@ pub enum UnpackError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The disk has no room for it.
+    #[error("no room to unpack layer {layer}")]
+    NoRoom {
+        /// The blob's name.
+        layer: Digest,
+        /// What was needed, and what there is.
+        source: NoRoom,
+    },
+    /// The layers of the image are too large together.
+    #[error(
+        "the image unpacks to more than {limit} bytes, which is what this machine takes; \
+             use a smaller image"
+    )]
+    ImageTooLarge {
+        /// The limit.
+        limit: u64,
     },
     /// The image store refused.
     #[error("the image store cannot give or take a layer")]

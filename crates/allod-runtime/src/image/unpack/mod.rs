@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::limits::Limits;
 use super::record::{ImageRecord, LayerRecord};
+use super::room::{NoRoom, Room};
 use super::store::{BlobStore, LayerStore};
 
 pub(super) mod decompress;
@@ -85,12 +86,30 @@ pub fn image(
     limits: &Limits,
 ) -> Result<ImageRecord, UnpackError> {
     let record = blobs.verified_record(manifest)?;
-    for wanted in record
-        .layers
-        .iter()
-        .filter(|layer| !layers.has(layer.diff_id))
-    {
-        layer(blobs.open_blob(wanted.digest)?, wanted, layers, limits)?;
+    let limit = limits.image_unpacked_bytes_max;
+    let mut left = limit;
+    for wanted in &record.layers {
+        let stats = match layers.stats(wanted.diff_id) {
+            Some(stats) => stats,
+            None => {
+                let bytes_max = limits.unpacked_bytes_max.min(left);
+                let unpacked = Limits {
+                    unpacked_bytes_max: bytes_max,
+                    ..limits.clone()
+                };
+                let blob = blobs.open_blob(wanted.digest)?;
+                layer(blob, wanted, layers, &unpacked).map_err(|error| match error {
+                    UnpackError::Refused {
+                        refusal: Refusal::TooManyBytes,
+                        ..
+                    } if left < limits.unpacked_bytes_max => UnpackError::ImageTooLarge { limit },
+                    error => error,
+                })?
+            }
+        };
+        left = left
+            .checked_sub(stats.bytes)
+            .ok_or(UnpackError::ImageTooLarge { limit })?;
     }
     Ok(record)
 }
@@ -202,6 +221,13 @@ struct Unpacking<'a> {
 enum Stop {
     Read(ReadError),
     Tree(TreeError),
+    Room(NoRoom),
+}
+
+impl From<NoRoom> for Stop {
+    fn from(error: NoRoom) -> Self {
+        Self::Room(error)
+    }
 }
 
 impl From<ReadError> for Stop {
@@ -265,19 +291,25 @@ impl Unpacking<'_> {
         stats: &mut LayerStats,
     ) -> Result<(), Stop> {
         let mut buffer = vec![0; 64 * 1024];
+        let mut room = Room::on_disk_of(self.staging, self.limits);
         while let Some(entry) = archive.next()? {
+            // Each may bring many directories.
+            room.fits(0)?;
+            let mut left = entry.size;
             stats.entries += 1;
             if stats.entries > self.limits.entries_max {
                 return Err(Stop::Tree(Refusal::TooManyEntries.into()));
             }
             let placed = tree.place(&entry, |file| -> Result<(), Stop> {
                 loop {
-                    match archive.read_contents(&mut buffer)? {
-                        0 => return Ok(()),
-                        count => file
-                            .write_all(&buffer[..count])
-                            .map_err(|error| TreeError::Io("write", error))?,
+                    let count = archive.read_contents(&mut buffer)?;
+                    if count == 0 {
+                        return Ok(());
                     }
+                    room.take(count as u64, left)?;
+                    file.write_all(&buffer[..count])
+                        .map_err(|error| TreeError::Io("write", error))?;
+                    left = left.saturating_sub(count as u64);
                 }
             })?;
             stats.count(&entry, placed);
@@ -317,6 +349,10 @@ impl Unpacking<'_> {
             Stop::Tree(TreeError::Io(action, source)) => UnpackError::Io {
                 action,
                 path: shown(name).into(),
+                source,
+            },
+            Stop::Room(source) => UnpackError::NoRoom {
+                layer: self.layer.digest,
                 source,
             },
         }

@@ -12,6 +12,7 @@ use super::error::Refusal;
 use super::tar::{Archive, ReadError};
 use super::tree::{Tree, TreeError};
 use super::{Stop, shown};
+use crate::image::room::NoRoom;
 use crate::limits::{USER_RANGE, VOLUME_ENTRIES_MAX};
 
 /// A block of a file that is left out where it holds nothing.
@@ -33,6 +34,9 @@ pub enum VolumeError {
     /// It does not decompress.
     #[error("it is damaged: {0}")]
     Damaged(io::Error),
+    /// The disk has no room for it.
+    #[error("there is no room for it: {0}")]
+    NoRoom(NoRoom),
     /// The file system refused.
     #[error("could not {action} {entry:?}: {source}")]
     Io {
@@ -45,12 +49,12 @@ pub enum VolumeError {
     },
 }
 
-/// Fills the empty directory `root`. `has_room` is asked again and again whether the disk can take more. Where it fails,
+/// Fills the empty directory `root`. `has_room` is asked again and again. Where it fails,
 /// the directory is to be removed.
 pub(crate) fn fill(
     archive: File,
     root: OwnedFd,
-    has_room: impl Fn() -> bool,
+    has_room: impl Fn() -> Result<(), NoRoom>,
 ) -> Result<(), VolumeError> {
     let unpacked = GzDecoder::new(io::BufReader::new(archive));
     let mut archive = Archive::new(unpacked);
@@ -74,6 +78,7 @@ pub(crate) fn fill(
                 entry,
                 source,
             },
+            Stop::Room(full) => VolumeError::NoRoom(full),
         }
     })
 }
@@ -81,9 +86,8 @@ pub(crate) fn fill(
 fn take_entries<R: Read>(
     archive: &mut Archive<R>,
     tree: &mut Tree,
-    has_room: impl Fn() -> bool,
+    has_room: impl Fn() -> Result<(), NoRoom>,
 ) -> Result<(), Stop> {
-    let full = || TreeError::Io("write", io::ErrorKind::StorageFull.into());
     let mut buffer = vec![0; 1024 * 1024];
     let mut count = 0_u64;
     while let Some(entry) = archive.next()? {
@@ -94,8 +98,8 @@ fn take_entries<R: Read>(
         if entry.uid >= USER_RANGE || entry.gid >= USER_RANGE {
             return Err(TreeError::from(Refusal::BadOwner).into());
         }
-        if count.is_multiple_of(1024) && !has_room() {
-            return Err(full().into());
+        if count.is_multiple_of(1024) {
+            has_room()?;
         }
         tree.place(&entry, |file| -> Result<(), Stop> {
             let written = |error| TreeError::Io("write", error);
@@ -105,8 +109,8 @@ fn take_entries<R: Read>(
                     // What ends with a hole is as long as it was.
                     return Ok(file.set_len(entry.size).map_err(written)?);
                 };
-                if filled == buffer.len() && !has_room() {
-                    return Err(full().into());
+                if filled == buffer.len() {
+                    has_room()?;
                 }
                 write_sparse(file, read).map_err(written)?;
             }
