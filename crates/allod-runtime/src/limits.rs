@@ -138,6 +138,11 @@ pub const USER_SLOT_END: u32 = 57_344;
 
 /// Size of the journal at which it is rewritten without what is finished.
 pub const JOURNAL_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest pause before the end of a workload that could not be written down is tried again: on a full disk that is no busy
+/// loop, and soon after there is room, the end is told.
+pub const SETTLE_PAUSE_MS_MAX: u64 = 5_000;
+/// How often a shim tries to write down an end that nobody knows but itself.
+pub const END_AGAIN_MS: u64 = 500;
 /// First pause before a dead child process is started again; doubled each time.
 pub const RESTART_PAUSE_MS: u64 = 200;
 /// From which pause on it is said that a child process is down, whatever ended it.

@@ -350,6 +350,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
 
 fn replace<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<()> {
     let partial = directory.join(format!("{name}.{}", std::process::id()));
+    let text = serde_json::to_vec(value)?;
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)
@@ -357,6 +358,12 @@ fn replace<T: Serialize>(directory: &Path, name: &str, value: &T) -> io::Result<
         .truncate(true)
         .mode(0o600)
         .open(&partial)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    std::fs::rename(&partial, directory.join(name))
+    let replaced = file
+        .write_all(&text)
+        .and_then(|()| std::fs::rename(&partial, directory.join(name)));
+    if replaced.is_err() {
+        // Others try again under names of their own.
+        let _ = std::fs::remove_file(&partial);
+    }
+    replaced
 }

@@ -131,8 +131,7 @@ fn take_over(
     let shim = shim
         .fenced(record.is_fenced)
         .map_err(refuse("have it stand still when its time is over"))?;
-    shim.watch();
-    Ok(())
+    shim.watch().map_err(refuse("write down its end"))
 }
 
 #[cfg(test)]

@@ -101,9 +101,9 @@ pub(crate) fn create(
             let _ = wire::send(&stream, &answer, &fds);
             drop((stream, resolver));
             reach(Point::CreateAnswered);
-            shim.watch();
+            let watched = shim.watch();
             drop(lock);
-            Ok(())
+            watched.map_err(refuse("write down its end"))
         }
         Err(cause) => {
             remove::abandon(host, &spec.id)?;

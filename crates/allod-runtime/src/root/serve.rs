@@ -46,8 +46,10 @@ pub struct Root {
     /// Makers that say a word when there is something to watch.
     makers: Vec<(WorkloadId, OwnedFd)>,
     keep: Keep,
-    /// Workloads whose new shim has died, too, and when to send the next.
+    /// Workloads whose new shim has died, too, or could not write down the end, and when to send the next.
     unsettled: Vec<(WorkloadId, Instant)>,
+    /// How long the last pause was, where the next is to be longer.
+    pauses: BTreeMap<WorkloadId, Duration>,
     watchers: Vec<UnixStream>,
     meter: Meter,
     /// When what ended workloads left in the private network is to be removed.
@@ -128,6 +130,7 @@ impl Root {
             makers: Vec::new(),
             keep: Keep::default(),
             unsettled: Vec::new(),
+            pauses: BTreeMap::new(),
             watchers: Vec::new(),
             meter: Meter::default(),
             sweep_at: None,
@@ -321,10 +324,17 @@ impl Root {
                 Some(Work::Shim { id }) => self.settle(id),
                 Some(Work::Settle { id }) if status.exit_status() == Some(0) => {
                     self.keep.remove(&id);
+                    self.pauses.remove(&id);
                     self.sweep_soon();
                     self.announce(id);
                 }
-                Some(Work::Settle { id }) => self.settle_later(id),
+                Some(Work::Settle { id }) => {
+                    // One that was killed is replaced soon.
+                    if status.exit_status().is_none() {
+                        self.pauses.remove(&id);
+                    }
+                    self.settle_later(id);
+                }
                 Some(Work::Request { changed: Some(id) }) => {
                     self.sweep_soon();
                     self.announce(id);

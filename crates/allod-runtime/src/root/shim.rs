@@ -2,7 +2,9 @@
 //!
 //! The first one is the parent of the workload's first process, in a session of its own, and needs
 //! nobody: root and network process may come and go. When it has recorded the end, it ends, and its
-//! mount namespace with all private files ends with it. Nor does the workload need the shim: when
+//! mount namespace with all private files ends with it. Where the end cannot be written down, as on a full disk, it ends
+//! with an error, and the root process sends the next one until it can; one that alone knows how the workload ended tries
+//! again itself. Nor does the workload need the shim: when
 //! it dies, another one takes over (see [`super::adopt`]), which learns the exit status from the
 //! root process, the parent of all orphans, or where that is a later one, from the kernel.
 
@@ -18,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus};
 use crate::container::cgroup::Group;
 use crate::fault::{Point, reach};
 use crate::fence::Fence;
-use crate::limits::{KILL_WAIT_MS, LOG_DRAIN_MS, LOG_IDLE_MS, OUTPUT_READS_MAX};
+use crate::limits::{END_AGAIN_MS, KILL_WAIT_MS, LOG_DRAIN_MS, LOG_IDLE_MS, OUTPUT_READS_MAX};
 use crate::logs::{Stream, Writer};
 use crate::record::{Place, State, now_ms};
 use crate::sys;
@@ -57,10 +59,18 @@ pub(super) struct Shim {
 
 /// Where the exit status of the first process comes from.
 enum Source {
-    /// It is a child of this process; as a tether, it tells of the command through this pipe.
-    Child(Pid, Option<OwnedFd>),
+    Child(Child),
     /// The root process reaps it, and tells the raw status through this pipe.
     Told(OwnedFd),
+}
+
+/// A first process that is a child of this one.
+struct Child {
+    pid: Pid,
+    /// As a tether, it tells of the command through this.
+    told: Option<OwnedFd>,
+    /// The root process, for as long as it is that: then it reaps what this process leaves.
+    parent: Option<Pid>,
 }
 
 impl Shim {
@@ -77,7 +87,11 @@ impl Shim {
         Ok(Self {
             place,
             group,
-            status: Source::Child(pid, told),
+            status: Source::Child(Child {
+                pid,
+                told,
+                parent: rustix::process::getppid(),
+            }),
             pidfd: Some(pidfd),
             outputs: outputs.map(Some),
             logs,
@@ -128,8 +142,8 @@ impl Shim {
         }
     }
 
-    /// Writes logs until the first process has ended, then records the end.
-    pub(super) fn watch(mut self) {
+    /// Writes logs until the first process has ended, then records the end. An error: that could not be done.
+    pub(super) fn watch(mut self) -> io::Result<()> {
         // The workload was born with the host's ordinary score; its watcher shall outlive it.
         let _ = std::fs::write("/proc/self/oom_score_adj", "-900");
         if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
@@ -182,7 +196,7 @@ impl Shim {
         }
         let _ = self.logs.flush(now_ms());
         reach(Point::EndSeen);
-        self.record_end();
+        self.record_end()
     }
 
     /// Which of output, error, end and fence have news.
@@ -214,11 +228,12 @@ impl Shim {
         self.outputs[slot].is_some()
     }
 
-    fn record_end(&self) {
+    fn record_end(&self) -> io::Result<()> {
         // Of one that is being stopped nobody asks how it ended.
         let pidfd = self.pidfd.as_ref().filter(|_| !self.place.is_stopping());
-        let status = self.status.read();
-        let status = status.or_else(|| end_of_orphan(pidfd?));
+        let heard = self.status.read();
+        let is_told = heard.is_some();
+        let status = heard.or_else(|| end_of_orphan(pidfd?));
         reach(Point::EndReaped);
         // What the first process left behind died with its process namespace; what joined from
         // outside dies here.
@@ -234,9 +249,15 @@ impl Shim {
             },
             init: None,
         };
-        // Without room for it, the end is found out later, as lost.
-        let _ = self.place.write_state(&state);
+        while let Err(error) = self.place.write_state(&state) {
+            // The next one hears of it, or the workload is being removed.
+            if self.status.is_known_to_root(is_told) || !self.place.exists() {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(END_AGAIN_MS));
+        }
         reach(Point::EndWritten);
+        Ok(())
     }
 
     fn end_cause(&self, code: Option<i32>, signal: Option<i32>) -> EndCause {
@@ -267,10 +288,10 @@ impl Source {
         match self {
             // It is not reaped yet: should this process die before the end is written down, the next shim hears of
             // it from the root process.
-            Self::Child(pid, told) => {
-                let own = end_of_child(*pid);
+            Self::Child(child) => {
+                let own = end_of_child(child.pid);
                 // One that was killed has told nothing.
-                told.as_ref().and_then(hear_status).or(own)
+                child.told.as_ref().and_then(hear_status).or(own)
             }
             // A root process that is gone closes the pipe; one that is busy comes to it.
             Self::Told(pipe) => {
@@ -278,6 +299,15 @@ impl Source {
                 let is_told = poll_readable([Some(pipe.as_fd())], Some(wait)) == [true];
                 is_told.then(|| hear_status(pipe)).flatten()
             }
+        }
+    }
+
+    /// Whether the root process knows what was read here, `is_told` where it was told so, or comes to know it when this
+    /// process ends.
+    fn is_known_to_root(&self, is_told: bool) -> bool {
+        match self {
+            Self::Child(child) => child.parent == rustix::process::getppid(),
+            Self::Told(_) => is_told,
         }
     }
 }

@@ -140,7 +140,7 @@ fn root_process_and_shim_killed_together_leave_the_workload_to_the_next() {
 }
 
 /// Whether the kernel still says how a process has ended that somebody else has reaped.
-fn keeps_ends() -> bool {
+pub(crate) fn keeps_ends() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release
         .split(|sign: char| !sign.is_ascii_digit())

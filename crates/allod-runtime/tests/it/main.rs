@@ -14,6 +14,7 @@ mod house;
 mod world;
 
 mod adoption;
+mod end;
 mod interruption;
 mod kill_points;
 mod layer;

@@ -1,6 +1,8 @@
 //! What a workload writes has a limit, and a greedy one does not fill the disk: on a small disk of its own.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -10,20 +12,20 @@ use allod_runtime::{
 
 use crate::house::{House, until};
 
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// What each workload here may write.
 const LIMIT: u64 = 32 * MIB;
 /// What the ledger of this machine needs to go on: nobody may come near it.
 const LEDGER_NEEDS: u64 = 64 * MIB;
 
 /// A file system in a file, gone when dropped.
-struct Disk {
+pub(crate) struct Disk {
     mounted: tempfile::TempDir,
     _image: tempfile::NamedTempFile,
 }
 
 impl Disk {
-    fn new(bytes: u64) -> Self {
+    pub(crate) fn new(bytes: u64) -> Self {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(bytes).unwrap();
         let mounted = tempfile::tempdir().unwrap();
@@ -40,13 +42,28 @@ impl Disk {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.mounted.path()
     }
 
     fn free(&self) -> u64 {
         let found = rustix::fs::statvfs(self.path()).unwrap();
         found.f_bavail * found.f_frsize
+    }
+
+    /// Takes every byte, as another program would; gives the file that has them.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        let mut filler = File::create(&path).unwrap();
+        let mut piece = &[1u8; 1 << 20][..];
+        while !piece.is_empty() {
+            match filler.write(piece) {
+                Ok(_) => {}
+                // The last of it goes by the byte.
+                Err(_) => piece = &piece[..piece.len() / 2],
+            }
+        }
+        path
     }
 
     /// Does something, and says how little was free meanwhile.

@@ -32,9 +32,13 @@ impl Root {
         }
     }
 
-    /// Whatever ended the last one may end the next, too: a pause keeps that from being a busy loop.
+    /// Whatever ended the last one may end the next, too: a pause that grows keeps that from being a busy loop.
     pub(super) fn settle_later(&mut self, id: WorkloadId) {
-        let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
+        let first = Duration::from_millis(limits::RESTART_PAUSE_MS);
+        let longest = Duration::from_millis(limits::SETTLE_PAUSE_MS_MAX);
+        let last = self.pauses.get(&id);
+        let pause = last.map_or(first, |last| (*last * 2).min(longest));
+        self.pauses.insert(id, pause);
         self.unsettled.push((id, Instant::now() + pause));
     }
 
