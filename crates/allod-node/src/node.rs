@@ -5,6 +5,7 @@ mod bills;
 mod claims;
 mod company;
 mod history;
+mod parts;
 mod plans;
 mod start;
 mod validators;
@@ -26,7 +27,6 @@ use allod_state::limits::TRANSACTION_BYTES_MAX;
 use allod_state::{AccountId, AppId, Credits, Digest, NodeId, PublicKey, State, Transaction};
 use data_encoding::HEXLOWER;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::agent::{Sight, waiting_words};
 use crate::archive::Retired;
@@ -36,6 +36,7 @@ use crate::inner::Inner;
 use crate::limits::PEERS_CLOSE_MAX;
 use crate::manifest::Manifest;
 use crate::manifests::KeepManifestError;
+use crate::node::parts::Parts;
 use crate::registries::LoginError;
 use crate::view;
 
@@ -46,7 +47,7 @@ pub struct Node {
     seen: watch::Receiver<Arc<Sight>>,
     heights: watch::Receiver<u64>,
     genesis: Arc<Vec<u8>>,
-    _tasks: Arc<JoinSet<()>>,
+    parts: Arc<Parts>,
 }
 
 /// What an image says about itself, for whoever deploys it.
@@ -74,6 +75,11 @@ impl Node {
         }
         // Where the ledger has stopped already there is nothing to wait for.
         let _ = self.inner.ledger.chain().shutdown().await;
+    }
+
+    /// Waits until a part of the node has stopped at a mistake of its own, which may be never. It is to be begun anew then.
+    pub async fn broken(&self) {
+        self.parts.broken().await;
     }
 
     /// This node.

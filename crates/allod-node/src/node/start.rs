@@ -43,6 +43,7 @@ use crate::limits::{
 use crate::lines::Lines;
 use crate::manifests::Manifests;
 use crate::node::Node;
+use crate::node::parts::Parts;
 use crate::peers::{self, JoinError, Unopened};
 use crate::porter;
 use crate::ports::PickedPorts;
@@ -413,7 +414,7 @@ fn set_going(
         seen,
         heights,
         genesis,
-        _tasks: Arc::new(tasks),
+        parts: Arc::new(Parts::watched(tasks)),
     }
 }
 

@@ -15,7 +15,7 @@ use allod_node::fault;
 use allod_node::node::{Places, Settings, StartError};
 use allod_node::root::{GIVES_UP, READY, SAYS, inherited_fds};
 use allod_node::{Node, expects_panic};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -159,6 +159,7 @@ async fn serve(
         tokio::select! {
             _ = told_to_stop.recv() => break,
             _ = interrupts.recv() => {}
+            () = node.broken() => bail!("a part of this node has stopped at a mistake of its own; it is begun anew"),
         }
     }
     server.stop(STOP_GRACE).await;
