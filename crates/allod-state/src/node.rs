@@ -460,6 +460,9 @@ impl Apply for CordonNode {
             node: self.node,
             cordoned: self.is_cordoned,
         });
+        if node.is_draining && !self.is_cordoned {
+            place::stay(context, &self.node)?;
+        }
         Ok(())
     }
 }

@@ -15,11 +15,13 @@ mod rule;
 mod search;
 mod slots;
 mod standby;
+mod stay;
 
 pub use refusal::{Refusal, WhyNot};
 pub use rule::Failing;
 pub(crate) use slots::{fill_due, place_app_whole, refill, refill_service, roll_on};
 pub(crate) use standby::standbys;
+pub(crate) use stay::stay;
 
 use crate::app::{App, Demand, SlotKey};
 use crate::codec::Domain;

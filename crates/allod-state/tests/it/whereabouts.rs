@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use allod_state::app::{Delete, Deploy, Wrap};
+use allod_state::app::{Delete, Deploy, Restart, Wrap};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::node::{CordonNode, DrainNode, PublishOffer, WithdrawOffer};
 use allod_state::place::Failing;
@@ -388,4 +388,60 @@ fn a_replica_that_is_replaced_does_not_stand_in_its_own_way() {
         .map(|(_, lease)| lease.revision)
         .collect();
     assert!(revisions.contains(&2), "{revisions:?}");
+}
+
+#[test]
+fn a_drain_that_is_called_off_leaves_no_move_half_done() {
+    let (mut world, nodes) = of_two();
+    let mut pair = web(1);
+    pair.constraints.is_together = true;
+    let both = [("a", pair.clone()), ("b", pair)];
+    world.run(vec![
+        world.deploy("pair", &both, 1).into(),
+        world.deploy("web", &[("web", web(1))], 1).into(),
+    ]);
+    let here = nodes_of(&world, "pair")[0];
+    let elsewhere = nodes[usize::from(nodes[0] == here)];
+    if nodes_of(&world, "web") != [here] {
+        world.run(vec![DrainNode { node: elsewhere }.into()]);
+        world.wait(1);
+    }
+    for app in ["pair", "web"] {
+        settle(&mut world, app);
+    }
+    let resume = |node| CordonNode {
+        node,
+        is_cordoned: false,
+    };
+    world.run(vec![resume(elsewhere).into()]);
+    let sorted = |world: &World, app: &str| {
+        let mut nodes = nodes_of(world, app);
+        nodes.sort();
+        nodes
+    };
+    world.run(vec![DrainNode { node: here }.into()]);
+    world.wait(1);
+    assert_eq!(world.active("pair").len() + world.active("web").len(), 6);
+    world.run(vec![resume(here).into()]);
+    world.wait(600_000);
+    assert_eq!(sorted(&world, "pair"), [here; 2]);
+    assert_eq!(sorted(&world, "web"), [here]);
+    // Where one of two that are together has left, the other follows it all the same.
+    world.run(vec![DrainNode { node: here }.into()]);
+    world.wait(1);
+    let (lease, row) = world
+        .active("pair")
+        .into_iter()
+        .find(|(_, lease)| lease.node == elsewhere)
+        .unwrap();
+    tell_ready(&mut world, lease, &row);
+    world.run(vec![resume(here).into()]);
+    world.wait(1);
+    settle(&mut world, "pair");
+    assert_eq!(sorted(&world, "pair"), [elsewhere; 2]);
+    // What stays can be replaced as before.
+    let (app, service) = (world.app("web"), None);
+    world.run(vec![Restart { app, service }.into()]);
+    world.wait(1);
+    assert_eq!(world.active("web").len(), 2);
 }
