@@ -12,6 +12,7 @@ mod moving;
 mod plan;
 mod prefetch;
 mod probe;
+mod report;
 mod right;
 mod sight;
 mod spec;
@@ -31,7 +32,6 @@ pub(crate) use upstreams::Upstreams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use allod_runtime::{EndCause as RuntimeEnd, Phase as RuntimePhase, Status, Usage, WorkloadId};
 use allod_state::lease::{EndCause, Lease, Phase};
@@ -48,6 +48,7 @@ use crate::agent::health::{Answer, Health};
 use crate::agent::plan::{Claim, Local, Stage, Wanted};
 use crate::agent::prefetch::Ahead;
 use crate::agent::probe::Asking;
+use crate::agent::report::Told;
 use crate::agent::tally::Tally;
 use crate::fault::{Point, reach};
 use crate::inner::Inner;
@@ -72,6 +73,8 @@ pub(crate) enum Event {
     },
     /// A step came to its end.
     Done(WorkloadId, Done),
+    /// A report came to its end, whatever else is under way.
+    Told(WorkloadId, Told),
     /// An app's resolver was opened, or could not be yet.
     ResolverTried(AppId),
     /// A given-up volume was removed, or could not be yet.
@@ -87,9 +90,6 @@ pub(crate) enum Event {
     /// It is time to look at everything again.
     Sweep,
 }
-
-/// How long an unanswered report is left before it is sent again.
-const REPORT_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Agent {
     inner: Arc<Inner>,
@@ -180,6 +180,7 @@ impl Agent {
                 answer,
             } => self.answered(id, is_liveness, answer),
             Event::Done(id, done) => self.done(id, done),
+            Event::Told(id, told) => self.told(id, told),
             Event::ResolverTried(app) => {
                 self.resolving.remove(&app);
             }
@@ -326,7 +327,6 @@ impl Agent {
                 entry.stop_probes();
                 self.submit_evidence();
             }
-            Done::Reported => {}
             Done::Retry(detail) => {
                 tracing::warn!(workload = %id, %detail, "a step failed and will be tried again");
                 entry.detail = Some(detail);

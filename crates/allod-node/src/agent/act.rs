@@ -7,7 +7,7 @@ use allod_runtime::{
     Client, ClientError, Image, Refusal, ResolverSockets, Status, Usage, WorkloadId,
 };
 use allod_state::evidence::SubmitEvidence;
-use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
+use allod_state::lease::{EndCause, Lease};
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{AppId, LeaseId, State};
 use tokio::task::spawn_blocking;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::agent::plan::{Stage, Step};
 use crate::agent::right::is_watched;
 use crate::agent::tally::{self, Moment};
-use crate::agent::{Agent, Event, Leases, REPORT_PATIENCE, Sight, find, resolver_scope, spec};
+use crate::agent::{Agent, Event, Leases, Sight, find, resolver_scope, spec};
 use crate::collect;
 use crate::fault::{Point, reach};
 use crate::limits::{COLLECT_PERIOD, COLLECT_PERIOD_SHORT, DRAIN_GRACE, RETRY_PAUSE};
@@ -33,8 +33,6 @@ pub(crate) enum Done {
     Started(Status),
     /// Nothing of it is left; the last measurement, and why it had to go where the law is still to be told.
     Removed(Option<Usage>, Option<EndCause>),
-    /// The law has it.
-    Reported,
     /// It did not work this time.
     Retry(String),
     /// What the runtime has, and whether that is all of it.
@@ -197,49 +195,6 @@ impl Agent {
         let is_last =
             !of_the_app.any(|(_, entry)| entry.local.stage.is_on_host() || entry.local.is_busy);
         is_last.then_some(app)
-    }
-
-    fn report(&mut self, id: WorkloadId, step: Step, report: Report, leases: &Leases) {
-        let (Some((lease, row, _)), Some(entry)) = (leases.get(&id), self.entries.get_mut(&id))
-        else {
-            return;
-        };
-        if report == Report::Ended(EndCause::Lost) && entry.detail.is_none() {
-            entry.detail = Some(GONE.to_owned());
-        }
-        if let (Report::Ended(_), Some(detail)) = (report, &entry.detail) {
-            self.inner.details.put(id, detail.clone());
-        }
-        let is_waiting = entry.reported.is_some_and(|(last, at)| {
-            last == step && !is_answered(step, &row.phase) && at.elapsed() < REPORT_PATIENCE
-        });
-        if is_waiting {
-            return;
-        }
-        entry.reported = Some((step, Instant::now()));
-        let action = ReportLease {
-            lease: *lease,
-            epoch: row.epoch,
-            report,
-        };
-        let inner = Arc::clone(&self.inner);
-        self.in_background(id, async move {
-            if report == Report::Gone {
-                // Whoever was making it when this agent was begun anew makes it no more.
-                let runtime = inner.runtime.clone();
-                let deleted = blocking(move || runtime.delete(id).or_else(absent_is_done));
-                if let Err(error) = deleted.await {
-                    return Done::Retry(error);
-                }
-            }
-            match inner.signer.submit(vec![action.into()]).await {
-                Ok(_) => {
-                    reach(Point::ReadyReported);
-                    Done::Reported
-                }
-                Err(error) => Done::Retry(chain(&error)),
-            }
-        });
     }
 
     /// Forgets a workload of which nothing is left, once its evidence is on the ledger.
@@ -406,10 +361,6 @@ const NOBODY: WorkloadId = WorkloadId {
     epoch: 0,
 };
 
-/// What is said of a replica that is not here any more though nobody saw it end.
-const GONE: &str =
-    "nothing of it was left: the machine was restarted meanwhile, or somebody removed it";
-
 /// Creates a workload; one that is there already, from before a restart of this agent, is what was wanted.
 fn create(
     runtime: &Client,
@@ -422,14 +373,14 @@ fn create(
     }
 }
 
-fn absent_is_done(error: ClientError) -> Result<(), ClientError> {
+pub(super) fn absent_is_done(error: ClientError) -> Result<(), ClientError> {
     match error {
         ClientError::Refused(Refusal::NotFound { .. }) => Ok(()),
         other => Err(other),
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
 ) -> Result<T, String> {
     match spawn_blocking(work).await {
@@ -451,15 +402,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Whether a report of this phase has been answered by the law.
-fn is_answered(step: Step, phase: &Phase) -> bool {
-    match step {
-        Step::Report(Report::Ready) => matches!(phase, Phase::Ready { .. }),
-        Step::Report(Report::NotReady) => matches!(phase, Phase::Placed),
-        _ => false,
-    }
 }
 
 /// Whether every replica of a service has ended with code 0.

@@ -27,16 +27,16 @@ use crate::time::{now_ms, steady_ms};
 const LONG_MS: u64 = 60_000;
 
 /// A machine that has such a replica, ready as the law knows it. Nothing else of its node runs while a test waits for nothing.
-struct Stage {
-    agent: Agent,
-    node: Node,
-    leases: Leases,
-    id: WorkloadId,
+pub(in crate::agent) struct Stage {
+    pub(in crate::agent) agent: Agent,
+    pub(in crate::agent) node: Node,
+    pub(in crate::agent) leases: Leases,
+    pub(in crate::agent) id: WorkloadId,
     _dir: TempDir,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(in crate::agent) async fn set() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
         found(&home, None, None).unwrap();
@@ -73,7 +73,7 @@ impl Stage {
     }
 
     /// The runtime says that it runs, and until when it may.
-    fn runs(&mut self, until_boot_ms: Option<u64>) {
+    pub(in crate::agent) fn runs(&mut self, until_boot_ms: Option<u64>) {
         self.agent.learn_one(Status {
             id: self.id,
             app: [0; 32],
