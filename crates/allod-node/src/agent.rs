@@ -23,7 +23,7 @@ mod upstreams;
 pub(crate) use act::chain;
 pub(crate) use probe::Target;
 #[cfg(test)]
-pub(crate) use right::tests::watched;
+pub(crate) use right::tests::{Scene, watched};
 pub(crate) use sight::{Sight, waiting_words};
 pub(crate) use spec::volume_name;
 pub use spec::{service_label, unsupported, volume_label};
@@ -369,7 +369,9 @@ impl Agent {
         self.resolve_all(&sight);
         self.prefetch(&state, &sight);
         self.seen.send_replace(Arc::new(sight));
-        for (id, step) in plan::plan(&wanted, locals.as_ref(), &ended) {
+        let steps = plan::plan(&wanted, locals.as_ref(), &ended);
+        self.take_back(&steps);
+        for (id, step) in steps {
             self.begin(id, step, &leases);
         }
         self.drop_volumes(&state);

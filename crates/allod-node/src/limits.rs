@@ -97,7 +97,8 @@ pub(crate) const LISTED_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const BEAT_PERIOD: Duration = Duration::from_secs(1);
 /// How often it is looked at who is silent.
 pub(crate) const WATCH_PERIOD: Duration = Duration::from_millis(250);
-/// How long the ledger may take to take that somebody is gone; later it may not be true any more.
+/// How long the ledger may take to take that somebody is gone, and how long that may wait for its turn before; later it may
+/// not be true any more.
 pub(crate) const VOTE_LIFETIME: Duration = Duration::from_secs(5);
 /// How long a machine that was given up has company before it says that it is back.
 pub(crate) const BACK_AFTER_MS: u64 = 2_000;

@@ -384,7 +384,7 @@ async fn miss(inner: Arc<Inner>, lives: BTreeSet<Life>) -> Done {
 
 /// Tells the ledger that somebody is gone, and says whether it took that.
 async fn report_gone(inner: &Inner, report: Action) -> bool {
-    let submitted = inner.signer.submit_within(vec![report], VOTE_LIFETIME);
+    let submitted = inner.signer.submit_first(vec![report], VOTE_LIFETIME);
     let taken = submitted.await;
     if let Err(error) = &taken {
         tracing::warn!(error = %words(error), "the ledger does not know that they are gone");
@@ -396,7 +396,7 @@ async fn say_back(inner: Arc<Inner>) -> Done {
     let back = ReportBack { node: inner.node };
     match inner
         .signer
-        .submit_within(vec![back.into()], VOTE_LIFETIME)
+        .submit_first(vec![back.into()], VOTE_LIFETIME)
         .await
     {
         Ok(_) => tracing::info!("this machine had been given up, and has said that it is back"),

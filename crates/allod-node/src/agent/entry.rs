@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use allod_runtime::Image;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::health::Health;
-use super::plan::{Local, Step};
+use super::plan::Local;
+use super::report::Telling;
 use super::tally::Tally;
 use crate::time::steady_ms;
 
@@ -21,7 +21,7 @@ pub(super) struct Entry {
     pub(super) detail: Option<String>,
     pub(super) tally: Option<Tally>,
     pub(super) probes: Vec<AbortHandle>,
-    pub(super) reported: Option<(Step, Instant)>,
+    pub(super) telling: Option<Telling>,
 }
 
 impl Entry {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use allod_ledger::chain::View;
 use allod_runtime::Phase as RuntimePhase;
 use allod_state::lease::{Phase, Report};
 use allod_state::{LeaseId, NodeId};
@@ -27,16 +28,16 @@ use crate::time::{now_ms, steady_ms};
 const LONG_MS: u64 = 60_000;
 
 /// A machine that has such a replica, ready as the law knows it. Nothing else of its node runs while a test waits for nothing.
-pub(in crate::agent) struct Stage {
+pub(crate) struct Scene {
     pub(in crate::agent) agent: Agent,
-    pub(in crate::agent) node: Node,
+    pub(crate) node: Node,
     pub(in crate::agent) leases: Leases,
     pub(in crate::agent) id: WorkloadId,
     _dir: TempDir,
 }
 
-impl Stage {
-    pub(in crate::agent) async fn set() -> Self {
+impl Scene {
+    pub(crate) async fn set() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
         found(&home, None, None).unwrap();
@@ -70,6 +71,16 @@ impl Stage {
             id,
             _dir: dir,
         }
+    }
+
+    /// The same, once the ledger knows the machine.
+    pub(crate) async fn listed() -> Self {
+        let scene = Self::set().await;
+        let inner = &scene.node.inner;
+        let mut views = inner.ledger.chain().views();
+        let is_listed = |view: &Arc<View>| view.state.node(&inner.node).is_some();
+        views.wait_for(is_listed).await.unwrap();
+        scene
     }
 
     /// The runtime says that it runs, and until when it may.
@@ -177,7 +188,7 @@ pub(crate) fn watched() -> Lease {
 
 #[tokio::test]
 async fn what_its_witnesses_do_not_confirm_is_ready_for_nobody_until_they_do() {
-    let mut stage = Stage::set().await;
+    let mut stage = Scene::set().await;
     stage.confirm(LONG_MS);
     stage.runs(None);
     stage.look();
@@ -198,7 +209,7 @@ async fn what_its_witnesses_do_not_confirm_is_ready_for_nobody_until_they_do() {
 
 #[tokio::test]
 async fn what_is_asked_nothing_is_ready_only_while_it_may_run_as_well() {
-    let mut stage = Stage::set().await;
+    let mut stage = Scene::set().await;
     let (_, _, manifest) = stage.leases.get_mut(&stage.id).unwrap();
     let mut silent = guestbook();
     let web = silent.services.get_mut("web").unwrap();
@@ -215,7 +226,7 @@ async fn what_is_asked_nothing_is_ready_only_while_it_may_run_as_well() {
 
 #[tokio::test]
 async fn what_stands_still_is_not_given_up_for_what_its_probes_hear() {
-    let mut stage = Stage::set().await;
+    let mut stage = Scene::set().await;
     let (_, _, manifest) = stage.leases.get_mut(&stage.id).unwrap();
     let mut lively = guestbook();
     let web = lively.services.get_mut("web").unwrap();
@@ -249,7 +260,7 @@ async fn what_stands_still_is_not_given_up_for_what_its_probes_hear() {
 
 #[tokio::test]
 async fn a_new_agent_takes_over_until_when_a_replica_may_run() {
-    let mut stage = Stage::set().await;
+    let mut stage = Scene::set().await;
     stage.runs(Some(boot_ms() + LONG_MS));
     stage.look();
     stage.answers(Ok(()));
