@@ -8,6 +8,7 @@ mod act;
 mod entry;
 mod fetch;
 mod health;
+mod look;
 mod moving;
 mod plan;
 mod prefetch;
@@ -33,8 +34,8 @@ pub(crate) use upstreams::Upstreams;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use allod_runtime::{EndCause as RuntimeEnd, Phase as RuntimePhase, Status, Usage, WorkloadId};
-use allod_state::lease::{EndCause, Lease, Phase};
+use allod_runtime::{Usage, WorkloadId};
+use allod_state::lease::{Lease, Phase};
 use allod_state::volume::VolumeKey;
 use allod_state::{AppId, Digest, Label, LeaseId, State};
 use tokio::sync::{mpsc, watch};
@@ -199,50 +200,6 @@ impl Agent {
         }
     }
 
-    /// Takes in what the runtime has: the truth of the moment, whoever started it.
-    fn learn(&mut self, statuses: Vec<Status>, is_whole: bool) {
-        let mut present = BTreeSet::new();
-        for status in statuses {
-            present.insert(status.id);
-            self.learn_one(status);
-        }
-        if is_whole {
-            self.has_looked = true;
-            reach(Point::StartLooked);
-            for (id, entry) in &mut self.entries {
-                let is_gone = entry.local.stage == Stage::Running && !present.contains(id);
-                if is_gone && !entry.local.is_busy {
-                    entry.local.stage = Stage::Failed(EndCause::Lost);
-                    entry.stop_probes();
-                }
-            }
-        }
-    }
-
-    fn learn_one(&mut self, status: Status) {
-        self.take_right_over(&status);
-        let entry = self.entries.entry(status.id).or_default();
-        match status.phase {
-            RuntimePhase::Created => {}
-            RuntimePhase::Running { address, .. } => {
-                entry.address = Some(address);
-                if entry.local.stage != Stage::Running {
-                    entry.local.stage = Stage::Running;
-                    entry.health = Health::default();
-                }
-            }
-            RuntimePhase::Exited { cause, .. } => {
-                entry.detail = words_beyond(&cause);
-                entry.local.stage = Stage::Exited(cause_of(&cause));
-                entry.local.is_ready = false;
-                entry.stop_probes();
-                if let Some(tally) = &mut entry.tally {
-                    tally.set_ready(false, steady_ms());
-                }
-            }
-        }
-    }
-
     fn answered(&mut self, id: WorkloadId, is_liveness: bool, answer: Answer) {
         if let Some((service, lease)) = self.service_of(&id) {
             self.heed(&id, (&service, &lease), is_liveness, answer);
@@ -259,7 +216,8 @@ impl Agent {
         // It may have come to stand still with the question in its ear.
         let may_run = self.may_run(id, lease);
         let entry = self.entries.get_mut(id);
-        let Some(entry) = entry.filter(|it| may_run && it.local.stage == Stage::Running) else {
+        let is_here = |it: &Local| it.stage == Stage::Running && !it.is_missing;
+        let Some(entry) = entry.filter(|it| may_run && is_here(&it.local)) else {
             return;
         };
         let readiness = readiness_of(service);
@@ -289,7 +247,7 @@ impl Agent {
 
     fn done(&mut self, id: WorkloadId, done: Done) {
         let done = match done {
-            Done::Looked(statuses, is_whole) => return self.learn(statuses, is_whole),
+            Done::Looked(look) => return self.learn(look),
             Done::Measured(usages) => return self.measured(usages),
             Done::Submitted => {
                 self.evidence_in_flight = false;
@@ -323,6 +281,8 @@ impl Agent {
                     tally.sample(usage, steady_ms());
                 }
                 entry.local.stage = cause.map_or(Stage::Unprepared, Stage::Failed);
+                entry.local.is_missing = false;
+                entry.removed = Some(Instant::now());
                 entry.address = None;
                 entry.stop_probes();
                 self.submit_evidence();
@@ -331,7 +291,7 @@ impl Agent {
                 tracing::warn!(workload = %id, %detail, "a step failed and will be tried again");
                 entry.detail = Some(detail);
             }
-            Done::Looked(..) | Done::Measured(_) | Done::Submitted => {}
+            Done::Looked(_) | Done::Measured(_) | Done::Submitted => {}
         }
     }
 
@@ -576,30 +536,3 @@ fn readiness_of(service: &Service) -> Option<Probe> {
         })
     })
 }
-
-fn cause_of(cause: &RuntimeEnd) -> EndCause {
-    match cause {
-        RuntimeEnd::Exited { code } => EndCause::Exited { code: *code },
-        RuntimeEnd::Signaled { signal } => EndCause::Signaled { signal: *signal },
-        RuntimeEnd::OutOfMemory => EndCause::OutOfMemory,
-        RuntimeEnd::StorageExceeded { .. } | RuntimeEnd::FilesExceeded { .. } => {
-            EndCause::OutOfStorage
-        }
-        RuntimeEnd::DiskFull { .. } => EndCause::DiskFull,
-        RuntimeEnd::ImageMissing { .. } => EndCause::ImageNotFound,
-        RuntimeEnd::BadDigest { .. } => EndCause::BadDigest,
-        RuntimeEnd::StartFailed { .. } => EndCause::StartFailed,
-        RuntimeEnd::Stopped | RuntimeEnd::Lost => EndCause::Lost,
-    }
-}
-
-/// What the runtime tells of an end beyond the cause that the law knows, which is always told beside it.
-fn words_beyond(cause: &RuntimeEnd) -> Option<String> {
-    match cause {
-        RuntimeEnd::Exited { .. } | RuntimeEnd::Signaled { .. } => None,
-        _ => Some(cause.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests;

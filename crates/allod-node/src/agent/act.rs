@@ -13,6 +13,7 @@ use allod_state::{AppId, LeaseId, State};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use crate::agent::look::Look;
 use crate::agent::plan::{Stage, Step};
 use crate::agent::right::is_watched;
 use crate::agent::tally::{self, Moment};
@@ -35,8 +36,8 @@ pub(crate) enum Done {
     Removed(Option<Usage>, Option<EndCause>),
     /// It did not work this time.
     Retry(String),
-    /// What the runtime has, and whether that is all of it.
-    Looked(Vec<Status>, bool),
+    /// What the runtime has.
+    Looked(Look),
     /// What workloads used.
     Measured(Vec<(WorkloadId, Usage)>),
     /// Evidence was taken or refused.
@@ -73,7 +74,11 @@ impl Agent {
         self.in_background(id, work);
     }
 
-    fn in_background(&mut self, id: WorkloadId, work: impl Future<Output = Done> + Send + 'static) {
+    pub(super) fn in_background(
+        &mut self,
+        id: WorkloadId,
+        work: impl Future<Output = Done> + Send + 'static,
+    ) {
         let events = self.events.clone();
         self.tasks.spawn(async move {
             let done = work.await;
@@ -230,26 +235,6 @@ impl Agent {
         }
     }
 
-    pub(super) fn look_at(&mut self, id: WorkloadId) {
-        let runtime = self.inner.runtime.clone();
-        self.in_background(id, async move {
-            match blocking(move || runtime.status(id)).await {
-                Ok(status) => Done::Looked(vec![status], false),
-                Err(_) => Done::Looked(Vec::new(), false),
-            }
-        });
-    }
-
-    pub(super) fn look_at_all(&mut self) {
-        let runtime = self.inner.runtime.clone();
-        self.in_background(NOBODY, async move {
-            match blocking(move || runtime.list()).await {
-                Ok(statuses) => Done::Looked(statuses, true),
-                Err(error) => Done::Retry(error),
-            }
-        });
-    }
-
     pub(super) fn measure(&mut self) {
         let running = |entry: &super::Entry| entry.local.stage.is_on_host();
         let ids: Vec<WorkloadId> = self
@@ -356,7 +341,7 @@ impl Agent {
 }
 
 /// Stands for no workload in steps that are about all of them.
-const NOBODY: WorkloadId = WorkloadId {
+pub(super) const NOBODY: WorkloadId = WorkloadId {
     lease: [0; 32],
     epoch: 0,
 };

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use allod_runtime::Image;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::health::Health;
 use super::plan::Local;
@@ -15,6 +16,9 @@ use crate::time::steady_ms;
 #[derive(Default)]
 pub(super) struct Entry {
     pub(super) local: Local,
+    /// Since when it runs, and when it was removed last, as far as this agent saw it.
+    pub(super) ran: Option<Instant>,
+    pub(super) removed: Option<Instant>,
     pub(super) image: Option<Image>,
     pub(super) address: Option<Ipv4Addr>,
     pub(super) health: Health,

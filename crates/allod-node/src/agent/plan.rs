@@ -12,7 +12,8 @@
 //! 5. Nothing is planned before the runtime has said what is here: an agent that was started anew would take what it has
 //!    not seen yet for absent, such as the earlier writer of a volume.
 //! 6. A replica that the law has as ready and of which nothing is here, as after the machine was restarted, is told as
-//!    lost. It comes back under a new epoch, and is not started again in silence.
+//!    lost. It comes back under a new epoch, and is not started again in silence. One that ran under this agent and is not
+//!    seen any more is halted before.
 //! 7. An exclusive replica starts only while its witnesses confirm it, and is ready only then: it stands still else.
 //! 8. What is to end is removed, and then told to be gone. Of an exclusive replica no end is told while something of it
 //!    runs: the law places the next one when it hears so.
@@ -83,6 +84,8 @@ pub(crate) struct Local {
     pub(crate) claims: BTreeSet<Claim>,
     /// How far it has come.
     pub(crate) stage: Stage,
+    /// Whether it ran, and the runtime does not know of it any more.
+    pub(crate) is_missing: bool,
     /// Whether a step of it is under way.
     pub(crate) is_busy: bool,
     /// Whether it may not run now, for want of those that watch it.
@@ -208,6 +211,8 @@ fn toward(
         Stage::Prepared if has_other(id, wanted, locals) => None,
         Stage::Prepared => Some(Step::Start),
         Stage::Exited(cause) | Stage::Failed(cause) => Some(Step::Report(Report::Ended(cause))),
+        // Nobody saw it end: it is not to be told before nothing of it can run.
+        Stage::Running if local.is_missing => Some(Step::Halt(EndCause::Lost)),
         Stage::Running => match (local.verdict, local.is_ready, &wanted.phase) {
             (Some(cause), _, _) => Some(Step::Report(Report::Ended(cause))),
             (None, true, Phase::Placed) if !local.is_held => Some(Step::Report(Report::Ready)),

@@ -85,17 +85,25 @@ impl Scene {
 
     /// The runtime says that it runs, and until when it may.
     pub(in crate::agent) fn runs(&mut self, until_boot_ms: Option<u64>) {
+        let status = self.running();
         self.agent.learn_one(Status {
+            until_boot_ms,
+            ..status
+        });
+    }
+
+    pub(in crate::agent) fn running(&self) -> Status {
+        Status {
             id: self.id,
             app: [0; 32],
             service: "web".into(),
-            until_boot_ms,
+            until_boot_ms: None,
             phase: RuntimePhase::Running {
                 pid: 1,
                 address: Ipv4Addr::LOCALHOST,
                 started_ms: 0,
             },
-        });
+        }
     }
 
     fn confirm(&self, ms: u64) {
