@@ -43,8 +43,8 @@ pub(crate) struct Inner {
     pub(crate) details: Details,
     pub(crate) lines: Arc<Lines>,
     pub(crate) doors: Arc<Doors>,
-    /// Until when exclusive replicas that others watch may run here, in boot time, as far as that is to come. Whoever waits
-    /// for a change hears which they are, and not each time that they may run on.
+    /// Until when exclusive replicas that others watch may run here, in boot time, as far as that is to come and the runtime
+    /// was told so. Whoever waits for a change hears which they are, and not each time that they may run on.
     pub(crate) until: watch::Sender<BTreeMap<WorkloadId, u64>>,
     /// The other machines, once there are any to speak with.
     pub(crate) peers: watch::Receiver<Option<Peers>>,

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use allod_net::peer::{PeerKey, Peers, Protocol, Received};
-use allod_runtime::{WorkloadId, boot_ms};
+use allod_runtime::boot_ms;
 use allod_state::lease::Lease;
 use allod_state::lease::right::{Holder, Named, Rights, Watch, Watched, Word};
 use allod_state::lease::witness::{ReportBack, ReportDeaths};
@@ -36,8 +36,10 @@ use crate::limits::{
 use crate::peers::{has_quorum, peer_key};
 use crate::time::steady_ms;
 use promises::Promises;
+use renewal::{Renewal, Until};
 
 mod promises;
+mod renewal;
 
 /// What a task came to.
 enum Done {
@@ -47,8 +49,8 @@ enum Done {
     Missed(BTreeSet<Life>, bool),
     /// This machine has said that it is back, or tried to.
     SaidBack,
-    /// The runtime knows until when what is exclusive may run, or does not answer.
-    Renewed,
+    /// The runtime knows until when what is exclusive may run; nothing where it does not answer.
+    Renewed(Option<Until>),
 }
 
 /// Watches and is watched, until the inbox closes.
@@ -92,7 +94,7 @@ struct Vigil<'a> {
     /// What the ledger said at the last look.
     circle: Circle,
     tasks: JoinSet<Done>,
-    is_renewing: bool,
+    renewal: Renewal,
     /// Frames that were no words of theirs.
     dropped: u64,
 }
@@ -130,7 +132,7 @@ impl<'a> Vigil<'a> {
             comeback: Comeback::default(),
             circle: Circle::default(),
             tasks: JoinSet::new(),
-            is_renewing: false,
+            renewal: Renewal::default(),
             dropped: 0,
         }
     }
@@ -245,31 +247,38 @@ impl<'a> Vigil<'a> {
         }
     }
 
-    /// Says until when what is exclusive may run here: to the agent, and to the runtime.
+    /// Says until when what is exclusive may run here: to the runtime, and to the agent what the runtime was told.
     fn renew(&mut self) {
         let now_ms = boot_ms();
-        let mut until = BTreeMap::new();
-        let mut is_later = false;
-        self.inner.until.send_if_modified(|before| {
-            until = may_run(&self.circle.held, &self.rights, before, now_ms);
-            let is_other = !until.keys().eq(before.keys());
-            is_later = *before != until;
-            before.clone_from(&until);
-            is_other
+        let mut next = None;
+        self.inner.until.send_if_modified(|told| {
+            let until = may_run(&self.circle.held, &self.rights, told, now_ms);
+            let is_over = renewal::forget(told, &until, now_ms);
+            next = self.renewal.next(told, until);
+            is_over
         });
-        // Where one is under way, the next look renews what is later by then.
-        if self.is_renewing || !is_later || until.is_empty() {
+        let Some(until) = next else {
             return;
-        }
-        self.is_renewing = true;
+        };
         let runtime = self.inner.runtime.clone();
         self.tasks.spawn(async move {
-            let renewed = spawn_blocking(move || runtime.renew(until.into_iter().collect())).await;
-            if let Ok(Err(error)) = renewed {
-                tracing::warn!(error = %words(&error), "the runtime does not know that exclusive replicas may run on");
+            let said = until.clone();
+            let renewed = spawn_blocking(move || runtime.renew(said.into_iter().collect())).await;
+            if let Ok(Err(error)) = &renewed {
+                tracing::warn!(error = %words(error), "the runtime does not know that exclusive replicas may run on");
             }
-            Done::Renewed
+            Done::Renewed(matches!(renewed, Ok(Ok(()))).then_some(until))
         });
+    }
+
+    fn renewed(&mut self, taken: Option<Until>) {
+        let has_answered = taken.is_some();
+        let until = &self.inner.until;
+        until.send_if_modified(|told| self.renewal.ended(told, taken));
+        // Where it did not answer, the next look tries again.
+        if has_answered {
+            self.renew();
+        }
     }
 
     fn done(&mut self, done: Done) {
@@ -277,7 +286,7 @@ impl<'a> Vigil<'a> {
             Done::GaveUp(leases, is_taken) => self.watch.told(&leases, is_taken, steady_ms()),
             Done::Missed(lives, is_taken) => self.roll.told(&lives, is_taken, steady_ms()),
             Done::SaidBack => self.comeback.said(steady_ms()),
-            Done::Renewed => self.is_renewing = false,
+            Done::Renewed(said) => self.renewed(said),
         }
     }
 }
@@ -315,12 +324,7 @@ impl Circle {
 
 /// Until when what is held may run, as far as that is to come: as it is confirmed now, or was before. What an earlier node
 /// of this machine was confirmed counts until it is over.
-fn may_run(
-    held: &BTreeMap<Watched, Lease>,
-    rights: &Rights,
-    before: &BTreeMap<WorkloadId, u64>,
-    now_ms: u64,
-) -> BTreeMap<WorkloadId, u64> {
+fn may_run(held: &BTreeMap<Watched, Lease>, rights: &Rights, before: &Until, now_ms: u64) -> Until {
     let until = held.iter().map(|(lease, row)| {
         let id = workload_of(&lease.0, row);
         let confirmed_ms = rights.confirmed_ms(lease, &row.witnesses);

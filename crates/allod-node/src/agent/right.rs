@@ -10,7 +10,7 @@ use super::Agent;
 use super::entry::Entry;
 
 impl Agent {
-    /// Whether it may run now, as far as others have a say in that.
+    /// Whether it may run now, as far as others have a say in that, and the runtime knows.
     pub(super) fn may_run(&self, id: &WorkloadId, lease: &Lease) -> bool {
         let until = self.inner.until.borrow();
         let is_confirmed = || until.get(id).is_some_and(|until| *until > boot_ms());

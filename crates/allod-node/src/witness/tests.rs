@@ -1,5 +1,6 @@
 //! When a machine says that it is back, and what it remembers of its promises.
 
+use allod_runtime::WorkloadId;
 use allod_state::LeaseId;
 
 use super::*;
