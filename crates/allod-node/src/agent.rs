@@ -50,7 +50,7 @@ use crate::agent::plan::{Claim, Local, Stage, Wanted};
 use crate::agent::prefetch::Ahead;
 use crate::agent::probe::Asking;
 use crate::agent::report::Told;
-use crate::agent::tally::Tally;
+use crate::agent::tally::{Moment, Tally};
 use crate::fault::{Point, reach};
 use crate::inner::Inner;
 use crate::limits::{AGENT_EVENTS_MAX, METER_PERIOD, SWEEP_PERIOD};
@@ -101,6 +101,8 @@ pub(crate) struct Agent {
     events: mpsc::Sender<Event>,
     tables: Tables,
     seen: watch::Sender<Arc<Sight>>,
+    /// The newest block's, as this agent saw it.
+    block: Moment,
     evidence_in_flight: bool,
     dropping: BTreeSet<VolumeKey>,
     resolving: BTreeSet<AppId>,
@@ -126,6 +128,7 @@ impl Agent {
             events,
             tables,
             seen,
+            block: Moment::default(),
             evidence_in_flight: false,
             dropping: BTreeSet::new(),
             resolving: BTreeSet::new(),
@@ -312,6 +315,7 @@ impl Agent {
     /// Looks at the whole of both sides and has the next steps carried out.
     fn pass(&mut self) {
         let state = self.inner.ledger.state();
+        self.block = self.block.of_block(state.tip().time_ms);
         self.fetch(&state);
         let leases = self.leases(&state);
         self.watch_over(&leases);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use allod_runtime::{
     Client, ClientError, Image, Refusal, ResolverSockets, Status, Usage, WorkloadId,
 };
-use allod_state::evidence::SubmitEvidence;
+use allod_state::evidence::{Item, SubmitEvidence};
 use allod_state::lease::{EndCause, Lease};
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{AppId, LeaseId, State};
@@ -257,20 +257,7 @@ impl Agent {
         if self.evidence_in_flight {
             return;
         }
-        let (state, now) = (self.inner.ledger.state(), Moment::now());
-        let mut items = Vec::new();
-        for (id, entry) in &self.entries {
-            let id = LeaseId(id.lease);
-            let (Some(tally), Some(lease)) = (&entry.tally, state.lease(&id)) else {
-                continue;
-            };
-            // It is charged no further, and the law takes no evidence together with such.
-            if lease.is_displaced() {
-                continue;
-            }
-            let until = lease.ended_ms().map_or(now, |ended| now.back_at(ended));
-            items.extend(tally.items(id, &lease, until));
-        }
+        let items = self.evidence(&self.inner.ledger.state(), Moment::now());
         let items = tally::oldest(items);
         if items.is_empty() {
             return;
@@ -285,6 +272,29 @@ impl Agent {
             reach(Point::EvidenceSubmitted);
             Done::Submitted
         });
+    }
+
+    /// What brings the meters up to now.
+    fn evidence(&self, state: &State, now: Moment) -> Vec<Item> {
+        let mut items = Vec::new();
+        for (id, entry) in &self.entries {
+            let id = LeaseId(id.lease);
+            let (Some(tally), Some(lease)) = (&entry.tally, state.lease(&id)) else {
+                continue;
+            };
+            // It is charged no further, and the law takes no evidence together with such.
+            if lease.is_displaced() {
+                continue;
+            }
+            items.extend(tally.items(id, &lease, self.metered_until(&lease, now)));
+        }
+        items
+    }
+
+    /// Until when a lease is metered: until it ended, or until now.
+    pub(super) fn metered_until(&self, lease: &Lease, now: Moment) -> Moment {
+        let ended = lease.ended_ms();
+        ended.map_or_else(|| now.since(self.block), |ended| now.back_at(ended))
     }
 
     /// Has what nobody needs removed from the disk, where it is time to.

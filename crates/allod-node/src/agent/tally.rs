@@ -3,7 +3,7 @@
 //! Evidence is the difference between what this machine has counted in total and what the law has on its meter. So a
 //! submission that failed is made good by the next one, one that was taken is not repeated, and a restart of the agent
 //! loses no counter that the kernel keeps. Ready time is counted only while it was watched, by a clock that never jumps:
-//! what the wall clock says is only where an item ends.
+//! what the wall clock says is only where an item ends, as far as the newest block bears it out.
 
 use allod_runtime::Usage as Measured;
 use allod_state::LeaseId;
@@ -16,7 +16,7 @@ use crate::time::{now_ms, steady_ms};
 const MIB: u64 = 1024 * 1024;
 
 /// One moment on both clocks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Moment {
     pub(crate) wall_ms: u64,
     pub(crate) steady_ms: u64,
@@ -27,6 +27,28 @@ impl Moment {
         Self {
             wall_ms: now_ms(),
             steady_ms: steady_ms(),
+        }
+    }
+
+    /// The moment of the newest block: what it says the time is, and when that was seen here.
+    pub(crate) fn of_block(self, time_ms: u64) -> Self {
+        if time_ms <= self.wall_ms {
+            return self;
+        }
+        Self {
+            wall_ms: time_ms,
+            steady_ms: steady_ms(),
+        }
+    }
+
+    /// The same moment as the law may have it: its wall clock says what the newest block does, and at most what has passed
+    /// since more. The law takes nothing that ends in its future, and whoever's clock is ahead would never be paid.
+    pub(crate) fn since(self, block: Self) -> Self {
+        let passed_ms = self.steady_ms.saturating_sub(block.steady_ms);
+        let latest_ms = block.wall_ms.saturating_add(passed_ms);
+        Self {
+            wall_ms: self.wall_ms.clamp(block.wall_ms, latest_ms),
+            ..self
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use allod_ledger::chain::View;
 use allod_runtime::Phase as RuntimePhase;
 use allod_state::lease::{Phase, Report};
+use allod_state::limits::EVIDENCE_AHEAD_MS_MAX;
 use allod_state::{LeaseId, NodeId};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -280,5 +281,22 @@ async fn a_new_agent_takes_over_until_when_a_replica_may_run() {
     stage.agent.inner.until.send_replace([].into());
     stage.runs(Some(boot_ms()));
     assert_eq!(stage.look(), standing_still());
+    stage.node.stop().await;
+}
+
+#[tokio::test]
+async fn evidence_ends_where_the_ledger_has_it_and_not_where_this_clock_does() {
+    let mut stage = Scene::listed().await;
+    stage.agent.pass();
+    let now = Moment::now();
+    let ahead = Moment {
+        wall_ms: now.wall_ms + LONG_MS,
+        ..now
+    };
+    let (_, lease, _) = &stage.leases[&stage.id];
+    let until = stage.agent.metered_until(lease, ahead);
+    let block_ms = stage.node.state().tip().time_ms;
+    assert!(until.wall_ms <= block_ms + EVIDENCE_AHEAD_MS_MAX);
+    assert_eq!(until.steady_ms, now.steady_ms);
     stage.node.stop().await;
 }

@@ -191,3 +191,40 @@ fn what_was_ready_after_the_lease_had_ended_does_not_count() {
     assert_eq!(lease.meter.until_ms, 30_000);
     assert_eq!(lease.meter.ready_ms, 10_000);
 }
+
+#[test]
+fn whoever_has_another_clock_than_the_ledger_is_paid_for_what_passed() {
+    const AHEAD_MS: u64 = 60_000;
+    let block = |wall_ms, steady_ms| Moment { wall_ms, steady_ms };
+    for (wall_ms, until_ms) in [
+        (31_000 + AHEAD_MS, 31_000),
+        (31_000, 31_000),
+        (30_600, 30_600),
+        (200, 1_000),
+    ] {
+        let now = Moment {
+            wall_ms,
+            steady_ms: 530_000,
+        };
+        let until = now.since(block(1_000, 500_000));
+        assert_eq!((until.wall_ms, until.steady_ms), (until_ms, 530_000));
+    }
+
+    // Of what does not fit into an item now, nothing is lost.
+    let (id, mut lease) = (LeaseId([0; 32]), lease(1_000));
+    let mut tally = Tally::new(lease.meter.clone(), 500_000);
+    tally.set_ready(true, 500_000);
+    let mut seen = block(1_000, 501_000);
+    for steady_ms in [530_000, 560_000, 590_000] {
+        let now = Moment {
+            wall_ms: steady_ms + AHEAD_MS,
+            steady_ms,
+        };
+        let items = tally.items(id, &lease, now.since(seen));
+        take(&mut lease, &items);
+        assert!(lease.meter.until_ms <= steady_ms - 499_000, "the future");
+        // The block that takes it, which comes a second later.
+        seen = block(steady_ms - 499_000, steady_ms + 1_000);
+    }
+    assert_eq!(lease.meter.ready_ms, 89_000);
+}
