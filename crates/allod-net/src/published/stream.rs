@@ -104,9 +104,10 @@ impl Link {
 
     /// Connects to a ready replica; to another one when the first does not answer.
     async fn reach(&mut self) -> Option<(Box<dyn Stream>, Ticket)> {
+        let deadline = Instant::now() + self.limits.ready_hold;
         let mut failed: Option<BackendId> = None;
         for attempt in 1..=ATTEMPTS_MAX {
-            let ticket = self.find(failed.as_ref()).await?;
+            let ticket = self.find(failed.as_ref(), deadline).await?;
             let has_other = attempt < ATTEMPTS_MAX && self.has_other(ticket.id());
             let opening = self.dialer.dial(&ticket.id().location);
             let opened = tokio::select! {
@@ -133,9 +134,8 @@ impl Link {
         ready.any(|backend| backend.id != *than)
     }
 
-    /// Takes a ready replica, waiting a little for one.
-    async fn find(&mut self, except: Option<&BackendId>) -> Option<Ticket> {
-        let deadline = Instant::now() + self.limits.ready_hold;
+    /// Takes a ready replica, waiting a little for one: also where one failed, as its successor may be about to be ready.
+    async fn find(&mut self, except: Option<&BackendId>, deadline: Instant) -> Option<Ticket> {
         loop {
             let picked = {
                 let backends = self.backends.borrow_and_update();
@@ -145,7 +145,6 @@ impl Link {
             match picked {
                 Pick::Taken(ticket) => return Some(ticket),
                 Pick::Busy => return None,
-                Pick::NoneReady if except.is_some() => return None,
                 Pick::NoneReady => {}
             }
             let changed = timeout_at(deadline, self.backends.changed()).await;

@@ -122,6 +122,29 @@ async fn an_unreachable_replica_is_passed_over_and_a_late_one_waited_for() {
 }
 
 #[tokio::test]
+async fn where_the_only_replica_was_left_its_successor_is_waited_for() {
+    let successor = polite("two").await;
+    let mut ports = Ports::new(PortLimits {
+        ready_hold: PATIENCE,
+        ..Default::default()
+    });
+    let gone = Backend::ready(nobody(), "db-0");
+    let mut wanted = [published(Protocol::Tcp, free(), vec![gone.clone()])];
+    let address = opened(&mut ports, &wanted).await;
+    let waiting = talk(address);
+    tokio::pin!(waiting);
+    assert!(
+        timeout(Duration::from_millis(100), &mut waiting)
+            .await
+            .is_err(),
+        "it waits"
+    );
+    wanted[0].backends = vec![gone, successor.ready("db-0")];
+    opened(&mut ports, &wanted).await;
+    assert_eq!(waiting.await.unwrap(), "two HELLO bye");
+}
+
+#[tokio::test]
 async fn without_a_replica_the_connection_is_closed_and_counted() {
     let limits = PortLimits {
         ready_hold: Duration::from_millis(50),
