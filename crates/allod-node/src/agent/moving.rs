@@ -1,8 +1,10 @@
-//! Apps whose services stay together, and move because their machine is drained.
+//! Apps whose services stay together, and move from one machine to another: mostly since theirs is drained, and to the end
+//! also where that is taken back.
 //!
 //! The name of a service leads to replicas of the same machine only. So on either machine, whatever answers has to find all
 //! the others beside it:
-//! 1. Nothing of such an app is ready for others before each of its services has a replica here that is.
+//! 1. Nothing of such an app is ready for others before each of its services has a replica here that is. What is ready on
+//!    neither machine is waited for by nobody.
 //! 2. What the world asks takes over first. What only the app itself asks stays current where it was until nothing that the
 //!    world asks is left there, and is removed there last.
 
@@ -46,7 +48,8 @@ impl Agent {
         let of_the_app = state.active_leases_of(&lease.app).into_iter();
         let others = of_the_app.filter_map(|id| state.lease(&id));
         let others = others.filter(|other| {
-            other.node == left && other.service != lease.service && is_together(state, other)
+            let is_there = other.node == left && matches!(other.phase, Phase::Ready { .. });
+            is_there && other.service != lease.service && is_together(state, other)
         });
         let others: BTreeSet<Label> = others.map(|other| other.service).collect();
         let app = lease.app;
@@ -93,12 +96,11 @@ impl Agent {
     }
 }
 
-/// The machine that is drained, and that this lease takes its replica from.
+/// The machine that this lease takes its replica from.
 fn left_by(state: &State, id: &LeaseId, lease: &Lease) -> Option<NodeId> {
     let slot = state.slot(&lease.slot())?;
     let current = state.lease(&slot.current?)?;
-    let is_drained = state.node(&current.node)?.is_draining;
-    let moves = slot.successor == Some(*id) && current.node != lease.node && is_drained;
+    let moves = slot.successor == Some(*id) && current.node != lease.node;
     (moves && is_together(state, lease)).then_some(current.node)
 }
 
@@ -113,3 +115,6 @@ fn is_asked(service: &Service) -> bool {
     let is_published = service.ports.iter().any(|port| port.published.is_some());
     is_published || !service.ingress.is_empty()
 }
+
+#[cfg(test)]
+mod tests;
