@@ -47,6 +47,8 @@ pub const MEMPOOL_PER_KEY_MAX: usize = 20_000;
 /// Transactions of one account waiting in a lane that is more than half full: half of it, so that no account shuts
 /// out the others.
 pub const MEMPOOL_PER_ACCOUNT_MAX: usize = MEMPOOL_PER_LANE_MAX / 2;
+/// Bytes of them: half as well.
+pub const MEMPOOL_BYTES_PER_ACCOUNT_MAX: usize = MEMPOOL_BYTES_PER_LANE_MAX / 2;
 /// Room in each lane beside that for accounts that operate machines, whose work must go on.
 pub const MEMPOOL_OPERATOR_RESERVE: usize = 1_000;
 /// Bytes of that room.

@@ -3,13 +3,19 @@
 //! Three lanes, served in this order: what keeps the network true (evidence and reports), what
 //! pays, the rest. A lane never takes another's room, so a flood in one does not touch the others.
 //! The first is for those who operate machines: evidence of anybody else is worth nothing, and waits
-//! with the rest. In every lane some room is left to operators, and no account gets more than half.
+//! with the rest. In every lane some room is left to operators, and no account gets more than half of
+//! a lane or of that room, by number or by bytes.
 //! Within a lane the order is that of arrival, and a key's transactions go in the order of their
 //! nonces. A transaction is known by its id: offering it twice changes nothing. A few transactions
-//! of a key may wait for one that is still missing before them; a key never has two for one nonce,
-//! and nothing is pushed out to make room: who comes late is told when to come again.
+//! of a key may wait for one that is still missing before them, where the lane is not yet half full;
+//! a key never has two for one nonce. What is ready pushes out what waits for a missing one, the
+//! longest waiting first, as nobody knows when that comes. Nothing else is pushed out to make room:
+//! who comes late is told when to come again.
 
-use std::collections::{BTreeMap, HashMap};
+mod line;
+mod room;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use allod_state::account::grant::Verb;
 use allod_state::event::Event;
@@ -20,14 +26,12 @@ use allod_state::{
 };
 
 use crate::law::Known;
-use crate::limits::{
-    MEMPOOL_BYTES_PER_LANE_MAX, MEMPOOL_OPERATOR_RESERVE, MEMPOOL_OPERATOR_RESERVE_BYTES,
-    MEMPOOL_PER_ACCOUNT_MAX, MEMPOOL_PER_KEY_MAX, MEMPOOL_PER_LANE_MAX, NONCE_GAP_MAX,
-    RETRY_AFTER_MS,
-};
+use crate::limits::{MEMPOOL_PER_KEY_MAX, NONCE_GAP_MAX, RETRY_AFTER_MS};
+use line::Line;
+use room::Load;
 
 /// Who goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Evidence and reports.
     Evidence,
@@ -93,6 +97,10 @@ pub enum Admitted {
     Known,
 }
 
+const FULL: Refusal = Refusal::Full {
+    retry_after_ms: RETRY_AFTER_MS,
+};
+
 type Signer = (AccountId, PublicKey);
 
 #[derive(Debug)]
@@ -104,21 +112,18 @@ struct Entry {
     expires_ms: u64,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
-struct Load {
-    count: usize,
-    bytes: usize,
-}
-
 /// The waiting transactions. No hash map is gone through: in what order it holds them depends on chance.
 #[derive(Debug, Default)]
 pub struct Mempool {
     entries: HashMap<TransactionId, Entry>,
     queue: BTreeMap<(Lane, u64), TransactionId>,
-    /// By nonce, of each key.
-    by_signer: HashMap<Signer, BTreeMap<u64, TransactionId>>,
-    /// How many each account has.
-    by_account: HashMap<AccountId, usize>,
+    by_signer: HashMap<Signer, Line>,
+    /// How much each account has in each lane.
+    by_account: HashMap<(AccountId, Lane), Load>,
+    /// What waits for one that is missing before it.
+    gapped: BTreeSet<(Lane, u64)>,
+    /// What was pushed out and not yet told.
+    pushed_out: Vec<TransactionId>,
     /// By when it expires, and by arrival.
     by_expiry: BTreeMap<(u64, u64), TransactionId>,
     loads: BTreeMap<Lane, Load>,
@@ -147,24 +152,24 @@ impl Mempool {
         let is_operator = state.operates_nodes(&body.account);
         let lane = lane_of(body.actions.as_slice(), admission.fee, is_operator);
         let bytes = verified.transaction().bytes_len();
-        if !self.has_room(lane, bytes, is_operator) {
-            return Err(Refusal::Full {
-                retry_after_ms: RETRY_AFTER_MS,
-            });
+        let is_ready = match self.by_signer.get(&signer) {
+            Some(line) => line.is_ready(nonce, admission.nonce),
+            None => nonce <= admission.nonce,
+        };
+        self.check_share((body.account, lane), bytes, is_ready)?;
+        if is_ready {
+            self.make_room(lane, bytes);
         }
-        if self.is_greedy(lane, &body.account) {
-            let waiting = MEMPOOL_PER_ACCOUNT_MAX;
-            return Err(Refusal::AccountFull { waiting });
-        }
-        let load = self.loads.entry(lane).or_default();
-        load.count = load.count.saturating_add(1);
-        load.bytes = load.bytes.saturating_add(bytes);
+        self.check_room((body.account, lane), bytes, is_operator)?;
+        self.loads.entry(lane).or_default().add(bytes);
+        let of_account = self.by_account.entry((body.account, lane)).or_default();
+        of_account.add(bytes);
         self.arrivals = self.arrivals.saturating_add(1);
         let place = (lane, self.arrivals);
         self.queue.insert(place, id);
-        self.by_signer.entry(signer).or_default().insert(nonce, id);
-        let waiting = self.by_account.entry(body.account).or_default();
-        *waiting = waiting.saturating_add(1);
+        let line = self.by_signer.entry(signer).or_default();
+        line.insert(nonce, id);
+        self.gapped.insert(place);
         let expires_ms = admission.expires_ms;
         self.by_expiry.insert((expires_ms, self.arrivals), id);
         self.entries.insert(
@@ -176,34 +181,82 @@ impl Mempool {
                 expires_ms,
             },
         );
+        self.advance(&signer, admission.nonce);
         Ok(Admitted::New)
     }
 
-    fn has_room(&self, lane: Lane, bytes: usize, is_operator: bool) -> bool {
-        let load = self.loads.get(&lane).copied().unwrap_or_default();
-        let (count, size) = if is_operator {
-            (MEMPOOL_OPERATOR_RESERVE, MEMPOOL_OPERATOR_RESERVE_BYTES)
-        } else {
-            (0, 0)
-        };
-        load.count < MEMPOOL_PER_LANE_MAX.saturating_add(count)
-            && load.bytes.saturating_add(bytes) <= MEMPOOL_BYTES_PER_LANE_MAX.saturating_add(size)
+    /// What was pushed out since this was asked last. Its sender may send it again.
+    pub fn take_pushed_out(&mut self) -> Vec<TransactionId> {
+        std::mem::take(&mut self.pushed_out)
     }
 
-    /// Whether an account has its share of a lane already. Nobody is asked while there is plenty.
-    fn is_greedy(&self, lane: Lane, account: &AccountId) -> bool {
-        let load = self.loads.get(&lane).copied().unwrap_or_default();
-        if load.count < MEMPOOL_PER_ACCOUNT_MAX {
-            return false;
+    fn load_of(&self, lane: Lane) -> Load {
+        self.loads.get(&lane).copied().unwrap_or_default()
+    }
+
+    fn load_of_account(&self, account: &(AccountId, Lane)) -> Load {
+        self.by_account.get(account).copied().unwrap_or_default()
+    }
+
+    /// From half full on no account gets more than its share, and nothing may wait for a gap. Nobody is asked while
+    /// there is plenty.
+    fn check_share(
+        &self,
+        account: (AccountId, Lane),
+        bytes: usize,
+        is_ready: bool,
+    ) -> Result<(), Refusal> {
+        if !self.load_of(account.1).is_over_half(bytes) {
+            return Ok(());
         }
-        let waiting = self.by_account.get(account).copied().unwrap_or_default();
-        waiting >= MEMPOOL_PER_ACCOUNT_MAX
+        let of_account = self.load_of_account(&account);
+        if of_account.is_over_half(bytes) {
+            let waiting = of_account.count;
+            return Err(Refusal::AccountFull { waiting });
+        }
+        if is_ready { Ok(()) } else { Err(FULL) }
+    }
+
+    /// Pushes out what waits for a gap, as far as it is in the way.
+    fn make_room(&mut self, lane: Lane, bytes: usize) {
+        while !self.load_of(lane).is_open(bytes) {
+            let longest = self.gapped.range((lane, 0)..=(lane, u64::MAX)).next();
+            let Some(id) = longest.and_then(|place| self.queue.get(place)).copied() else {
+                return;
+            };
+            self.remove(&id);
+            self.pushed_out.push(id);
+        }
+    }
+
+    fn check_room(
+        &self,
+        account: (AccountId, Lane),
+        bytes: usize,
+        is_operator: bool,
+    ) -> Result<(), Refusal> {
+        let load = self.load_of(account.1);
+        let is_open = load.is_open(bytes)
+            || is_operator && load.is_open_to_operator(bytes, self.load_of_account(&account));
+        if is_open { Ok(()) } else { Err(FULL) }
+    }
+
+    /// Learns a key's next nonce.
+    fn advance(&mut self, signer: &Signer, next: u64) {
+        let Some(line) = self.by_signer.get_mut(signer) else {
+            return;
+        };
+        for id in line.advance(next) {
+            if let Some(entry) = self.entries.get(&id) {
+                self.gapped.remove(&entry.place);
+            }
+        }
     }
 
     fn check_nonce(&self, signer: &Signer, nonce: u64, next: u64) -> Result<(), Refusal> {
-        let waiting = self.by_signer.get(signer);
-        let count = waiting.map_or(0, BTreeMap::len);
-        if let Some(other) = waiting.and_then(|waiting| waiting.get(&nonce)) {
+        let line = self.by_signer.get(signer);
+        let count = line.map_or(0, Line::count);
+        if let Some(other) = line.and_then(|line| line.get(nonce)) {
             return Err(Refusal::NonceTaken { other: *other });
         }
         if count >= MEMPOOL_PER_KEY_MAX {
@@ -246,7 +299,7 @@ impl Mempool {
                 let following = self
                     .by_signer
                     .get(&signer)
-                    .and_then(|waiting| waiting.get(expected));
+                    .and_then(|line| line.get(*expected));
                 ready = following
                     .and_then(|id| self.entries.get(id))
                     .filter(|following| following.place < *place);
@@ -260,14 +313,12 @@ impl Mempool {
     pub fn settle(&mut self, executed: &Executed) -> Vec<(TransactionId, Rejection)> {
         let mut signers = Vec::new();
         for (id, transaction) in executed.ids.iter().zip(&executed.block.transactions) {
-            self.remove(id);
+            self.take_out(id, true);
             let body = &transaction.body;
             let signer = (body.account, body.key);
-            let first = self
-                .by_signer
-                .get(&signer)
-                .and_then(BTreeMap::first_key_value);
-            if first.is_some_and(|(waiting, _)| *waiting <= body.nonce) {
+            self.advance(&signer, body.nonce.saturating_add(1));
+            let first = self.by_signer.get(&signer).and_then(Line::first);
+            if first.is_some_and(|waiting| waiting <= body.nonce) {
                 signers.push(signer);
             }
         }
@@ -285,7 +336,7 @@ impl Mempool {
         signer: &Signer,
         dropped: &mut Vec<(TransactionId, Rejection)>,
     ) {
-        let Some(waiting) = self.by_signer.get(signer) else {
+        let Some(line) = self.by_signer.get(signer) else {
             return;
         };
         let (account, key) = signer;
@@ -293,16 +344,15 @@ impl Mempool {
             match acting_key(state, account, key, state.tip().time_ms) {
                 Ok(record) => {
                     let expected = record.nonce;
-                    let used = |(found, id): (&u64, &TransactionId)| {
-                        let found = *found;
+                    let used = |(found, id): (u64, &TransactionId)| {
                         (*id, Rejection::WrongNonce { expected, found })
                     };
-                    waiting.range(..expected).map(used).collect()
+                    line.before(expected).map(used).collect()
                 }
-                Err(gone) => waiting.values().map(|id| (*id, gone.clone())).collect(),
+                Err(gone) => line.ids().map(|id| (*id, gone.clone())).collect(),
             };
         for (id, rejection) in hopeless {
-            self.remove(&id);
+            self.take_out(&id, true);
             dropped.push((id, rejection));
         }
     }
@@ -367,26 +417,37 @@ impl Mempool {
     }
 
     fn remove(&mut self, id: &TransactionId) -> Option<Entry> {
+        self.take_out(id, false)
+    }
+
+    /// Where it is not settled, what follows it waits for a gap.
+    fn take_out(&mut self, id: &TransactionId, is_settled: bool) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
+        let (lane, arrival) = entry.place;
         self.queue.remove(&entry.place);
+        self.gapped.remove(&entry.place);
+        self.by_expiry.remove(&(entry.expires_ms, arrival));
         let body = &entry.verified.transaction().body;
-        self.by_expiry.remove(&(entry.expires_ms, entry.place.1));
-        if let Some(waiting) = self.by_account.get_mut(&body.account) {
-            *waiting = waiting.saturating_sub(1);
-            if *waiting == 0 {
-                self.by_account.remove(&body.account);
+        let account = (body.account, lane);
+        if let Some(of_account) = self.by_account.get_mut(&account) {
+            of_account.take(entry.bytes);
+            if of_account.count == 0 {
+                self.by_account.remove(&account);
             }
         }
         let signer = signer_of(&entry.verified);
-        if let Some(waiting) = self.by_signer.get_mut(&signer) {
-            waiting.remove(&body.nonce);
-            if waiting.is_empty() {
+        if let Some(line) = self.by_signer.get_mut(&signer) {
+            for behind in line.remove(body.nonce, is_settled) {
+                if let Some(behind) = self.entries.get(&behind) {
+                    self.gapped.insert(behind.place);
+                }
+            }
+            if line.count() == 0 {
                 self.by_signer.remove(&signer);
             }
         }
-        if let Some(load) = self.loads.get_mut(&entry.place.0) {
-            load.count = load.count.saturating_sub(1);
-            load.bytes = load.bytes.saturating_sub(entry.bytes);
+        if let Some(load) = self.loads.get_mut(&lane) {
+            load.take(entry.bytes);
         }
         Some(entry)
     }

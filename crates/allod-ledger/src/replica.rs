@@ -137,6 +137,8 @@ pub struct Output {
     pub offers: Vec<Result<Admitted, Refusal>>,
     /// Transactions that waited and never will be in a block.
     pub dropped: Vec<(TransactionId, Rejection)>,
+    /// Transactions that waited for one missing before them and had to make room. They may be offered again.
+    pub pushed_out: Vec<TransactionId>,
     /// Proofs that a validator is false.
     pub evidence: Vec<Equivocation>,
     /// What a person must look at.
@@ -325,6 +327,7 @@ impl<S: Signer> Replica<S> {
             is_any_new |= answer == Ok(Admitted::New);
             output.offers.push(answer);
         }
+        output.pushed_out.extend(self.mempool.take_pushed_out());
         is_any_new
     }
 

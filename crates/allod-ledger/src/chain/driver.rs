@@ -12,8 +12,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::{Committed, Outbound, SubmitError, View};
 use crate::bft::{Equivocation, Message, Peer, Signer, Voted};
 use crate::limits::{
-    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, RETELL_MS, STEP_INPUTS_MAX,
-    TRANSACTIONS_PER_MESSAGE_MAX,
+    ANSWERS_PER_TRANSACTION_MAX, GOSSIP_BYTES_MAX, OWN_OFFERS_MAX, RETELL_MS, RETRY_AFTER_MS,
+    STEP_INPUTS_MAX, TRANSACTIONS_PER_MESSAGE_MAX,
 };
 use crate::mempool::{Admitted, Refusal};
 use crate::replica::{Clock, Commit, Input, Output, Replica, ReplicaError, To};
@@ -294,6 +294,10 @@ impl<S: Signer> Driver<S> {
         }
         for (id, rejection) in output.dropped {
             self.answer(&id, Err(Refusal::Rejected(rejection).into()));
+        }
+        for id in output.pushed_out {
+            let retry_after_ms = RETRY_AFTER_MS;
+            self.answer(&id, Err(Refusal::Full { retry_after_ms }.into()));
         }
         for evidence in output.evidence {
             tracing::warn!(?evidence, "a validator signed two things that conflict");

@@ -11,6 +11,10 @@ use allod_state::{AppId, Executed, LeaseId, NodeId};
 
 use super::*;
 use crate::bft::Signer as _;
+use crate::limits::{
+    MEMPOOL_BYTES_PER_ACCOUNT_MAX, MEMPOOL_BYTES_PER_LANE_MAX, MEMPOOL_OPERATOR_RESERVE_BYTES,
+    MEMPOOL_PER_ACCOUNT_MAX, MEMPOOL_PER_LANE_MAX,
+};
 use crate::replica::tests::world::{
     Key, START_MS, account, genesis, owner, signed, transfer, validator,
 };
@@ -193,21 +197,121 @@ fn no_account_fills_a_lane_alone() {
     let state = state(0);
     let mut mempool = Mempool::default();
     mempool.offer(&state, NOW_MS, tx(0, 0, 0)).unwrap();
-    let greedy = tx(0, 0, 0).transaction().body.account;
+    let greedy = (tx(0, 0, 0).transaction().body.account, Lane::Free);
     let load = Load {
         count: MEMPOOL_PER_ACCOUNT_MAX,
         bytes: 0,
     };
     mempool.loads.insert(Lane::Free, load);
     let waiting = mempool.by_account.get_mut(&greedy).unwrap();
-    assert_eq!(*waiting, 1);
-    *waiting = MEMPOOL_PER_ACCOUNT_MAX;
+    assert_eq!(waiting.count, 1);
+    waiting.count = MEMPOOL_PER_ACCOUNT_MAX;
     let refused = mempool.offer(&state, NOW_MS, tx(0, 0, 1));
     assert!(matches!(refused, Err(Refusal::AccountFull { .. })));
     assert_eq!(
         mempool.offer(&state, NOW_MS, tx(0, 1, 0)),
         Ok(Admitted::New)
     );
+}
+
+/// One of nearly the largest size that there is.
+fn large(from: usize, nonce: u64) -> Verified {
+    let key = owner(from);
+    let send = Transfer {
+        memo: "a".repeat(60 * 1024),
+        ..send()
+    };
+    let transaction = signed(&genesis(1, 0), &key, account(&key), nonce, send);
+    transaction.verify().unwrap()
+}
+
+#[test]
+fn no_account_fills_a_lane_alone_with_large_transactions() {
+    let state = state(0);
+    let mut mempool = Mempool::default();
+    let mut nonces = 0..;
+    let refused = loop {
+        let offer = mempool.offer(&state, NOW_MS, large(0, nonces.next().unwrap()));
+        if let Err(refused) = offer {
+            break refused;
+        }
+    };
+    let waiting = mempool.len();
+    assert_eq!(refused, Refusal::AccountFull { waiting });
+    let bytes = mempool.loads[&Lane::Free].bytes;
+    assert!(bytes <= MEMPOOL_BYTES_PER_ACCOUNT_MAX);
+    assert!(bytes > MEMPOOL_BYTES_PER_ACCOUNT_MAX - 64 * 1024);
+    assert_eq!(
+        mempool.offer(&state, NOW_MS, large(1, 0)),
+        Ok(Admitted::New)
+    );
+}
+
+#[test]
+fn no_operator_takes_all_the_room_that_is_left_to_them() {
+    let state = with_operator();
+    let mut mempool = Mempool::default();
+    let full = Load {
+        count: 0,
+        bytes: MEMPOOL_BYTES_PER_LANE_MAX,
+    };
+    mempool.loads.insert(Lane::Free, full);
+    let mut nonces = 1..;
+    while mempool
+        .offer(&state, NOW_MS, large(0, nonces.next().unwrap()))
+        .is_ok()
+    {}
+    let taken = mempool.loads[&Lane::Free].bytes - MEMPOOL_BYTES_PER_LANE_MAX;
+    assert!(taken <= MEMPOOL_OPERATOR_RESERVE_BYTES / 2);
+    assert!(taken > MEMPOOL_OPERATOR_RESERVE_BYTES / 2 - 64 * 1024);
+}
+
+#[test]
+fn in_a_lane_that_is_half_full_nothing_waits_for_a_gap() {
+    let state = state(0);
+    let mut mempool = Mempool::default();
+    let half = Load {
+        count: MEMPOOL_PER_LANE_MAX / 2,
+        bytes: 0,
+    };
+    mempool.offer(&state, NOW_MS, tx(0, 0, 1)).unwrap();
+    mempool.loads.insert(Lane::Free, half);
+    let gap = mempool.offer(&state, NOW_MS, tx(0, 0, 3));
+    assert!(matches!(gap, Err(Refusal::Full { .. })));
+    // The first that is missing makes the one behind it ready, and so may the next be.
+    for nonce in [0, 2] {
+        mempool.offer(&state, NOW_MS, tx(0, 0, nonce)).unwrap();
+    }
+    assert!(mempool.gapped.is_empty());
+    // What leaves leaves a gap.
+    mempool.forget(&tx(0, 0, 1).id());
+    let behind = mempool.offer(&state, NOW_MS, tx(0, 0, 3));
+    assert!(matches!(behind, Err(Refusal::Full { .. })));
+    assert_eq!(mempool.gapped.len(), 1);
+}
+
+#[test]
+fn what_is_ready_pushes_out_what_has_waited_longest_for_a_gap() {
+    let state = state(0);
+    let mut mempool = Mempool::default();
+    let waiting = [tx(0, 0, 2), tx(0, 1, 1), tx(0, 2, 0)];
+    for one in &waiting {
+        mempool.offer(&state, NOW_MS, one.clone()).unwrap();
+    }
+    mempool.loads.get_mut(&Lane::Free).unwrap().count = MEMPOOL_PER_LANE_MAX;
+    for (from, pushed_out) in [(3, &waiting[0]), (4, &waiting[1])] {
+        assert_eq!(
+            mempool.offer(&state, NOW_MS, tx(0, from, 0)),
+            Ok(Admitted::New)
+        );
+        assert_eq!(mempool.take_pushed_out(), [pushed_out.id()]);
+        assert!(!mempool.contains(&pushed_out.id()));
+    }
+    // What is ready itself pushes nobody out who is.
+    let refused = mempool.offer(&state, NOW_MS, tx(0, 5, 0));
+    assert!(matches!(refused, Err(Refusal::Full { .. })));
+    assert!(mempool.contains(&waiting[2].id()));
+    assert_eq!(mempool.take_pushed_out(), []);
 }
 
 #[test]
@@ -293,7 +397,8 @@ fn a_settled_block_takes_its_transactions_and_their_room() {
         [(0, 3)]
     );
     assert_eq!(mempool.loads[&Lane::Free].count, 1);
-    assert!(mempool.by_account.values().eq(&[1]));
+    assert!(mempool.by_account.values().map(|load| load.count).eq([1]));
+    assert!(mempool.gapped.is_empty());
     mempool.forget(&tx(0, 0, 3).id());
     assert!(mempool.by_account.is_empty() && mempool.by_signer.is_empty());
     assert!(mempool.by_expiry.is_empty() && mempool.queue.is_empty());
