@@ -41,7 +41,7 @@ use rows::write_rows;
 
 pub(crate) use error::MENDING;
 pub use error::{StoreError, expects_panic};
-pub use snapshot::{Anchor, Manifest, SnapshotError};
+pub use snapshot::{Anchor, Manifest, Snapshot, SnapshotError};
 
 const FILE: &str = "store.redb";
 /// With what redb's files begin.

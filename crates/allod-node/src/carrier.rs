@@ -107,4 +107,4 @@ const fn protocol_of(message: &Message) -> Protocol {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

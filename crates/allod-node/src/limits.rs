@@ -143,6 +143,11 @@ pub(crate) const SNAPSHOT_ASKS_MAX: usize = 4;
 pub(crate) const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest snapshot that a newcomer takes.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// How often a newcomer looks how much has come: in so long each chunk that is asked for has come, or has failed.
+pub(crate) const SNAPSHOT_PERIOD: Duration = Duration::from_secs(30);
+/// What has to come in that time, in bytes, or the snapshot is asked of another member: less than the chunks that are asked for at
+/// once.
+pub(crate) const SNAPSHOT_BYTES_PER_PERIOD_MIN: usize = 3 * 1024 * 1024;
 /// How long a machine whose ledger is gone asks who has a snapshot before it asks for blocks instead.
 pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a machine that has joined writes down where it would begin anew.

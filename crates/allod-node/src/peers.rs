@@ -113,7 +113,7 @@ pub(crate) async fn learn_anew(
     let fetched = loop {
         let greeters = Greeters::of(&entrance);
         // One that is on its way is waited for: each of its chunks has a time of its own.
-        let fetched = snapshot::fetch(&peers, &greeters, genesis, &anchor).await;
+        let fetched = snapshot::fetch(question::asking(&peers), &greeters, genesis, &anchor).await;
         if fetched.is_some() || began.elapsed() >= SNAPSHOT_TIME_MAX {
             break fetched;
         }

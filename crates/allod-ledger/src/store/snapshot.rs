@@ -41,6 +41,21 @@ pub struct Manifest {
     pub chunks: Vec<Digest>,
 }
 
+/// A snapshot that is what the network decided.
+#[derive(Debug)]
+pub struct Snapshot {
+    manifest: Manifest,
+    rows: Vec<Row>,
+}
+
+impl Snapshot {
+    /// Its height.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.manifest.header.height
+    }
+}
+
 /// A block that a newcomer knows to be decided, and what it was shown of it.
 #[derive(Clone, Debug)]
 pub struct Anchor {
@@ -142,36 +157,28 @@ impl Store {
         genesis: &Genesis,
         manifest: &Manifest,
         anchor: &Anchor,
-        mut fetch: impl FnMut(&Digest) -> std::io::Result<Vec<u8>>,
+        fetch: impl FnMut(&Digest) -> std::io::Result<Vec<u8>>,
     ) -> Result<Self, SnapshotError> {
-        manifest.verify(genesis, anchor)?;
-        if manifest.chunks.len() > SNAPSHOT_CHUNKS_MAX {
-            return Err(SnapshotError::TooLarge(manifest.chunks.len()));
-        }
-        let mut rows: Vec<Row> = Vec::new();
-        for digest in &manifest.chunks {
-            let bytes = fetch(digest).map_err(|source| {
-                let (what, digest) = ("fetching", *digest);
-                SnapshotError::Chunk {
-                    what,
-                    digest,
-                    source,
-                }
-            })?;
-            if Digest::of(&bytes) != *digest {
-                return Err(SnapshotError::BadChunk(*digest));
-            }
-            let chunk: Vec<Row> = codec::decode("chunk", super::READ_MAX, &bytes)
-                .map_err(|_| SnapshotError::BadChunk(*digest))?;
-            rows.extend(chunk);
-        }
-        State::restore(&manifest.header, rows.iter().cloned())?;
+        let snapshot = manifest.clone().complete(genesis, anchor, fetch)?;
+        Self::begin_with(disk, genesis, snapshot)
+    }
+
+    /// As [`Store::import`], from one that is complete.
+    ///
+    /// # Errors
+    /// Where the store refuses, or what is here is as new.
+    pub fn begin_with(
+        disk: &dyn Disk,
+        genesis: &Genesis,
+        snapshot: Snapshot,
+    ) -> Result<Self, SnapshotError> {
+        let Snapshot { manifest, rows } = snapshot;
         let store = Self::open(disk, genesis)?;
         let own = store.tip()?.map_or(0, |tip| tip.header.height);
         if manifest.header.height <= own {
             return Err(SnapshotError::NotNewer(manifest.header.height));
         }
-        store.replace(manifest, rows)?;
+        store.replace(&manifest, rows)?;
         Ok(store)
     }
 
@@ -202,11 +209,48 @@ impl Store {
 }
 
 impl Manifest {
-    /// Checks that the network's validators decided the header, and the anchor before it.
+    /// Checks everything, and gives the rows; `fetch` finds chunks by their digest.
+    ///
+    /// # Errors
+    /// Where anything is not what the validators decided.
+    pub fn complete(
+        self,
+        genesis: &Genesis,
+        anchor: &Anchor,
+        mut fetch: impl FnMut(&Digest) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Snapshot, SnapshotError> {
+        self.verify(genesis, anchor)?;
+        let mut rows: Vec<Row> = Vec::new();
+        for digest in &self.chunks {
+            let bytes = fetch(digest).map_err(|source| {
+                let (what, digest) = ("fetching", *digest);
+                SnapshotError::Chunk {
+                    what,
+                    digest,
+                    source,
+                }
+            })?;
+            if Digest::of(&bytes) != *digest {
+                return Err(SnapshotError::BadChunk(*digest));
+            }
+            let chunk: Vec<Row> = codec::decode("chunk", super::READ_MAX, &bytes)
+                .map_err(|_| SnapshotError::BadChunk(*digest))?;
+            rows.extend(chunk);
+        }
+        State::restore(&self.header, rows.iter().cloned())?;
+        let manifest = self;
+        Ok(Snapshot { manifest, rows })
+    }
+
+    /// Checks that the network's validators decided the header, and the anchor before it, and that it lists no more chunks
+    /// than any state has. It proves nothing of what is in them: only the rows do.
     ///
     /// # Errors
     /// Where a step was not decided by those before it, or the anchor is none of theirs.
     pub fn verify(&self, genesis: &Genesis, anchor: &Anchor) -> Result<(), SnapshotError> {
+        if self.chunks.len() > SNAPSHOT_CHUNKS_MAX {
+            return Err(SnapshotError::TooLarge(self.chunks.len()));
+        }
         let network = genesis.network();
         let deciding = |height: u64| {
             let powers = genesis.validators.iter().map(|(key, power)| (*key, *power));

@@ -11,6 +11,7 @@ use super::rows::{Row, changed};
 use super::*;
 use crate::bft::Signer;
 use crate::disk::MemoryDisk;
+use crate::limits::SNAPSHOT_CHUNKS_MAX;
 use crate::replica::tests::world::{START_MS, genesis, settings, transfer, validator};
 use crate::replica::{Clock, Input, Output, Replica};
 
@@ -328,6 +329,14 @@ fn a_snapshot_from_a_liar_is_refused() {
     assert!(matches!(
         import(&short, &honest),
         Err(SnapshotError::Rows(_))
+    ));
+
+    // Before anything is fetched.
+    let mut endless = manifest.clone();
+    endless.chunks = vec![Digest([0; 32]); SNAPSHOT_CHUNKS_MAX + 1];
+    assert!(matches!(
+        endless.verify(&genesis, &trusted),
+        Err(SnapshotError::TooLarge(_))
     ));
 
     let mut forged = manifest.clone();

@@ -23,15 +23,15 @@ use crate::time::now_ms;
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn owner() -> LocalSigner {
+pub(crate) fn owner() -> LocalSigner {
     LocalSigner::from_seed(&[100; 32])
 }
 
-fn validator(at: u8) -> LocalSigner {
+pub(crate) fn validator(at: u8) -> LocalSigner {
     LocalSigner::from_seed(&[at + 1; 32])
 }
 
-fn genesis(validators: u8) -> Genesis {
+pub(crate) fn genesis(validators: u8) -> Genesis {
     let founder = Founder {
         balance: Credits::from_micro(1_000_000_000),
         line: Credits::ZERO,
@@ -143,7 +143,7 @@ async fn four(genesis: &Genesis) -> (Vec<TempDir>, Vec<Validator>) {
     (folders, running)
 }
 
-fn transfer(genesis: &Genesis, nonce: u64) -> Transaction {
+pub(crate) fn transfer(genesis: &Genesis, nonce: u64) -> Transaction {
     let owner = owner();
     let action = Transfer {
         to: AccountId::COMMONS,

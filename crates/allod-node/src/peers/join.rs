@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::greeters::Greeters;
-use super::question::{Answer, Question, ask};
+use super::question::{Answer, Question, ask, asking};
 use super::roster::of_greeters;
 use super::snapshot::{self, Fetched};
 use crate::invite::{Invite, key_of};
@@ -108,7 +108,8 @@ pub(crate) async fn join(invite: &Invite, newcomer: &Newcomer) -> Result<Joined,
     };
     // It takes as long as it takes: this machine has joined.
     let (listed, anchor) = (began.elapsed(), snapshot::anchor(&invite.entrance, None));
-    let snapshot = snapshot::fetch(&guest.peers, &guest.greeters, &known, &anchor).await;
+    let ask = asking(&guest.peers);
+    let snapshot = snapshot::fetch(ask, &guest.greeters, &known, &anchor).await;
     let is_snapshot = snapshot.is_some();
     tracing::info!(?listed, all = ?began.elapsed(), is_snapshot, "members have answered");
     farewell.spawn(guest.peers.close());

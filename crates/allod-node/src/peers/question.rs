@@ -8,6 +8,8 @@ use allod_state::limits::TRANSACTION_BYTES_MAX;
 use allod_state::{AccountId, Digest, PublicKey, Transaction};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::task::spawn_blocking;
 
 use crate::agent::chain as words;
@@ -141,6 +143,13 @@ pub(super) async fn ask(
     let answer = peers.ask(member, question.to_bytes()).await;
     let answer = answer.map_err(|error| error.to_string())?;
     borsh::from_slice(&answer).map_err(|_| "it says what cannot be read".to_owned())
+}
+
+/// As [`ask`], for whoever asks several things of several members.
+pub(super) fn asking<'a>(
+    peers: &'a Peers,
+) -> impl Fn(PeerKey, Question) -> BoxFuture<'a, Result<Answer, String>> {
+    move |member, question| async move { ask(peers, member, &question).await }.boxed()
 }
 
 /// Asks a member for a sealed manifest; nothing where it has none, or something else.

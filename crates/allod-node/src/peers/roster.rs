@@ -49,20 +49,23 @@ pub(super) fn roster(state: &State, greeters: &[Greeter], now_ms: u64) -> Roster
     roster
 }
 
-/// Where newcomers get in: this machine first, then others that say where they are.
+/// Where newcomers get in: this machine first, then others that say where they are, validators before the rest. Whoever draws a
+/// key may draw a small one, but does not decide for that.
 pub(super) fn entrance(state: &State, own: &PublicKey) -> Entrance {
     let greeter = |key: &PublicKey, reach: &Reach| Greeter {
         key: peer_key(key).0,
         addresses: reach.addresses.iter().copied().collect(),
         relays: relays_of(state, reach).collect(),
     };
+    let validators = state.validators();
     let known = state.reaches().filter_map(|(id, reach)| {
         let key = state.node(id)?.key;
         let is_findable = !(reach.addresses.is_empty() && reach.relayed_by.is_empty());
-        is_findable.then(|| (key != *own, greeter(&key, reach)))
+        let turn = (key != *own, validators.power(&key) == 0);
+        is_findable.then(|| (turn, greeter(&key, reach)))
     });
-    let mut known: Vec<(bool, Greeter)> = known.collect();
-    known.sort_by_key(|(is_other, _)| *is_other);
+    let mut known: Vec<((bool, bool), Greeter)> = known.collect();
+    known.sort_by_key(|(turn, _)| *turn);
     let members = known.into_iter().map(|(_, greeter)| greeter);
     let tip = state.tip();
     Entrance {
@@ -88,3 +91,6 @@ fn as_known(relay: &node::Relay) -> Relay {
         discovery_port: relay.discovery_port,
     }
 }
+
+#[cfg(test)]
+mod tests;
