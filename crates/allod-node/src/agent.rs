@@ -55,6 +55,7 @@ use crate::fault::{Point, reach};
 use crate::inner::Inner;
 use crate::limits::{AGENT_EVENTS_MAX, METER_PERIOD, SWEEP_PERIOD};
 use crate::manifest::{Condition, Manifest, Probe, Service};
+use crate::node::parts::outcome_of;
 use crate::time::steady_ms;
 
 /// What the loop is told.
@@ -160,7 +161,10 @@ impl Agent {
                 Ok(()) = until.changed() => Event::Confirmed,
                 _ = meter.tick() => Event::Meter,
                 _ = sweep.tick() => Event::Sweep,
-                Some(_) = agent.tasks.join_next() => continue,
+                Some(ended) = agent.tasks.join_next() => {
+                    outcome_of(ended);
+                    continue;
+                }
             };
             agent.handle(event);
             // What came meanwhile is taken in before the next look, which is then one look for all of it.

@@ -5,7 +5,7 @@ mod bills;
 mod claims;
 mod company;
 mod history;
-mod parts;
+pub(crate) mod parts;
 mod plans;
 mod start;
 mod validators;

@@ -33,6 +33,7 @@ use crate::inner::Inner;
 use crate::limits::{
     BACK_AFTER_MS, BACK_PAUSE_MAX_MS, BACK_PAUSE_MIN_MS, BEAT_PERIOD, VOTE_LIFETIME, WATCH_PERIOD,
 };
+use crate::node::parts::outcome_of;
 use crate::peers::{has_quorum, peer_key};
 use crate::time::steady_ms;
 use promises::Promises;
@@ -75,7 +76,11 @@ pub(crate) async fn keep(
                 None => return,
             },
             _ = beat.tick() => vigil.give_sign(),
-            Some(Ok(done)) = vigil.tasks.join_next() => vigil.done(done),
+            Some(ended) = vigil.tasks.join_next() => {
+                if let Some(done) = outcome_of(ended) {
+                    vigil.done(done);
+                }
+            }
             _ = look.tick() => vigil.look(),
         }
     }

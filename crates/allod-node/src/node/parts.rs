@@ -1,7 +1,7 @@
 //! The parts of a node that run for as long as it does, and whether one of them has stopped at a mistake of its own.
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 /// The running parts. Dropping them ends them all.
 pub(crate) struct Parts {
@@ -30,6 +30,15 @@ impl Parts {
     }
 }
 
+/// What a task of a part has come to. Where it has panicked, so does the part: what waited for it would wait for ever.
+pub(crate) fn outcome_of<T>(ended: Result<T, JoinError>) -> Option<T> {
+    match ended {
+        Ok(outcome) => Some(outcome),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
 async fn watch_over(mut parts: JoinSet<()>, tells: watch::Sender<bool>) {
     while let Some(ended) = parts.join_next().await {
         if ended.is_err_and(|error| error.is_panic()) {
@@ -46,6 +55,22 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_panics_with_its_tasks() {
+        let mut parts = JoinSet::new();
+        parts.spawn(async {
+            let mut tasks: JoinSet<()> = JoinSet::new();
+            tasks.spawn(async {});
+            tasks.spawn(async { panic!("this is the mistake") });
+            while let Some(ended) = tasks.join_next().await {
+                outcome_of(ended);
+            }
+        });
+        let parts = Parts::watched(parts);
+        let hour = Duration::from_secs(3_600);
+        timeout(hour, parts.broken()).await.unwrap();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_part_that_panics_is_missed_and_one_that_is_done_is_not() {
