@@ -392,6 +392,8 @@ pub(crate) const RELAY_BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
 pub(crate) const HOMES_MAX: usize = 2;
 /// Relays that a machine calls at once to find its homes.
 pub(crate) const HOMES_TRIED_MAX: usize = 4;
+/// How long a relay may not live until another one is tried in its place.
+pub(crate) const RELAY_DEAD_AFTER: Duration = Duration::from_secs(6);
 /// How often the homes are chosen.
 pub(crate) const HOMES_PERIOD: Duration = Duration::from_secs(1);
 /// After how long a connection to a relay that nobody uses is closed.

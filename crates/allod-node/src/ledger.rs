@@ -51,3 +51,6 @@ impl Ledger {
         &self.chain
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

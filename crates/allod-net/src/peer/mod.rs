@@ -18,6 +18,7 @@ mod ask;
 mod discovery;
 mod frame;
 mod hello;
+mod homes;
 mod incoming;
 mod line;
 mod neighbours;
@@ -57,7 +58,7 @@ pub use answer::{Answered, Answerer, Question};
 pub use ask::{AskError, Refusal};
 pub use protocol::Protocol;
 pub use relay::{MemberRelay, RelayError};
-pub use roster::{Member, PeerKey, Relay, Roster};
+pub use roster::{Member, Operator, PeerKey, Relay, Roster};
 pub use tunnel::{Tunnel, TunnelStream};
 
 /// What does not change while the peers are open.

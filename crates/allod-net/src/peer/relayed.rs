@@ -37,7 +37,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::wire::Wire;
-use super::{PeerKey, Roster, lock};
+use super::{PeerKey, Roster, homes, lock};
 use crate::limits::{
     HOMES_MAX, HOMES_PERIOD, HOMES_TRIED_MAX, RELAY_IDLE_MAX, RELAYED_FRESH, RELAYED_INBOX_MAX,
 };
@@ -230,9 +230,9 @@ impl Relays {
             .map(|(relay, wire)| (!before.contains(relay), wire.pulse.round_trip(), *relay))
             .collect();
         alive.sort_unstable();
-        let alive = alive.into_iter().map(|(.., relay)| relay);
-        let mut homes: BTreeSet<SocketAddr> = alive.take(HOMES_MAX).collect();
-        let is_enough = homes.len() == HOMES_MAX;
+        let alive = alive.into_iter().map(|(.., relay)| relay).collect();
+        let mut homes = homes::chosen(&roster, alive);
+        let is_enough = homes::are_enough(&roster, &homes);
         // A dead one stays until another one takes its place: most come back, and others would have to be told twice.
         let known = before.iter().filter(|it| roster.relays.contains_key(it));
         let turns_away = |it: &SocketAddr| wires.get(it).is_some_and(|it| it.pulse.turns_away());
@@ -242,7 +242,9 @@ impl Relays {
         let dead: Vec<_> = dead.take(HOMES_MAX - homes.len()).collect();
         homes.extend(dead);
         if !is_enough {
-            for relay in self.candidates(&roster) {
+            let is_dead = |relay: &SocketAddr| wires.get(relay).is_some_and(|it| it.is_dead(now));
+            let candidates = homes::in_order(&self.own, &roster, is_dead);
+            for relay in candidates.into_iter().take(HOMES_TRIED_MAX) {
                 let wire = wires
                     .entry(relay)
                     .or_insert_with(|| Wire::start(self, relay));
@@ -250,19 +252,6 @@ impl Relays {
             }
         }
         homes
-    }
-
-    /// The relays that this machine tries, each machine others: none is everybody's first.
-    fn candidates(&self, roster: &Roster) -> Vec<SocketAddr> {
-        let mut all: Vec<_> = roster.relays.keys().copied().collect();
-        all.sort_by_cached_key(|relay| {
-            let mut hash = blake3::Hasher::new();
-            hash.update(&self.own.0)
-                .update(relay.to_string().as_bytes());
-            *hash.finalize().as_bytes()
-        });
-        all.truncate(HOMES_TRIED_MAX);
-        all
     }
 }
 

@@ -22,7 +22,15 @@ pub struct Roster {
     /// Members' relays, by the address of their HTTPS door: everything that anybody said of each. Whoever says something
     /// of another one's relay takes nothing from it.
     pub relays: BTreeMap<SocketAddr, BTreeSet<Relay>>,
+    /// Whose machines say that a relay is theirs, as far as they are not given up.
+    pub operators: BTreeMap<SocketAddr, BTreeSet<Operator>>,
+    /// Relays of machines that are given up.
+    pub given_up: BTreeSet<SocketAddr>,
 }
+
+/// Who runs a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Operator(pub [u8; 32]);
 
 /// As what somebody is on a roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +61,16 @@ impl Roster {
     /// Adds what somebody says of a relay.
     pub fn add_relay(&mut self, address: SocketAddr, relay: Relay) {
         self.relays.entry(address).or_default().insert(relay);
+    }
+
+    /// Adds what a machine says of its relay, and whose machine that is, unless it is given up.
+    pub fn add_relay_of(&mut self, address: SocketAddr, relay: Relay, living: Option<Operator>) {
+        self.add_relay(address, relay);
+        if let Some(operator) = living {
+            self.operators.entry(address).or_default().insert(operator);
+        } else {
+            self.given_up.insert(address);
+        }
     }
 
     /// As what a peer is on it; whoever is both is a member.

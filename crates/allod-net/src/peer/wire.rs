@@ -25,8 +25,8 @@ use super::relayed::Relays;
 use super::roster::relay_url;
 use super::{PeerKey, chain, lock};
 use crate::limits::{
-    RELAY_BATCH_MAX, RELAY_CALL_TIME_MAX, RELAY_PAUSE_MAX, RELAY_PAUSE_MIN, RELAY_PING_PERIOD,
-    RELAY_QUESTIONS_MAX, RELAY_QUEUE_MAX, RELAY_SILENCE_END, RELAY_SILENCE_MAX,
+    RELAY_BATCH_MAX, RELAY_CALL_TIME_MAX, RELAY_DEAD_AFTER, RELAY_PAUSE_MAX, RELAY_PAUSE_MIN,
+    RELAY_PING_PERIOD, RELAY_QUESTIONS_MAX, RELAY_QUEUE_MAX, RELAY_SILENCE_END, RELAY_SILENCE_MAX,
 };
 
 /// The near end of a connection to a relay. Dropping it ends the connection.
@@ -34,6 +34,7 @@ use crate::limits::{
 pub(crate) struct Wire {
     pub(crate) pulse: Arc<Pulse>,
     packets: mpsc::Sender<ClientToRelayMsg>,
+    begun: Instant,
     /// When somebody wanted it last.
     pub(crate) wanted: Instant,
 }
@@ -46,6 +47,8 @@ pub(crate) struct Pulse(Mutex<Beat>);
 struct Beat {
     /// When it was heard last on the open connection; none where no connection is open.
     heard: Option<Instant>,
+    /// When it was heard last at all.
+    heard_ever: Option<Instant>,
     round_trip: Duration,
     /// The newest questions, oldest first, and when each was asked: a far relay's answer comes after the next question.
     asked: VecDeque<(u64, Instant)>,
@@ -74,7 +77,9 @@ impl Pulse {
 
     /// It says something.
     pub(crate) fn hear(&self) {
-        lock(&self.0).heard = Some(Instant::now());
+        let mut beat = lock(&self.0);
+        beat.heard = Some(Instant::now());
+        beat.heard_ever = beat.heard;
     }
 
     /// It answers a question.
@@ -124,6 +129,7 @@ impl Wire {
         Self {
             pulse,
             packets,
+            begun: Instant::now(),
             wanted: Instant::now(),
         }
     }
@@ -136,8 +142,16 @@ impl Wire {
         Self {
             pulse,
             packets: mpsc::channel(1).0,
+            begun: Instant::now(),
             wanted: Instant::now(),
         }
+    }
+
+    /// Whether the relay has not lived for so long that another one is to be tried in its place.
+    pub(crate) fn is_dead(&self, now: Instant) -> bool {
+        let heard = lock(&self.pulse.0).heard_ever;
+        let lived = heard.map_or(self.begun, |heard| heard.max(self.begun));
+        !self.pulse.is_alive(now) && now.duration_since(lived) > RELAY_DEAD_AFTER
     }
 
     /// Sends a packet, or drops it.

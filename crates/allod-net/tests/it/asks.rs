@@ -463,6 +463,7 @@ async fn a_relay_carries_questions_of_members_and_guests_until_they_leave() {
         members: of_relay.members.clone(),
         guests: BTreeSet::from([guest.key()]),
         relays: [(relay.entry.0, [relay.entry.1.clone()].into())].into(),
+        ..Roster::default()
     };
     member.peers.admit(own).await;
     until_home(&guest).await;

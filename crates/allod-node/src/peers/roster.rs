@@ -1,6 +1,6 @@
 //! Who may speak with this machine, and where each is: what the ledger says, and whom an invite named.
 
-use allod_net::peer::{Member, PeerKey, Relay, Roster};
+use allod_net::peer::{Member, Operator, PeerKey, Relay, Roster};
 use allod_state::node::{self, Reach};
 use allod_state::{PublicKey, State};
 
@@ -26,11 +26,11 @@ pub(super) fn of_greeters(greeters: &[Greeter]) -> Roster {
 /// The roster by the ledger. Until the ledger lists somebody, `greeters` is where a newcomer finds it.
 pub(super) fn roster(state: &State, greeters: &[Greeter], now_ms: u64) -> Roster {
     let mut roster = of_greeters(greeters);
-    for relay in state
-        .reaches()
-        .filter_map(|(_, reach)| reach.relay.as_ref())
-    {
-        roster.add_relay(relay.address, as_known(relay));
+    for (id, reach) in state.reaches() {
+        if let Some((relay, row)) = reach.relay.as_ref().zip(state.node(id)) {
+            let living = (!row.is_unreachable).then_some(Operator(row.operator.0));
+            roster.add_relay_of(relay.address, as_known(relay), living);
+        }
     }
     for (id, row) in state.nodes() {
         // Before it says where it is, what an invite said stands.

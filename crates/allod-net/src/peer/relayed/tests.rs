@@ -1,6 +1,7 @@
 //! Which relays a packet takes.
 
 use super::*;
+use crate::limits::RELAY_DEAD_AFTER;
 use crate::peer::{Member, Relay, pin, resolver, trust};
 
 const HOME: SocketAddr = relay_at(1);
@@ -96,4 +97,28 @@ async fn a_stranger_is_not_remembered() {
         "for guests there are the homes"
     );
     assert!(lock(&relays.heard).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn relays_that_have_been_dead_for_a_while_make_room_for_the_next() {
+    let relays = relays();
+    let mut roster = relays.roster.lock().unwrap().as_ref().clone();
+    let relay = roster.relays[&HOME].first().unwrap().clone();
+    for port in 10..20 {
+        roster.add_relay(relay_at(port), relay.clone());
+    }
+    relays.admit(Arc::new(roster));
+    lock(&relays.wires).clear();
+    lock(&relays.homes).clear();
+    let called = || lock(&relays.wires).keys().copied().collect::<BTreeSet<_>>();
+    relays.tidy(Instant::now());
+    let first = called();
+    assert_eq!(first.len(), HOMES_TRIED_MAX);
+    relays.tidy(Instant::now());
+    assert_eq!(called(), first, "they have a moment");
+
+    tokio::time::advance(RELAY_DEAD_AFTER + Duration::from_secs(1)).await;
+    relays.tidy(Instant::now());
+    assert_eq!(called().len(), HOMES_TRIED_MAX * 2, "{:?}", called());
+    relays.tasks.stop();
 }

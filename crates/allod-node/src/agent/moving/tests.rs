@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
+use allod_state::Digest;
 use allod_state::app::{
     Constraints, Demand, RestartPolicy, Revision, SealedManifest, Slot, Update,
 };
-use allod_state::block::Header;
-use allod_state::id::{BlockId, NetworkId};
 use allod_state::node::{Isolation, Resources};
-use allod_state::state::RestoreError;
-use allod_state::{Credits, Digest, PublicKey, Root};
 
 use super::*;
 use crate::agent::right::tests::{Scene, watched};
 use crate::agent::{service_label, workload_of};
+use crate::ledger::tests::restored;
 use crate::manifest::tests::guestbook;
 
 const LEFT: NodeId = NodeId([1; 32]);
@@ -94,27 +92,7 @@ impl Moving {
         };
         let key = borsh::to_vec(&(self.web.app, self.web.revision)).unwrap();
         row(lease_tag - 2, key, borsh::to_vec(&revision).unwrap());
-        let mut header = Header {
-            version: 1,
-            network: NetworkId([0; 32]),
-            height: 1,
-            time_ms: 1,
-            parent: BlockId([0; 32]),
-            proposer: PublicKey::Ed25519([0; 32]),
-            transactions_hash: [0; 32],
-            receipts_hash: [0; 32],
-            root: Root([0; 32]),
-            validators_hash: [0; 32],
-            next_validators_hash: [0; 32],
-            supply: Credits::ZERO,
-        };
-        // The root is what these rows say that it is.
-        let Err(RestoreError::WrongRoot { found, .. }) = State::restore(&header, rows.clone())
-        else {
-            panic!("no row can be read");
-        };
-        header.root = found;
-        State::restore(&header, rows).unwrap()
+        restored(rows)
     }
 }
 

@@ -1,4 +1,6 @@
-//! Who is named to newcomers.
+//! Who is named to newcomers, and whose relays are on the roster.
+
+use std::net::SocketAddr;
 
 use allod_ledger::bft::Signer;
 use allod_state::node::{PublishReach, RegisterNode};
@@ -6,7 +8,9 @@ use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, NodeId, Proposal, Transaction, execute};
 
 use super::*;
+use crate::agent::Scene;
 use crate::carrier::tests::{genesis, owner, validator};
+use crate::ledger::tests::restored;
 
 #[test]
 fn validators_are_named_before_whoever_has_drawn_a_small_key() {
@@ -59,4 +63,48 @@ fn validators_are_named_before_whoever_has_drawn_a_small_key() {
     let named: Vec<PeerKey> = named.take(2).collect();
     let expected = [own, last].map(|at| peer_key(&validator(at).public_key()));
     assert_eq!(named, expected);
+}
+
+/// As the law stores them.
+const NODE: u8 = 3;
+const REACH: u8 = 12;
+
+#[tokio::test]
+async fn a_relay_is_known_with_whose_it_is_and_whether_its_machine_is_given_up() {
+    let scene = Scene::listed().await;
+    let state = scene.node.state();
+    let (_, row) = state.nodes().next().unwrap();
+    let mut rows = Vec::new();
+    let mut put = |tag: u8, node: NodeId, value: Vec<u8>| {
+        let key = borsh::to_vec(&node).unwrap();
+        rows.push(([vec![tag], key].concat(), value));
+    };
+    let at = |number: u8| SocketAddr::from(([1, 1, 1, number], 443));
+    for (number, is_unreachable) in [(1, false), (2, true)] {
+        let (id, key) = (NodeId([number; 32]), PublicKey::Ed25519([number; 32]));
+        let row = node::Node {
+            operator: AccountId([number; 32]),
+            key,
+            is_unreachable,
+            ..row.clone()
+        };
+        let relay = node::Relay {
+            address: at(number),
+            pin: [number; 32],
+            discovery_port: 1,
+        };
+        let reach = Reach {
+            addresses: [].into(),
+            relay: Some(relay),
+            relayed_by: [].into(),
+        };
+        put(NODE, id, borsh::to_vec(&row).unwrap());
+        put(REACH, id, borsh::to_vec(&reach).unwrap());
+    }
+    let roster = roster(&restored(rows), &[], 1);
+    assert_eq!(roster.relays.len(), 2);
+    let operators = [(at(1), [Operator([1; 32])].into())];
+    assert_eq!(roster.operators, operators.into());
+    assert_eq!(roster.given_up, [at(2)].into());
+    scene.node.stop().await;
 }
