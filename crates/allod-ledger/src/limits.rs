@@ -14,7 +14,7 @@ pub const PEERS_MAX: usize = 1_024;
 pub const EARLY_MESSAGES_PER_PEER_MAX: usize = 64;
 /// Messages for the next height kept altogether.
 pub const EARLY_MESSAGES_MAX: usize = 1_024;
-/// Proposals for the next height kept altogether; each holds a block.
+/// Proposals for the next height kept altogether, one of each peer; each holds a block.
 pub const EARLY_PROPOSALS_MAX: usize = 4;
 /// Distinct blocks of any size held at one height while it is being decided.
 pub const VALUES_PER_HEIGHT_MAX: usize = 32;

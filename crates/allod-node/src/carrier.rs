@@ -1,5 +1,8 @@
 //! Carries the ledger's messages to the ledgers of other machines, and theirs to this one's.
 //!
+//! What agreement says is taken from validators alone, and from those who are elected: they speak for themselves, and whoever
+//! merely follows has nothing to say in it. A machine's key is the key that it votes with, so the transport proves who speaks.
+//!
 //! Each kind of message has a protocol of its own, so that a flood of transactions never holds up a vote. Nothing here
 //! waits for a peer: what is lost, agreement says again and whoever lags behind asks for.
 
@@ -8,6 +11,7 @@ use allod_ledger::bft::{Message, MessageError, Peer};
 use allod_ledger::chain::{Outbound, ReceiveError};
 use allod_ledger::replica::To;
 use allod_net::peer::{Inboxes, PeerKey, Peers, Protocol, Received, Sent};
+use allod_state::PublicKey;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -70,12 +74,17 @@ enum NotTaken {
     Message(#[from] MessageError),
     #[error("it came on the protocol of another kind of message: {0}")]
     Elsewhere(Protocol),
+    #[error("its sender is no validator")]
+    NoValidator,
     #[error(transparent)]
     Ledger(#[from] ReceiveError),
 }
 
 /// Hands one message to the ledger. Blocks for whoever lags behind are read on a thread that may wait for the disk.
 async fn take(chain: &Chain, received: Received) -> Result<Option<Message>, NotTaken> {
+    if received.protocol == Protocol::Agreement && !has_a_say(chain, received.from) {
+        return Err(NotTaken::NoValidator);
+    }
     let message = Message::decode(&received.bytes)?;
     let peer = Peer(received.from.0);
     if protocol_of(&message) != received.protocol {
@@ -87,6 +96,12 @@ async fn take(chain: &Chain, received: Received) -> Result<Option<Message>, NotT
     let chain = chain.clone();
     let reading = spawn_blocking(move || chain.receive(peer, message));
     Ok(reading.await.unwrap_or(Err(ReceiveError::Stopped))?)
+}
+
+/// Whether a peer votes, or is elected to.
+fn has_a_say(chain: &Chain, peer: PeerKey) -> bool {
+    let (key, view) = (PublicKey::Ed25519(peer.0), chain.view());
+    view.state.validators().power(&key) > 0 || view.state.elected().power(&key) > 0
 }
 
 fn answer(peers: &Peers, to: PeerKey, protocol: Protocol, bytes: Bytes) {

@@ -350,18 +350,26 @@ impl<S: Signer> Core<S> {
         self.catch_up.heard(peer, height.saturating_sub(1));
         let is_next = height == self.height.saturating_add(1);
         let is_pending = height == self.height && self.phase == Phase::Committing;
-        if !is_next || is_pending || self.early.len() >= EARLY_MESSAGES_MAX {
+        if !is_next || is_pending {
             return;
         }
+        self.keep(peer, message);
+    }
+
+    /// Keeps a message until its height begins. A peer has room for one block: whoever has a turn in the first round needs no
+    /// more.
+    fn keep(&mut self, peer: Peer, message: Message) {
         let of_peer = self.early.iter().filter(|(from, _)| *from == peer).count();
         let is_proposal = |message: &Message| matches!(message, Message::Proposal(..));
         let proposals = self
             .early
             .iter()
-            .filter(|(_, message)| is_proposal(message))
-            .count();
-        let is_full = of_peer >= EARLY_MESSAGES_PER_PEER_MAX
-            || is_proposal(&message) && proposals >= EARLY_PROPOSALS_MAX;
+            .filter(|(_, message)| is_proposal(message));
+        let proposers: BTreeSet<Peer> = proposals.map(|(from, _)| *from).collect();
+        let has_no_room = proposers.len() >= EARLY_PROPOSALS_MAX || proposers.contains(&peer);
+        let is_full = self.early.len() >= EARLY_MESSAGES_MAX
+            || of_peer >= EARLY_MESSAGES_PER_PEER_MAX
+            || is_proposal(&message) && has_no_room;
         if !is_full {
             self.early.push((peer, message));
         }
@@ -483,3 +491,6 @@ impl<S: Signer> Core<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

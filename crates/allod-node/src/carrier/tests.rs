@@ -65,7 +65,8 @@ impl Validator {
         };
         let (chain, said, threads) = Chain::start(config, validator(at)).unwrap();
         let config = PeersConfig {
-            secret: [at + 50; 32],
+            // As a machine does, which votes with its own key.
+            secret: [at + 1; 32],
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             external: Vec::new(),
             network: *genesis.network().as_bytes(),
@@ -134,7 +135,12 @@ async fn acquaint(validators: &[&Validator]) {
 
 /// Four validators that know one another, on folders that go with them.
 async fn four(genesis: &Genesis) -> (Vec<TempDir>, Vec<Validator>) {
-    let folders: Vec<TempDir> = (0..4).map(|_| tempfile::tempdir().unwrap()).collect();
+    some(4, genesis).await
+}
+
+/// So many machines that know one another.
+async fn some(count: u8, genesis: &Genesis) -> (Vec<TempDir>, Vec<Validator>) {
+    let folders: Vec<TempDir> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
     let mut running = Vec::new();
     for (at, folder) in (0..).zip(&folders) {
         running.push(Validator::start(at, folder.path(), genesis, true).await);
@@ -198,6 +204,39 @@ async fn four_ledgers_agree_over_quic_and_one_that_was_away_catches_up() {
     assert!(waited.is_err(), "two of four decided: {waited:?}");
     for validator in running {
         validator.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_merely_follows_has_nothing_to_say_in_agreement() {
+    let genesis = genesis(1);
+    let (_folders, running) = some(2, &genesis).await;
+    let (chain, follower) = (&running[0].chain, running[1].peers.key());
+    let vote = Message::Vote(SignedVote {
+        kind: VoteKind::Prevote,
+        height: 2,
+        round: 0,
+        value: None,
+        validator: validator(0).public_key(),
+        signature: validator(1).sign(b"garbage"),
+    });
+    let said = |from: PeerKey, message: &Message| Received {
+        from,
+        protocol: protocol_of(message),
+        bytes: message.encode().into(),
+    };
+    let refused = take(chain, said(follower, &vote)).await.unwrap_err();
+    assert!(matches!(refused, NotTaken::NoValidator), "{refused}");
+    take(chain, said(running[0].peers.key(), &vote))
+        .await
+        .unwrap();
+    // It may ask, and say how far it is.
+    let status = said(follower, &Message::Status(0));
+    take(chain, status).await.unwrap();
+    let question = said(follower, &Message::SyncRequest(1));
+    assert!(take(chain, question).await.unwrap().is_some());
+    for one in running {
+        one.stop().await;
     }
 }
 
