@@ -391,6 +391,12 @@ impl Mempool {
         !self.candidates(state, 1, usize::MAX).is_empty()
     }
 
+    /// Whether anything waits for no other.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.entries.len() > self.gapped.len()
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

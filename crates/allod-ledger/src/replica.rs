@@ -314,7 +314,7 @@ impl<S: Signer> Replica<S> {
         Ok(())
     }
 
-    /// Takes transactions; says whether any is new.
+    /// Takes transactions; says whether any is new and something could go into a block.
     fn offer(&mut self, clock: Clock, offered: Vec<Verified>, output: &mut Output) -> bool {
         let mut is_any_new = false;
         for verified in offered {
@@ -328,7 +328,7 @@ impl<S: Signer> Replica<S> {
             output.offers.push(answer);
         }
         output.pushed_out.extend(self.mempool.take_pushed_out());
-        is_any_new
+        is_any_new && self.mempool.has_ready()
     }
 
     fn drop_expired(&mut self, clock: Clock, output: &mut Output) {

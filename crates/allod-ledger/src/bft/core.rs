@@ -45,6 +45,8 @@ pub struct Core<S> {
     height: u64,
     phase: Phase,
     idle_since_ms: u64,
+    /// Who has spoken for the height that has not begun.
+    spoken: BTreeSet<PublicKey>,
     /// When the height began.
     began_ms: u64,
     wake_at_ms: Option<u64>,
@@ -88,6 +90,7 @@ impl<S: Signer> Core<S> {
             height,
             phase: Phase::Idle,
             idle_since_ms: 0,
+            spoken: BTreeSet::new(),
             began_ms: 0,
             wake_at_ms: start.is_waiting.then_some(0),
             has_transactions: false,
@@ -172,7 +175,9 @@ impl<S: Signer> Core<S> {
         let begins = self.phase == Phase::Idle && self.is_voting();
         let idle = begins.then(|| self.tick_at_ms());
         let wake = self.wake_at_ms.filter(|_| begins);
-        [timers, idle, wake, self.catch_up.deadline_ms()]
+        let is_spoken_for = self.phase == Phase::Idle && !self.spoken.is_empty();
+        let spoken = is_spoken_for.then(|| self.one_begins_at_ms());
+        [timers, idle, wake, spoken, self.catch_up.deadline_ms()]
             .into_iter()
             .flatten()
             .fold(self.status_at_ms, u64::min)
@@ -228,6 +233,21 @@ impl<S: Signer> Core<S> {
             .saturating_add(self.shell.config.timing.tick_ms)
     }
 
+    /// When the word of one validator is enough to begin a height. One that is correct and has what nobody else has says
+    /// nothing sooner: it waits for a proposal first. So one that is false makes no more blocks than one in that time.
+    fn one_begins_at_ms(&self) -> u64 {
+        self.idle_since_ms
+            .saturating_add(self.shell.config.timing.propose_ms)
+    }
+
+    /// Whether others have begun the height: at least one that is correct, or one alone for a while.
+    fn is_begun_elsewhere(&self) -> bool {
+        let powers = self.spoken.iter().map(|key| self.validators.power(key));
+        let power = powers.fold(0, u64::saturating_add);
+        let is_third = power.saturating_mul(3) > self.validators.total_power();
+        power > 0 && (is_third || self.shell.now_ms >= self.one_begins_at_ms())
+    }
+
     /// Hands the actions over: first everything for the disk, then what must not precede it.
     fn collect(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -279,15 +299,15 @@ impl<S: Signer> Core<S> {
 
     fn wants_height(&self) -> bool {
         let now_ms = self.shell.now_ms;
-        self.phase == Phase::Idle
-            && self.is_voting()
-            && (self.has_transactions
-                || now_ms >= self.tick_at_ms()
-                || self.wake_at_ms.is_some_and(|at_ms| now_ms >= at_ms))
+        let is_due = self.has_transactions
+            || now_ms >= self.tick_at_ms()
+            || self.wake_at_ms.is_some_and(|at_ms| now_ms >= at_ms);
+        self.phase == Phase::Idle && (self.is_voting() && is_due || self.is_begun_elsewhere())
     }
 
     fn start_height(&mut self) {
         self.phase = Phase::Active;
+        self.spoken.clear();
         self.began_ms = self.shell.now_ms;
         self.feed(Input::StartHeight(
             Height(self.height),
@@ -327,7 +347,14 @@ impl<S: Signer> Core<S> {
                 return;
             }
             if self.phase == Phase::Idle {
-                if !self.is_from_validator(&message) {
+                let Some(speaker) = self.speaker_of(&message) else {
+                    return;
+                };
+                self.spoken.insert(speaker);
+                // Whoever has the first turn begins whenever it likes, but has it at few heights.
+                let has_turn = matches!(&message, Message::Proposal(first, _) if first.round == 0);
+                if !has_turn && !self.is_begun_elsewhere() {
+                    self.keep(peer, message);
                     return;
                 }
                 self.start_height();
@@ -438,6 +465,7 @@ impl<S: Signer> Core<S> {
         self.checking_decided = None;
         self.catch_up.advanced();
         self.phase = Phase::Idle;
+        self.spoken.clear();
         self.idle_since_ms = self.shell.now_ms;
         self.wake_at_ms = wake_in_ms.map(|wait| self.shell.now_ms.saturating_add(wait));
         self.status_at_ms = self.shell.now_ms;

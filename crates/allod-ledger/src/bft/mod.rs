@@ -10,8 +10,9 @@
 //! for it from a later round than its lock.
 //!
 //! On top of that, here:
-//! * *Heights start on demand*: when there are transactions, when a validator's message for the height has come, when
-//!   the law has something due, or at a slow tick.
+//! * *Heights start on demand*: when there are transactions, when the first proposal or the word of more than a third of
+//!   the power has come, when the law has something due, or at a slow tick; for the word of fewer, a second after the
+//!   last block.
 //! * *A block that comes too early for a validator's clock gets no vote of it*, until a quorum has prevoted the block and
 //!   it is proposed again: whoever is locked on it may need that vote.
 //! * *Failed rounds shrink the block*: each halves it, and from round 3 on it is empty.

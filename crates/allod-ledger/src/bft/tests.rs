@@ -30,6 +30,46 @@ fn an_idle_network_waits_for_the_slow_tick() {
 }
 
 #[test]
+fn one_validator_makes_no_more_than_a_block_a_second() {
+    let mut network = Network::new(4, 9, Plan::CALM);
+    network.crash(3);
+    while network.now_ms() < 20_000 {
+        let heights = network.heights();
+        for (at, height) in heights.iter().enumerate().take(3) {
+            network.throw(at, network.prevote_of(3, height + 1));
+        }
+        network.run_for_ms(1);
+    }
+    let height = network.heights()[0];
+    // It is a validator, and may have what nobody else has.
+    assert!((5..=20).contains(&height), "{height}");
+    network.assert_agreement();
+}
+
+#[test]
+fn the_word_of_two_of_four_begins_a_height_at_once() {
+    let mut network = Network::new(4, 9, Plan::CALM);
+    network.run_for_ms(1);
+    for by in [2, 3] {
+        assert_eq!(network.voted(0), None);
+        network.throw(0, network.prevote_of(by, 1));
+    }
+    assert!(network.voted(0).is_some());
+}
+
+#[test]
+fn whoever_has_the_first_turn_begins_a_height_at_once() {
+    // One alone knows of a transaction.
+    let decided_at_once = (0..4).filter(|at| {
+        let mut network = Network::new(4, 9, Plan::CALM);
+        network.offer(*at);
+        network.run_for_ms(500);
+        network.heights()[*at] == 1
+    });
+    assert_eq!(decided_at_once.count(), 1);
+}
+
+#[test]
 fn four_validators_agree_in_the_first_round() {
     let mut network = Network::new(4, 7, Plan::CALM);
     for height in 1..=10 {

@@ -8,9 +8,9 @@
 //! would keep it. So there are so many large blocks, one for each polka, and for each round two that weigh no more than
 //! its votes.
 
-use allod_state::BlockId;
 use allod_state::certificate::{proposal_bytes, vote_bytes};
 use allod_state::limits::BLOCK_BYTES_MAX;
+use allod_state::{BlockId, PublicKey};
 use bytes::Bytes;
 use malachite_consensus::{Input, ProposedValue};
 use malachite_types::{Round, Validity, ValueOrigin};
@@ -22,18 +22,21 @@ use crate::bft::{Action, Signer, Standing};
 use crate::limits::{EMPTY_BLOCK_BYTES_MAX, PROPOSALS_PER_ROUND_MAX, VALUES_PER_HEIGHT_MAX};
 
 impl<S: Signer> Core<S> {
-    /// Whether a validator of the current height signed the message.
-    pub(super) fn is_from_validator(&self, message: &Message) -> bool {
+    /// The validator of the current height that signed the message.
+    pub(super) fn speaker_of(&self, message: &Message) -> Option<PublicKey> {
         let network = &self.shell.config.network;
         match message {
             Message::Vote(vote) => {
                 let block = vote.value.as_ref();
                 let bytes = vote_bytes(network, vote.kind, vote.height, vote.round, block);
-                self.validators.power(&vote.validator) > 0
-                    && vote.validator.verify(&bytes, &vote.signature).is_ok()
+                let is_signed = self.validators.power(&vote.validator) > 0
+                    && vote.validator.verify(&bytes, &vote.signature).is_ok();
+                is_signed.then_some(vote.validator)
             }
-            Message::Proposal(proposal, _) => self.is_proposers(proposal),
-            _ => false,
+            Message::Proposal(proposal, _) => {
+                self.is_proposers(proposal).then_some(proposal.proposer)
+            }
+            _ => None,
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allod_state::certificate::{Certificate, proposal_bytes, vote_bytes};
+use allod_state::certificate::{Certificate, VoteKind, proposal_bytes, vote_bytes};
 use allod_state::codec;
 use allod_state::validator::{ReportConflict, Said, ValidatorSet};
 use allod_state::{BlockId, NetworkId, NodeId, PublicKey, Signature};
 use bytes::Bytes;
 
 use crate::bft::{
-    Action, Config, Core, DecidedBlock, Event, Message, Peer, Record, SignGuard, Signer, Standing,
-    Start, Timing, Verdict, Voted,
+    Action, Config, Core, DecidedBlock, Event, Message, Peer, Record, SignGuard, SignedVote,
+    Signer, Standing, Start, Timing, Verdict, Voted,
 };
 
 const POISON: &[u8] = b"poison";
@@ -301,6 +301,20 @@ impl Network {
     /// Gives a core anything at all.
     pub(super) fn throw(&mut self, at: usize, message: Message) {
         self.step(at, Event::Message(Peer([9; 32]), message));
+    }
+
+    /// What a validator would say that finds no block.
+    pub(super) fn prevote_of(&self, by: usize, height: u64) -> Message {
+        let (key, kind) = (key(by), VoteKind::Prevote);
+        let bytes = vote_bytes(&NETWORK, kind, height, 0, None);
+        Message::Vote(SignedVote {
+            kind,
+            height,
+            round: 0,
+            value: None,
+            validator: key.public_key(),
+            signature: key.sign(&bytes),
+        })
     }
 
     pub(super) fn offer(&mut self, at: usize) {
