@@ -312,14 +312,22 @@ impl Store {
     /// # Errors
     /// Where they cannot be read.
     pub fn blocks_from(&self, from: u64) -> Result<Vec<DecidedBlock>, StoreError> {
+        self.blocks_within(from, SYNC_BYTES_MAX)
+    }
+
+    /// As many as are within so many bytes, and one at least: whoever is far away has so long for an answer.
+    fn blocks_within(&self, from: u64, bytes_max: usize) -> Result<Vec<DecidedBlock>, StoreError> {
         let mut blocks = Vec::new();
         let mut bytes: usize = 0;
         let mut height = from;
-        while blocks.len() < SYNC_BLOCKS_MAX && bytes < SYNC_BYTES_MAX {
+        while blocks.len() < SYNC_BLOCKS_MAX {
             let Some((block, certificate)) = self.block_bytes(height)? else {
                 break;
             };
             bytes = bytes.saturating_add(block.len());
+            if bytes > bytes_max && !blocks.is_empty() {
+                break;
+            }
             blocks.push(DecidedBlock { certificate, block });
             height = height.saturating_add(1);
         }

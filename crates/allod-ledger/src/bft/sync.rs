@@ -3,7 +3,8 @@
 //! One request is under way at a time. What a peer claims about its height is a hint, and no claim is worth more than
 //! another: of those who say that they have the block, the one is asked that was not asked for longest. A peer that
 //! does not answer, or answers with something false or with other blocks than those asked for, is not asked again for a
-//! while, and for longer each time, whatever it goes on claiming. So a liar costs a few requests, and one that gives as
+//! while, and for longer each time, whatever it goes on claiming. An answer that comes when another peer has been asked
+//! already is taken nevertheless: it may only have been large, and asking for it again would take as long. So a liar costs a few requests, and one that gives as
 //! little as it can has one turn among everybody's, not the way to the tip.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,8 @@ pub(crate) struct CatchUp {
     /// Peers that failed, with how long they are left alone and until when.
     failed: BTreeMap<Peer, (u64, u64)>,
     asked: Option<Asked>,
+    /// Who has been asked for which height and has not answered in time.
+    late: BTreeMap<Peer, u64>,
     /// How many requests there were, and which was the last one to each peer.
     requests: u64,
     turns: BTreeMap<Peer, u64>,
@@ -46,12 +49,19 @@ impl CatchUp {
 
     /// Takes an answer, where one was asked for.
     pub(crate) fn answered(&mut self, peer: Peer, blocks: Vec<DecidedBlock>) {
+        let late = self.late.remove(&peer);
+        if late.is_some_and(|height| is_from(height, &blocks)) {
+            // What it failed in is forgotten when one of them has been decided.
+            if self.queue.is_empty() {
+                self.source = Some(peer);
+                self.queue = blocks.into();
+            }
+            return;
+        }
         let Some(asked) = self.asked.take_if(|asked| asked.peer == peer) else {
             return;
         };
-        let mut heights = (asked.height..).zip(&blocks);
-        let is_asked_for = heights.all(|(height, block)| block.certificate.height == height);
-        if blocks.is_empty() || !is_asked_for {
+        if !is_from(asked.height, &blocks) {
             self.distrust(peer);
             return;
         }
@@ -104,6 +114,9 @@ impl CatchUp {
             }
             self.asked = None;
             self.distrust(asked.peer);
+            if self.late.len() < PEERS_MAX {
+                self.late.insert(asked.peer, asked.height);
+            }
         }
         if !self.queue.is_empty() {
             return None;
@@ -177,6 +190,12 @@ impl CatchUp {
             self.turns.remove(&oldest);
         }
     }
+}
+
+/// Whether these are blocks from a height on.
+fn is_from(height: u64, blocks: &[DecidedBlock]) -> bool {
+    let mut heights = (height..).zip(blocks);
+    !blocks.is_empty() && heights.all(|(height, block)| block.certificate.height == height)
 }
 
 #[cfg(test)]

@@ -295,6 +295,23 @@ fn an_import_that_stops_anywhere_leaves_what_was_there_and_is_begun_anew() {
 }
 
 #[test]
+fn blocks_are_given_by_so_many_bytes_and_one_at_least() {
+    let (disk, _) = chain(4);
+    let store = open(&disk);
+    let sizes: Vec<usize> = store
+        .blocks_from(1)
+        .unwrap()
+        .iter()
+        .map(|one| one.block.len())
+        .collect();
+    assert_eq!(sizes.len(), 4);
+    let within = |bytes| store.blocks_within(1, bytes).unwrap().len();
+    assert_eq!(within(sizes[0] + sizes[1]), 2);
+    assert_eq!(within(sizes[0] + sizes[1] - 1), 1);
+    assert_eq!(within(0), 1);
+}
+
+#[test]
 fn a_snapshot_from_a_liar_is_refused() {
     let (disk, _) = chain(4);
     let mut chunks = BTreeMap::new();

@@ -69,6 +69,47 @@ fn whoever_failed_is_left_alone_for_longer_each_time() {
     }
 }
 
+#[test]
+fn an_answer_that_comes_late_is_taken_and_its_giver_asked_again() {
+    let mut catch_up = behind(&[(TRUE, 100)]);
+    assert_eq!(catch_up.request(0, 7), Some(TRUE));
+    let late_ms = SYNC_TIMEOUT_MS + 1;
+    assert_eq!(catch_up.request(late_ms, 7), None);
+    catch_up.answered(TRUE, blocks([7, 8]));
+    for height in [7, 8] {
+        assert!(catch_up.next(height).is_some());
+        catch_up.advanced();
+    }
+    catch_up.heard(TRUE, 100);
+    assert_eq!(catch_up.request(late_ms, 9), Some(TRUE));
+}
+
+#[test]
+fn a_late_answer_is_none_to_the_next_question() {
+    let mut catch_up = behind(&[(TRUE, 100)]);
+    assert_eq!(catch_up.request(0, 7), Some(TRUE));
+    assert_eq!(catch_up.request(SYNC_TIMEOUT_MS, 7), None);
+    catch_up.heard(TRUE, 100);
+    let again_ms = SYNC_TIMEOUT_MS + SYNC_BACKOFF_MS;
+    assert_eq!(catch_up.request(again_ms, 9), Some(TRUE));
+    catch_up.answered(TRUE, blocks([7, 8]));
+    assert!(catch_up.next(9).is_none());
+    // That one is still awaited.
+    catch_up.answered(TRUE, blocks([9]));
+    assert!(catch_up.next(9).is_some());
+}
+
+#[test]
+fn what_is_late_and_not_what_was_asked_for_is_not_taken() {
+    let mut catch_up = behind(&[(LIAR, 100)]);
+    assert_eq!(catch_up.request(0, 7), Some(LIAR));
+    assert_eq!(catch_up.request(SYNC_TIMEOUT_MS, 7), None);
+    for other in [vec![], vec![6], vec![7]] {
+        catch_up.answered(LIAR, blocks(other));
+        assert!(catch_up.next(7).is_none());
+    }
+}
+
 /// What it once gave does not excuse what it does later.
 #[test]
 fn a_height_that_others_decide_excuses_nobody() {
