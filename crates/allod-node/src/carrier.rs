@@ -6,6 +6,10 @@
 //! Each kind of message has a protocol of its own, so that a flood of transactions never holds up a vote. Nothing here
 //! waits for a peer: what is lost, agreement says again and whoever lags behind asks for.
 
+mod allowances;
+
+use std::time::Instant;
+
 use allod_ledger::Chain;
 use allod_ledger::bft::{Message, MessageError, Peer};
 use allod_ledger::chain::{Outbound, ReceiveError};
@@ -16,6 +20,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::debug;
+
+use allowances::Allowances;
 
 /// The tasks that carry. Dropping them stops the carrying; the chain goes on alone.
 #[derive(Debug)]
@@ -53,12 +59,14 @@ async fn speak(mut said: mpsc::Receiver<Outbound>, peers: Peers) {
 }
 
 async fn listen(chain: Chain, mut inbox: mpsc::Receiver<Received>, peers: Peers) {
+    let mut allowances = Allowances::default();
     while let Some(received) = inbox.recv().await {
         let from = received.from;
-        match take(&chain, received).await {
+        match take(&chain, received, &allowances).await {
             Ok(None) => {}
             Ok(Some(message)) => {
                 let bytes = Bytes::from(message.encode());
+                allowances.give(from, bytes.len(), Instant::now());
                 answer(&peers, from, protocol_of(&message), bytes);
             }
             Err(NotTaken::Ledger(ReceiveError::Stopped)) => return,
@@ -76,12 +84,18 @@ enum NotTaken {
     Elsewhere(Protocol),
     #[error("its sender is no validator")]
     NoValidator,
+    #[error("its sender has been given enough for now")]
+    Enough,
     #[error(transparent)]
     Ledger(#[from] ReceiveError),
 }
 
 /// Hands one message to the ledger. Blocks for whoever lags behind are read on a thread that may wait for the disk.
-async fn take(chain: &Chain, received: Received) -> Result<Option<Message>, NotTaken> {
+async fn take(
+    chain: &Chain,
+    received: Received,
+    allowances: &Allowances,
+) -> Result<Option<Message>, NotTaken> {
     if received.protocol == Protocol::Agreement && !has_a_say(chain, received.from) {
         return Err(NotTaken::NoValidator);
     }
@@ -89,6 +103,10 @@ async fn take(chain: &Chain, received: Received) -> Result<Option<Message>, NotT
     let peer = Peer(received.from.0);
     if protocol_of(&message) != received.protocol {
         return Err(NotTaken::Elsewhere(received.protocol));
+    }
+    let is_question = matches!(message, Message::SyncRequest(_));
+    if is_question && !allowances.has_more(received.from, Instant::now()) {
+        return Err(NotTaken::Enough);
     }
     if received.protocol != Protocol::Sync {
         return Ok(chain.receive(peer, message)?);

@@ -124,6 +124,12 @@ pub(crate) const MANIFEST_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) const PREFETCH_PAUSE: Duration = Duration::from_secs(600);
 /// How many members are asked for it, those who can read it first.
 pub(crate) const MANIFEST_SOURCES_MAX: usize = 16;
+/// Bytes of decided blocks that a peer is given in a second, when it has had what it is given at once.
+pub(crate) const SERVED_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
+/// Bytes that it is given at once.
+pub(crate) const SERVED_BYTES_AT_ONCE_MAX: u64 = 64 * 1024 * 1024;
+/// Peers of which that is remembered before those that may be forgotten are.
+pub(crate) const SERVED_PEERS_MAX: usize = 1_024;
 /// Questions answered at once.
 pub(crate) const ANSWERS_MAX: usize = 32;
 /// How long ending the links to peers may hold up the end of the node.

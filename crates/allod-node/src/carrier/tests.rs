@@ -207,11 +207,35 @@ async fn four_ledgers_agree_over_quic_and_one_that_was_away_catches_up() {
     }
 }
 
+fn said(from: PeerKey, message: &Message) -> Received {
+    Received {
+        from,
+        protocol: protocol_of(message),
+        bytes: message.encode().into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_been_given_enough_is_not_answered() {
+    let (_folders, mut running) = some(1, &genesis(1)).await;
+    let (one, asker) = (running.remove(0), PeerKey([7; 32]));
+    let question = || said(asker, &Message::SyncRequest(1));
+    let mut allowances = Allowances::default();
+    let answer = take(&one.chain, question(), &allowances).await.unwrap();
+    assert!(answer.is_some());
+    allowances.give(asker, usize::MAX, Instant::now());
+    let refused = take(&one.chain, question(), &allowances).await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, NotTaken::Enough), "{refused}");
+    one.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_merely_follows_has_nothing_to_say_in_agreement() {
     let genesis = genesis(1);
     let (_folders, running) = some(2, &genesis).await;
     let (chain, follower) = (&running[0].chain, running[1].peers.key());
+    let none = Allowances::default();
     let vote = Message::Vote(SignedVote {
         kind: VoteKind::Prevote,
         height: 2,
@@ -220,21 +244,16 @@ async fn whoever_merely_follows_has_nothing_to_say_in_agreement() {
         validator: validator(0).public_key(),
         signature: validator(1).sign(b"garbage"),
     });
-    let said = |from: PeerKey, message: &Message| Received {
-        from,
-        protocol: protocol_of(message),
-        bytes: message.encode().into(),
-    };
-    let refused = take(chain, said(follower, &vote)).await.unwrap_err();
+    let refused = take(chain, said(follower, &vote), &none).await.unwrap_err();
     assert!(matches!(refused, NotTaken::NoValidator), "{refused}");
-    take(chain, said(running[0].peers.key(), &vote))
+    take(chain, said(running[0].peers.key(), &vote), &none)
         .await
         .unwrap();
     // It may ask, and say how far it is.
     let status = said(follower, &Message::Status(0));
-    take(chain, status).await.unwrap();
+    take(chain, status, &none).await.unwrap();
     let question = said(follower, &Message::SyncRequest(1));
-    assert!(take(chain, question).await.unwrap().is_some());
+    assert!(take(chain, question, &none).await.unwrap().is_some());
     for one in running {
         one.stop().await;
     }
