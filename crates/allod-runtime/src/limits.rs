@@ -8,8 +8,25 @@ pub const FRAME_FDS_MAX: usize = 4;
 pub const PENDING_CONNECTIONS_MAX: usize = 64;
 /// How long a connection may take to send its request.
 pub const REQUEST_TIMEOUT_MS: u64 = 5_000;
-/// Requests worked on at once, each by a child of its own; further ones wait in the socket's backlog.
-pub const WORKERS_MAX: usize = 96;
+/// Requests worked on at once, each by a child of its own; further ones wait in the socket's backlog. Those of long requests
+/// below leave some for all others.
+pub const WORKERS_MAX: usize = 144;
+/// Processes run beside workloads at once: as many as the API lets people run, and some for health checks.
+pub const EXECS_MAX: usize = 80;
+/// Workloads asked to stop at once: each may take its grace.
+pub const STOPS_MAX: usize = 24;
+/// Volumes packed and filled at once: whoever is at the other end may be slow.
+pub const VOLUMES_MOVED_MAX: usize = 8;
+/// Layers unpacked at once: more would only make each slower.
+pub const UNPACKINGS_MAX: usize = 8;
+/// Long requests that wait for their turn, each with its connection and what was sent along.
+pub const TURNS_MAX: usize = 256;
+/// How long a command that is run beside a workload may take to begin: as long as whoever asked waits.
+pub const EXEC_START_WAIT_MS: u64 = ANSWER_TIMEOUT_MS;
+/// How long whoever ran a process beside a workload waits for what stood outside of it to end.
+pub const EXEC_END_WAIT_MS: u64 = 1_000;
+/// Longest report of a command that cannot begin: a number, and the name of a step.
+pub const EXEC_REPORT_BYTES_MAX: usize = 256;
 /// Long-lived `Watch` connections.
 pub const WATCHERS_MAX: usize = 16;
 /// How long a client waits for the answer to a quick request.

@@ -13,11 +13,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use caps::{CapSet, Capability};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Gid, Pid, Uid, WaitOptions};
+use rustix::process::{Gid, Pid, PidfdFlags, Uid, WaitOptions};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::Winsize;
 use rustix::thread::ThreadNameSpaceType;
@@ -70,7 +71,7 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
         init,
         joining: joining.map_err(refuse("open its control group"))?,
     };
-    let (running, outer) = gate.open(stdio)?;
+    let (running, outer) = gate.open(stdio, stream)?;
     let outer = outer.take().map_err(refuse("take its terminal"))?;
     let fds: Vec<_> = outer.iter().map(AsFd::as_fd).collect();
     wire::send(stream, &Answer::ExecStarted, &fds).map_err(refuse("answer"))?;
@@ -80,7 +81,8 @@ pub(crate) fn exec(host: &Host, exec: &ExecSpec, stream: &UnixStream) -> Result<
     let [has_ended, _has_hung_up] =
         poll_readable([Some(running.result.as_fd()), Some(stream.as_fd())], None);
     if !has_ended {
-        let _ = rustix::process::kill_process(running.gate, rustix::process::Signal::KILL);
+        kill(running.gate);
+        return Ok(());
     }
     let end = running.end();
     let _ = wire::send(stream, &Answer::ExecEnded { end }, &[]);
@@ -297,7 +299,7 @@ impl Running {
     fn end(self) -> ExecEnd {
         let mut bytes = Vec::new();
         let read = File::from(self.result).take(4).read_to_end(&mut bytes);
-        let _ = rustix::process::waitpid(Some(self.gate), WaitOptions::empty());
+        see_off(self.gate);
         let status = read
             .ok()
             .and_then(|_| <[u8; 4]>::try_from(bytes.as_slice()).ok());
@@ -313,9 +315,46 @@ impl Running {
     }
 }
 
+fn kill(gate: Pid) {
+    let _ = rustix::process::kill_process(gate, rustix::process::Signal::KILL);
+    see_off(gate);
+}
+
+/// Waits for a gate that is about to end. In a frozen workload that may be as late as it is thawed: then the root process
+/// reaps it.
+fn see_off(gate: Pid) {
+    let wait = Duration::from_millis(limits::EXEC_END_WAIT_MS);
+    if let Ok(pidfd) = rustix::process::pidfd_open(gate, PidfdFlags::empty()) {
+        poll_readable([Some(pidfd.as_fd())], Some(wait));
+    }
+    let _ = rustix::process::waitpid(Some(gate), WaitOptions::NOHANG);
+}
+
+/// What a gate reports: nothing where its command runs. `None` where it says neither before whoever asked has gone, or
+/// waits no longer: in a frozen workload it stands still.
+fn hear(report: &OwnedFd, stream: &UnixStream) -> io::Result<Option<Vec<u8>>> {
+    let wait = Duration::from_millis(limits::EXEC_START_WAIT_MS);
+    let mut text = Vec::new();
+    while text.len() < limits::EXEC_REPORT_BYTES_MAX {
+        let [has_news, _has_hung_up] =
+            poll_readable([Some(report.as_fd()), Some(stream.as_fd())], Some(wait));
+        if !has_news {
+            return Ok(None);
+        }
+        let mut buffer = [0u8; limits::EXEC_REPORT_BYTES_MAX];
+        match rustix::io::read(report, &mut buffer) {
+            Ok(0) => break,
+            Ok(read) => text.extend_from_slice(&buffer[..read]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(text))
+}
+
 impl Gate<'_> {
-    /// Forks the gate, and waits until the command runs or cannot.
-    fn open(self, stdio: Stdio) -> Result<(Running, Outer), Refusal> {
+    /// Forks the gate, and waits until the command runs or cannot, or nobody waits for that any more.
+    fn open(self, stdio: Stdio, stream: &UnixStream) -> Result<(Running, Outer), Refusal> {
         let Stdio { inner, outer } = stdio;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(refuse("open a pipe"));
         let (report, report_writer) = pipe()?;
@@ -330,15 +369,17 @@ impl Gate<'_> {
             Fork::Parent(pid) => pid,
         };
         drop((inner, report_writer, result_writer));
-        let mut text = Vec::new();
-        File::from(report)
-            .take(256)
-            .read_to_end(&mut text)
-            .map_err(refuse("start it"))?;
+        let Some(text) = hear(&report, stream).map_err(refuse("start it"))? else {
+            kill(gate);
+            return Err(Refusal::Busy {
+                what: format!("workload {}", self.exec.id),
+                why: "it stands still, so nothing can be run beside it".to_owned(),
+            });
+        };
         if text.is_empty() {
             return Ok((Running { gate, result }, outer));
         }
-        let _ = rustix::process::waitpid(Some(gate), WaitOptions::empty());
+        see_off(gate);
         Err(self.explain(&String::from_utf8_lossy(&text)))
     }
 

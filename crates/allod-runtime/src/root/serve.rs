@@ -27,6 +27,9 @@ use crate::{fault, limits, record};
 mod chores;
 mod closing;
 mod opening;
+mod turn;
+
+use turn::Long;
 
 /// Signals that the loop reads; everybody else gets their default effects back.
 const SIGNALS: &[i32] = &[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
@@ -40,6 +43,8 @@ pub struct Root {
     signals: OwnedFd,
     supervised: Vec<Supervised>,
     pending: Vec<Pending>,
+    /// Long requests that wait for others of their kind.
+    turns: turn::Turns,
     workers: BTreeMap<i32, Work>,
     /// Shims of an earlier root process: no children of ours, so watched by descriptor.
     adopted: Vec<(WorkloadId, OwnedFd)>,
@@ -74,7 +79,10 @@ struct Pending {
 /// What a child of the root process is there for.
 enum Work {
     /// Answers a request; afterwards, this workload may have changed.
-    Request { changed: Option<WorkloadId> },
+    Request {
+        changed: Option<WorkloadId>,
+        long: Option<Long>,
+    },
     /// Makes a workload, and is its shim after that.
     Shim { id: WorkloadId },
     /// Puts right what a shim has left, and may become the next one.
@@ -125,6 +133,7 @@ impl Root {
             signals,
             supervised: Vec::new(),
             pending: Vec::new(),
+            turns: turn::Turns::new(),
             workers: BTreeMap::new(),
             adopted: Vec::new(),
             makers: Vec::new(),
@@ -156,6 +165,7 @@ impl Root {
                 supervised.tend();
             }
             self.close_when_made();
+            self.begin_turns();
             self.settle_due();
             self.sweep();
             self.tend();
@@ -335,7 +345,9 @@ impl Root {
                     }
                     self.settle_later(id);
                 }
-                Some(Work::Request { changed: Some(id) }) => {
+                Some(Work::Request {
+                    changed: Some(id), ..
+                }) => {
                     self.sweep_soon();
                     self.announce(id);
                 }
@@ -354,7 +366,7 @@ impl Root {
                     };
                     self.tend_at = Instant::now() + Duration::from_millis(pause);
                 }
-                Some(Work::Request { changed: None } | Work::Sweep | Work::StopAll) => {}
+                Some(Work::Request { changed: None, .. } | Work::Sweep | Work::StopAll) => {}
                 None => self.keep.reaped(pid, status.as_raw()),
             }
         }
@@ -452,10 +464,14 @@ impl Root {
                 return None;
             }
             Request::Create { spec } => Work::Shim { id: spec.id },
-            Request::Stop { id, .. } | Request::Delete { id } => {
-                Work::Request { changed: Some(*id) }
+            request => {
+                let changed = match request {
+                    Request::Stop { id, .. } | Request::Delete { id } => Some(*id),
+                    _ => None,
+                };
+                let long = Long::of(request);
+                Work::Request { changed, long }
             }
-            _ => Work::Request { changed: None },
         };
         let job = match request {
             Request::Usage { ids, with_storage } => self.measure(&ids, with_storage),
@@ -465,7 +481,7 @@ impl Root {
             }
             other => Job::Request(other),
         };
-        self.spawn(work, stream, frame.fds, job);
+        self.take_turn(work, stream, frame.fds, job);
         None
     }
 

@@ -25,4 +25,5 @@ mod storage;
 mod supervise;
 mod tend;
 mod tether;
+mod turn;
 mod volume;

@@ -58,7 +58,7 @@ impl Disk {
         let mut piece = &[1u8; 1 << 20][..];
         while !piece.is_empty() {
             match filler.write(piece) {
-                Ok(_) => {}
+                Ok(count) => assert!(count > 0),
                 // The last of it goes by the byte.
                 Err(_) => piece = &piece[..piece.len() / 2],
             }
