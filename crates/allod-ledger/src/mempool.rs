@@ -158,7 +158,7 @@ impl Mempool {
         };
         self.check_share((body.account, lane), bytes, is_ready)?;
         if is_ready {
-            self.make_room(lane, bytes);
+            self.make_room((body.account, lane), bytes, is_operator);
         }
         self.check_room((body.account, lane), bytes, is_operator)?;
         self.loads.entry(lane).or_default().add(bytes);
@@ -217,15 +217,29 @@ impl Mempool {
         if is_ready { Ok(()) } else { Err(FULL) }
     }
 
-    /// Pushes out what waits for a gap, as far as it is in the way.
-    fn make_room(&mut self, lane: Lane, bytes: usize) {
-        while !self.load_of(lane).is_open(bytes) {
-            let longest = self.gapped.range((lane, 0)..=(lane, u64::MAX)).next();
-            let Some(id) = longest.and_then(|place| self.queue.get(place)).copied() else {
-                return;
-            };
-            self.remove(&id);
-            self.pushed_out.push(id);
+    /// Pushes out what waits for a gap, as far as it is in the way, and nothing where that does not make room.
+    fn make_room(&mut self, account: (AccountId, Lane), bytes: usize, is_operator: bool) {
+        if self.check_room(account, bytes, is_operator).is_ok() {
+            return;
+        }
+        let lane = account.1;
+        let mut left = self.load_of(lane);
+        let mut in_the_way = Vec::new();
+        for place in self.gapped.range((lane, 0)..=(lane, u64::MAX)) {
+            if left.is_open(bytes) {
+                break;
+            }
+            let id = self.queue.get(place).copied();
+            if let Some((id, entry)) = id.and_then(|id| Some((id, self.entries.get(&id)?))) {
+                left.take(entry.bytes);
+                in_the_way.push(id);
+            }
+        }
+        if left.is_open(bytes) {
+            for id in in_the_way {
+                self.remove(&id);
+                self.pushed_out.push(id);
+            }
         }
     }
 

@@ -359,4 +359,4 @@ fn unpack(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,11 +10,11 @@ pub const PENDING_CONNECTIONS_MAX: usize = 64;
 pub const REQUEST_TIMEOUT_MS: u64 = 5_000;
 /// Requests worked on at once, each by a child of its own; further ones wait in the socket's backlog. Those of long requests
 /// below leave some for all others.
-pub const WORKERS_MAX: usize = 144;
+pub const WORKERS_MAX: usize = 192;
 /// Processes run beside workloads at once: as many as the API lets people run, and some for health checks.
 pub const EXECS_MAX: usize = 80;
-/// Workloads asked to stop at once: each may take its grace.
-pub const STOPS_MAX: usize = 24;
+/// Workloads asked to stop at once: each may take its grace, which may be ten minutes.
+pub const STOPS_MAX: usize = 64;
 /// Volumes packed and filled at once: whoever is at the other end may be slow.
 pub const VOLUMES_MOVED_MAX: usize = 8;
 /// Layers unpacked at once: more would only make each slower.

@@ -1,6 +1,6 @@
 //! Named volumes: where each one is, and whether its owner still wants it. A volume outlives its app unless it is
 //! given up in so many words, and its data go only when its node says that they are gone. Until then nothing is placed on
-//! that node that would find them again; they bind nobody, and elsewhere the volume may begin anew.
+//! them again; where that node is gone itself they bind nobody, and the volume begins anew elsewhere.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};

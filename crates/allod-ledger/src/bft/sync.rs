@@ -51,6 +51,9 @@ impl CatchUp {
     pub(crate) fn answered(&mut self, peer: Peer, blocks: Vec<DecidedBlock>) {
         let late = self.late.remove(&peer);
         if late.is_some_and(|height| is_from(height, &blocks)) {
+            // It may answer a later question as well, where the first was lost.
+            let answers = |asked: &mut Asked| asked.peer == peer && is_from(asked.height, &blocks);
+            self.asked.take_if(answers);
             // What it failed in is forgotten when one of them has been decided.
             if self.queue.is_empty() {
                 self.source = Some(peer);

@@ -315,6 +315,21 @@ fn what_is_ready_pushes_out_what_has_waited_longest_for_a_gap() {
 }
 
 #[test]
+fn nothing_is_pushed_out_in_vain() {
+    let state = state(0);
+    let mut mempool = Mempool::default();
+    for one in [tx(0, 0, 2), tx(0, 1, 1)] {
+        mempool.offer(&state, NOW_MS, one).unwrap();
+    }
+    // Operators have used what is theirs, and more than what waits for a gap would have to go.
+    mempool.loads.get_mut(&Lane::Free).unwrap().count = MEMPOOL_PER_LANE_MAX + 2;
+    let refused = mempool.offer(&state, NOW_MS, tx(0, 3, 0));
+    assert!(matches!(refused, Err(Refusal::Full { .. })));
+    assert_eq!(mempool.take_pushed_out(), []);
+    assert_eq!(mempool.gapped.len(), 2);
+}
+
+#[test]
 fn a_full_lane_says_when_to_come_again_and_leaves_the_others_alone() {
     let state = state(0);
     let mut mempool = Mempool::default();

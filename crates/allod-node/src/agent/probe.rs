@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use allod_runtime::{Client, ClientError, Exec, ExecSpec, ExecStdio, ExecWait, WorkloadId};
+use allod_runtime::{
+    Client, ClientError, Exec, ExecSpec, ExecStdio, ExecWait, Refusal, WorkloadId,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe::Receiver;
@@ -20,6 +22,8 @@ use crate::manifest::{Check, Probe};
 /// Pause after the first unanswered question; it doubles up to the probe's interval, so that a replica which starts
 /// in milliseconds is ready in milliseconds.
 const FIRST_PAUSE_MS: u64 = 4;
+/// Pause before a command is tried again where too many run.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// What is read of an HTTP answer: the status line.
 const STATUS_LINE_BYTES: usize = 64;
 /// What is kept of what an exec probe says.
@@ -143,8 +147,7 @@ async fn run(target: &Target, args: Vec<String>) -> Result<(i32, String), String
         working_dir: None,
         terminal: None,
     };
-    let runtime = target.runtime.clone();
-    let Exec { stdio, end } = blocking(move || runtime.exec(spec)).await?;
+    let Exec { stdio, end } = begin(target, spec).await?;
     let end = Arc::new(end);
     let _hang_up = HangUp(Arc::clone(&end));
     let mut said = Vec::new();
@@ -162,6 +165,19 @@ async fn run(target: &Target, args: Vec<String>) -> Result<(i32, String), String
     }
     let code = blocking(move || end.wait()).await?.code();
     Ok((code, String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+/// Begins a command. Where as many run as may, it waits for its turn, which says nothing about the workload; whoever asks
+/// for the answer knows for how long.
+async fn begin(target: &Target, spec: ExecSpec) -> Result<Exec, String> {
+    loop {
+        let (runtime, spec) = (target.runtime.clone(), spec.clone());
+        match spawn_blocking(move || runtime.exec(spec)).await {
+            Ok(Err(ClientError::Refused(Refusal::Busy { .. }))) => sleep(BUSY_PAUSE).await,
+            Ok(begun) => return begun.map_err(|error| error.to_string()),
+            Err(_) => return Err("the node is shutting down".to_owned()),
+        }
+    }
 }
 
 /// Kills the process when nobody waits for it any more.
@@ -194,3 +210,6 @@ async fn drain(pipe: OwnedFd) -> Vec<u8> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests;

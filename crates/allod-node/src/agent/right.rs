@@ -3,7 +3,7 @@
 //! What stands still answers nobody. So it is ready for nobody, it is not billed as ready, and it is asked nothing: what its
 //! probes would hear says nothing of it. Once it is confirmed again it is asked as after a start of this agent.
 
-use allod_runtime::{Status, WorkloadId, boot_ms};
+use allod_runtime::{Phase, Status, WorkloadId, boot_ms};
 use allod_state::lease::Lease;
 
 use super::Agent;
@@ -19,7 +19,10 @@ impl Agent {
 
     /// Takes in until when the runtime lets it run, as an earlier node of this machine may have told it.
     pub(super) fn take_right_over(&self, status: &Status) {
-        let Some(told) = status.until_boot_ms.filter(|told| *told > boot_ms()) else {
+        // Of one that ran before the machine was started again it says nothing.
+        let is_running = matches!(status.phase, Phase::Running { .. });
+        let told = status.until_boot_ms.filter(|_| is_running);
+        let Some(told) = told.filter(|told| *told > boot_ms()) else {
             return;
         };
         self.inner.until.send_if_modified(|until| {

@@ -93,7 +93,7 @@ impl Stage {
     }
 }
 
-fn receive(stream: &mut UnixStream) -> Value {
+pub(crate) fn receive(stream: &mut UnixStream) -> Value {
     let mut head = [0u8; 8];
     stream.read_exact(&mut head).unwrap();
     let length = u32::from_le_bytes(head[4..].try_into().unwrap());
@@ -102,7 +102,7 @@ fn receive(stream: &mut UnixStream) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-fn send(stream: &mut UnixStream, answer: &Value) {
+pub(crate) fn send(stream: &mut UnixStream, answer: &Value) {
     let text = serde_json::to_vec(answer).unwrap();
     let length = u32::try_from(text.len()).unwrap();
     let bytes = [&b"ALR1"[..], &length.to_le_bytes(), &text].concat();

@@ -39,5 +39,5 @@ pub use record::{ImageConfig, ImageRecord, LayerRecord, RecordError};
 pub use reference::{Reference, ReferenceError};
 pub use room::NoRoom;
 pub(crate) use room::Room;
-pub use store::{BlobStore, Budget, Freed, LayerStore, StoreError};
+pub use store::{BlobStore, Budget, Freed, LayerStore, Removed, StoreError};
 pub use unpack::{LayerStats, UnpackError};

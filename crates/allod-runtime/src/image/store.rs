@@ -33,7 +33,7 @@ use super::record::{ImageRecord, RecordError};
 
 mod collect;
 
-pub use collect::{Budget, Freed};
+pub use collect::{Budget, Freed, Removed};
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,9 @@ use std::time::UNIX_EPOCH;
 use super::host::{Host, absent_is_none, chain, not_found, refuse};
 use crate::image::limits::LAYERS_MAX;
 use crate::image::unpack::{self, UnpackError};
-use crate::image::{Budget, Digest, Freed, Hasher, LayerRecord, LayerStore, Limits, StoreError};
+use crate::image::{
+    Budget, Digest, Freed, Hasher, LayerRecord, LayerStore, Limits, Removed, StoreError,
+};
 use crate::record;
 use crate::request::{LayerUse, Refusal};
 use crate::workload::{LayerId, WorkloadId};
@@ -74,12 +76,12 @@ fn records(host: &Host) -> Result<Vec<(WorkloadId, record::Record)>, Refusal> {
     Ok(records)
 }
 
-/// Removes a layer, unless a workload uses it.
-pub(super) fn remove(host: &Host, layer: LayerId) -> Result<(), Refusal> {
+/// Takes a layer away, unless a workload uses it. Removing what it held is left to do.
+pub(super) fn take_away(host: &Host, layer: LayerId) -> Result<Removed, Refusal> {
     if !host.layout.layer(&layer).exists() {
         return Err(not_found(layer));
     }
-    let removed = store(host)?.remove(digest(&layer)?, || {
+    let removed = store(host)?.take_away(digest(&layer)?, || {
         let users = records(host).map_err(Failure::Refused)?;
         match users
             .iter()

@@ -42,6 +42,13 @@ pub(super) fn run(
             return make::create(host, &spec, stream, made);
         }
         Job::Request(Request::Exec { exec }) => return exec::exec(host, &exec, &stream),
+        Job::Request(Request::RemoveLayer { layer }) => {
+            let removed = layer::take_away(host, layer)?;
+            // Nobody finds it any more, and whoever asked has others waiting.
+            wire::send(&stream, &Answer::Done, &[]).map_err(refuse("answer"))?;
+            drop(stream);
+            return removed.finish().map_err(refuse("remove the layer's files"));
+        }
         Job::Request(Request::ResolverSockets { app }) => {
             return resolver_sockets(host, app, &stream);
         }
@@ -94,7 +101,6 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         Request::ListLayerUses => Ok(Answer::LayerUses {
             layers: layer::uses(host)?,
         }),
-        Request::RemoveLayer { layer } => layer::remove(host, layer).map(done),
         Request::CollectLayers { keep, budget } => Ok(Answer::Collected {
             freed: layer::collect(host, &keep, &budget)?,
         }),
@@ -116,6 +122,7 @@ fn perform(host: &Host, request: Request, fds: Vec<OwnedFd>) -> Result<Answer, R
         | Request::Watch
         | Request::Create { .. }
         | Request::Exec { .. }
+        | Request::RemoveLayer { .. }
         | Request::Usage { .. }
         | Request::ResolverSockets { .. } => Err(invalid("the request went to the wrong place")),
     }

@@ -30,10 +30,14 @@ impl Check for Payers {
         if payers.is_empty() {
             return Ok(());
         }
-        let promised = promised(state);
+        let (before, promised) = (promised(fresh.before), promised(state));
         for payer in payers {
             let account = state.account(&payer).ok_or("a payer is gone")?;
             let per_hour = promised.get(&payer).copied().unwrap_or(0);
+            // What takes the place of something else adds nothing.
+            if per_hour <= before.get(&payer).copied().unwrap_or(0) {
+                continue;
+            }
             let needed = per_hour * i128::from(CREDIT_AHEAD_MS) / i128::from(HOUR_MS);
             let available = account.available();
             if needed > available.micro() {

@@ -56,9 +56,9 @@ fn last_price(context: &Context<'_>, key: &SlotKey, slot: &Slot) -> Credits {
 
 /// What an hour of the slot's next lease may cost on a machine of another operator, so that the payer's credits bear it
 /// for a while, and everything else that strangers run for the payer. What its lease costs now goes when the next is
-/// there.
+/// there: as much as that is promised already, and adds nothing.
 pub(super) fn credit_left(context: &Context<'_>, app: &App, slot: &Slot) -> Credits {
     let current = slot.current.and_then(|id| context.state.lease_row(&id));
     let own = current.map_or(Credits::ZERO, |lease| lease.promised_to_others());
-    context.state.credit_left_per_hour(&app.owner, own)
+    context.state.credit_left_per_hour(&app.owner, own).max(own)
 }

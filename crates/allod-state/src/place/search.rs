@@ -31,7 +31,7 @@ pub(crate) struct Search<'a> {
     pub(crate) needs: Resources,
     /// Where those of its volumes that exist are.
     pub(crate) volumes_on: Vec<NodeId>,
-    /// Where data of one of its volumes are that were given up, and are there still: it begins anew elsewhere at once.
+    /// Where data of one of its volumes are that were given up, and are there still.
     pub(crate) leaving_on: Option<NodeId>,
     /// Whether another replica of the app writes to one of its volumes.
     pub(crate) is_volume_held: bool,
@@ -145,13 +145,14 @@ impl<'a> Search<'a> {
             return self.together_on;
         };
         let is_one = rest.iter().all(|node| node == first);
-        (is_one && !self.is_volume_held).then_some(*first)
+        (is_one && !self.is_volume_held && self.leaving_on.is_none()).then_some(*first)
     }
 
     /// How many rules of [`rule::RULES`] refuse every node but the pinned one, whatever the node is. There may be more.
     fn refusing_everywhere(&self) -> usize {
         let spread = self.wanted.demand.constraints.replicas_per_node_max == Some(0);
-        let volumes = self.is_volume_held || !self.volumes_on.is_empty();
+        let is_refused = self.is_volume_held || self.leaving_on.is_some();
+        let volumes = is_refused || !self.volumes_on.is_empty();
         let together = self.together_on.is_some() && self.together_on == self.pinned();
         [spread, volumes, together].map(usize::from).iter().sum()
     }

@@ -7,23 +7,26 @@ use crate::apply::Context;
 use crate::id::{AppId, NodeId};
 use crate::lease::{self, EndCause, Lease};
 use crate::limits::EFFORT_PER_SLOT;
+use crate::place;
 use crate::reject::Rejection;
 use crate::state::State;
 
 /// What has not left a machine yet stays there: those that were to take over elsewhere, and run the same, end. An app
-/// that stays together and of which a part has left goes on leaving.
+/// that stays together and of which a part has left goes on leaving. What else was to be replaced has its turn.
 pub(crate) fn stay(context: &mut Context<'_>, node: &NodeId) -> Result<(), Rejection> {
     let leases = context.state.active_leases_on(node);
-    let mut apps = BTreeSet::new();
+    let mut services = BTreeSet::new();
     for id in &leases {
         context.toil(EFFORT_PER_SLOT);
-        apps.extend(context.state.lease_row(id).map(|lease| lease.app));
+        let lease = context.state.lease_row(id);
+        services.extend(lease.map(|lease| (lease.app, lease.service)));
     }
+    let apps: BTreeSet<AppId> = services.iter().map(|(app, _)| *app).collect();
     let mut parted = BTreeSet::new();
-    for app in &apps {
+    for app in apps {
         context.check_effort()?;
-        if is_parted(context, app, node) {
-            parted.insert(*app);
+        if is_parted(context, &app, node) {
+            parted.insert(app);
         }
     }
     for id in leases {
@@ -38,6 +41,10 @@ pub(crate) fn stay(context: &mut Context<'_>, node: &NodeId) -> Result<(), Rejec
         if let Some(successor) = successor.filter(|_| is_move && !parted.contains(&lease.app)) {
             lease::end(context, &successor, EndCause::Superseded);
         }
+    }
+    for (app, service) in services {
+        context.check_effort()?;
+        place::roll_on(context, &app, &service);
     }
     Ok(())
 }

@@ -8,7 +8,6 @@ use allod_state::place::Failing;
 use allod_state::volume::{ReportVolume, Standing};
 use allod_state::{Action, Digest, Label, Rejection};
 
-use crate::pool::Pool;
 use crate::world::{GIB, Person, World, credits, web, with_volume};
 
 #[test]
@@ -417,23 +416,6 @@ fn a_volume_that_was_given_up_is_not_taken_up_again_before_it_is_gone() {
     world.run(vec![deploy.into()]);
     let volume = world.state.volumes().next().unwrap().1.clone();
     assert_eq!(volume.standing, Standing::Used);
-    assert_eq!(volume.created_ms, world.now_ms());
-}
-
-#[test]
-fn a_volume_that_was_given_up_begins_anew_elsewhere_at_once() {
-    let mut pool = Pool::of_owners(1);
-    let world = &mut pool.world;
-    let deploy = world.deploy("shop", &[("db", with_volume(world, "shop"))], 1);
-    world.run(vec![deploy.clone().into()]);
-    let before = world.active("shop")[0].1.node;
-    let (app, drops_volumes) = (world.app("shop"), true);
-    world.run(vec![Delete { app, drops_volumes }.into()]);
-    world.run(vec![deploy.into()]);
-    let lease = world.active("shop")[0].1.clone();
-    assert_ne!(lease.node, before);
-    let volume = world.state.volumes().next().unwrap().1.clone();
-    assert_eq!((volume.node, volume.standing), (lease.node, Standing::Used));
     assert_eq!(volume.created_ms, world.now_ms());
 }
 

@@ -141,6 +141,42 @@ fn what_ended_for_want_of_credits_goes_on_by_itself_when_they_are_there() {
     assert_eq!(pool.world.active("shop").len(), 1);
 }
 
+/// However little there is: what costs no more than what it takes the place of adds nothing.
+#[test]
+fn what_runs_may_be_replaced_by_the_same_and_by_less() {
+    let mut pool = with_strangers(1);
+    let (_, lease) = pool.app("shop");
+    let mut dear = web(1);
+    dear.resources.cpu_milli = 2_000;
+    let many = pool.world.deploy("dear", &[("web", dear)], 1);
+    pool.world.run(vec![many.into()]);
+    let price = pool.world.active("dear")[0].1.price_per_hour;
+    // Less than five minutes of the dear one alone will be left.
+    let minutes = price.mul_div_ceil(20 * 60_000, HOUR_MS).unwrap();
+    keep_only(&mut pool, minutes);
+    let (id, row) = pool.world.active("dear")[0].clone();
+    let number = pool.number_of(row.node);
+    pool.pass(16 * 60_000);
+    let ms = 16 * 60_000;
+    let (items, node) = (vec![item(&row, id, ms)], row.node);
+    pool.says(number, SubmitEvidence { node, items }).unwrap();
+    for version in [2, 3] {
+        let revised = pool.world.deploy("shop", &[("web", web(1))], version);
+        pool.world.run(vec![revised.into()]);
+        pool.world.wait(1);
+        let all = pool.world.active("shop");
+        let next = all.iter().find(|(_, row)| row.epoch > lease.epoch);
+        let (id, row) = next.expect("it is replaced").clone();
+        let (lease, epoch, report) = (id, row.epoch, Report::Ready);
+        let report = ReportLease {
+            lease,
+            epoch,
+            report,
+        };
+        pool.says(pool.number_of(row.node), report).unwrap();
+    }
+}
+
 /// What is deployed is to be paid for five minutes at least: who deploys and sends everything away gets nothing for nothing.
 #[test]
 fn nobody_sends_away_what_strangers_are_to_get_soon() {

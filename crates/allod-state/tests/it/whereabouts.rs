@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use allod_state::app::{Delete, Deploy, Restart, Wrap};
+use allod_state::app::{Delete, Deploy, Wrap};
 use allod_state::lease::{EndCause, Lease, Phase, Report, ReportLease};
 use allod_state::node::{CordonNode, DrainNode, PublishOffer, WithdrawOffer};
 use allod_state::place::Failing;
@@ -439,9 +439,13 @@ fn a_drain_that_is_called_off_leaves_no_move_half_done() {
     world.wait(1);
     settle(&mut world, "pair");
     assert_eq!(sorted(&world, "pair"), [elsewhere; 2]);
-    // What stays can be replaced as before.
-    let (app, service) = (world.app("web"), None);
-    world.run(vec![Restart { app, service }.into()]);
+    // What stays can be replaced as before, and what was to be replaced meanwhile is.
+    world.run(vec![DrainNode { node: here }.into()]);
     world.wait(1);
-    assert_eq!(world.active("web").len(), 2);
+    let revised = world.deploy("web", &[("web", web(1))], 2);
+    world.run(vec![revised.into(), resume(here).into()]);
+    world.wait(1);
+    settle(&mut world, "web");
+    let all = world.active("web");
+    assert_eq!((all.len(), all[0].1.revision), (1, 2));
 }

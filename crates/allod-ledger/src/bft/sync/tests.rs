@@ -99,6 +99,21 @@ fn a_late_answer_is_none_to_the_next_question() {
     assert!(catch_up.next(9).is_some());
 }
 
+/// The first question was lost, and this is the answer to the second.
+#[test]
+fn the_answer_to_a_question_that_was_asked_twice_is_the_answer_to_both() {
+    let mut catch_up = behind(&[(TRUE, 100)]);
+    assert_eq!(catch_up.request(0, 7), Some(TRUE));
+    assert_eq!(catch_up.request(SYNC_TIMEOUT_MS, 7), None);
+    catch_up.heard(TRUE, 100);
+    let again_ms = SYNC_TIMEOUT_MS + SYNC_BACKOFF_MS;
+    assert_eq!(catch_up.request(again_ms, 7), Some(TRUE));
+    catch_up.answered(TRUE, blocks([7]));
+    assert!(catch_up.next(7).is_some());
+    catch_up.advanced();
+    assert_eq!(catch_up.request(again_ms, 8), Some(TRUE));
+}
+
 #[test]
 fn what_is_late_and_not_what_was_asked_for_is_not_taken() {
     let mut catch_up = behind(&[(LIAR, 100)]);

@@ -267,6 +267,20 @@ async fn what_stands_still_is_not_given_up_for_what_its_probes_hear() {
     stage.node.stop().await;
 }
 
+/// What ran before the machine was started again may have been given a time that is far ahead by today's clock.
+#[tokio::test]
+async fn what_has_ended_has_no_time_that_could_be_taken_over() {
+    let mut stage = Scene::set().await;
+    let cause = allod_runtime::EndCause::Lost;
+    stage.agent.learn_one(Status {
+        until_boot_ms: Some(boot_ms() + 100 * LONG_MS),
+        phase: RuntimePhase::Exited { cause, at_ms: 0 },
+        ..stage.running()
+    });
+    assert!(stage.agent.inner.until.borrow().is_empty());
+    stage.node.stop().await;
+}
+
 #[tokio::test]
 async fn a_new_agent_takes_over_until_when_a_replica_may_run() {
     let mut stage = Scene::set().await;

@@ -230,17 +230,15 @@ impl LayerStore {
 
     /// Removes one layer, if it is here; `is_used` is asked under the lock that makers of workloads
     /// hold. Does not wait for them.
-    pub fn remove<E: From<StoreError>>(
+    pub fn take_away<E: From<StoreError>>(
         &self,
         diff_id: Digest,
         is_used: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let gone = {
-            let _alone = lock(&self.directory, FlockOperation::NonBlockingLockExclusive)?;
-            is_used()?;
-            self.set_aside(diff_id)?
-        };
-        Ok(remove_tree(&gone)?)
+    ) -> Result<Removed, E> {
+        let _alone = lock(&self.directory, FlockOperation::NonBlockingLockExclusive)?;
+        is_used()?;
+        let path = self.set_aside(diff_id)?;
+        Ok(Removed { path })
     }
 
     /// Gives a layer a name under which nobody looks for one: half of it never counts as one.
@@ -303,6 +301,19 @@ impl LayerStore {
 const MARKER: &str = "layer.json";
 
 /// Another collection may remove the same leftovers.
+/// A layer that is none any more. What it held is on the disk still.
+#[derive(Debug)]
+pub struct Removed {
+    path: PathBuf,
+}
+
+impl Removed {
+    /// Removes what it held, which takes long where that is much. What is left is found another time.
+    pub fn finish(self) -> Result<(), StoreError> {
+        remove_tree(&self.path)
+    }
+}
+
 fn remove_tree(path: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

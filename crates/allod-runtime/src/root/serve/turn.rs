@@ -71,7 +71,7 @@ impl Root {
             _ => None,
         };
         match kind {
-            Some(kind) if !self.has_place(kind) => {
+            Some(kind) if !self.has_place(kind) || self.waits(kind) => {
                 if kind == Long::Exec || self.turns.len() >= limits::TURNS_MAX {
                     return refuse(&stream, kind);
                 }
@@ -96,6 +96,11 @@ impl Root {
                 self.spawn(turn.work, turn.stream, turn.fds, turn.job);
             }
         }
+    }
+
+    /// Whether others came before, and wait.
+    fn waits(&self, kind: Long) -> bool {
+        self.turns.iter().any(|turn| turn.kind == kind)
     }
 
     fn has_place(&self, kind: Long) -> bool {

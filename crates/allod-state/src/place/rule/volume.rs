@@ -5,7 +5,7 @@ use crate::place::search::Candidate;
 
 pub(super) fn volumes(candidate: &Candidate<'_>) -> Result<(), Failing> {
     let search = candidate.search;
-    if let Some(node) = search.leaving_on.filter(|node| *node == candidate.id) {
+    if let Some(node) = search.leaving_on {
         return Err(Failing::VolumeLeaving { node });
     }
     if let Some(node) = search.volumes_on.iter().find(|node| **node != candidate.id) {
