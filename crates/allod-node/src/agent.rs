@@ -15,6 +15,8 @@ mod prefetch;
 mod probe;
 mod report;
 mod right;
+#[cfg(test)]
+mod scene;
 mod sight;
 mod spec;
 mod tables;
@@ -24,7 +26,7 @@ mod upstreams;
 pub(crate) use act::chain;
 pub(crate) use probe::Target;
 #[cfg(test)]
-pub(crate) use right::tests::{Scene, watched};
+pub(crate) use scene::{Scene, watched};
 pub(crate) use sight::{Sight, waiting_words};
 pub(crate) use spec::volume_name;
 pub use spec::{service_label, unsupported, volume_label};

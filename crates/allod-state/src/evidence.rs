@@ -25,7 +25,8 @@ use crate::reject::Rejection;
 use crate::transaction::Apply;
 
 static CHAIN: Domain = Domain::new("allod evidence v1");
-const HOUR_MS: u64 = 3_600_000;
+/// What prices are for.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 
 /// What a lease used.
 #[derive(

@@ -521,11 +521,7 @@ fn after_failure(
             ..slot
         };
     }
-    let doublings = failures.saturating_sub(1).min(16);
-    let wait = BACKOFF_FIRST_MS
-        .checked_shl(doublings)
-        .unwrap_or(BACKOFF_MAX_MS)
-        .min(BACKOFF_MAX_MS);
+    let wait = doubled(BACKOFF_FIRST_MS, failures.saturating_sub(1), BACKOFF_MAX_MS);
     let waiting = (!is_serving).then_some(Waiting::BackingOff(cause));
     Slot {
         failures,
@@ -533,6 +529,12 @@ fn after_failure(
         waiting,
         ..slot
     }
+}
+
+/// A pause that doubles so many times, up to the longest.
+pub(crate) fn doubled(first_ms: u64, times: u32, max_ms: u64) -> u64 {
+    let doubled = first_ms.checked_shl(times.min(16));
+    doubled.unwrap_or(max_ms).min(max_ms)
 }
 
 fn completes(context: &Context<'_>, key: &SlotKey, cause: EndCause) -> bool {

@@ -11,6 +11,7 @@
 mod derived;
 pub(crate) mod inventory;
 mod owned;
+mod promised;
 mod prove;
 mod read;
 mod ring;

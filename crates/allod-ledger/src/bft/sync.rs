@@ -3,9 +3,9 @@
 //! One request is under way at a time. What a peer claims about its height is a hint, and no claim is worth more than
 //! another: of those who say that they have the block, the one is asked that was not asked for longest. A peer that
 //! does not answer, or answers with something false or with other blocks than those asked for, is not asked again for a
-//! while, and for longer each time, whatever it goes on claiming. An answer that comes when another peer has been asked
-//! already is taken nevertheless: it may only have been large, and asking for it again would take as long. So a liar costs a few requests, and one that gives as
-//! little as it can has one turn among everybody's, not the way to the tip.
+//! while, and for longer each time, whatever it goes on claiming. So a liar costs a few requests, and one that gives as
+//! little as it can has one turn among everybody's, not the way to the tip. An answer that comes when another peer has
+//! been asked already is taken nevertheless: it may only have been large, and asking for it again would take as long.
 
 use std::collections::{BTreeMap, VecDeque};
 

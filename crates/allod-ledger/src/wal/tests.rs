@@ -2,6 +2,7 @@
 
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
+use super::frame::{ALIGN, FRAME_HEADER, marked_at};
 use super::*;
 use crate::bft::Signer as _;
 use crate::disk::MemoryDisk;

@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::Event;
+use crate::agent::act::blocking;
 use crate::agent::health::Answer;
 use crate::manifest::{Check, Probe};
 
@@ -186,15 +187,6 @@ struct HangUp(Arc<ExecWait>);
 impl Drop for HangUp {
     fn drop(&mut self) {
         self.0.hang_up();
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
-) -> Result<T, String> {
-    match spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("the node is shutting down".to_owned()),
     }
 }
 

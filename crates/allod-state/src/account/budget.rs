@@ -12,13 +12,12 @@
 use crate::account::KeyRecord;
 use crate::account::grant::Budget;
 use crate::apply::Context;
+use crate::evidence::HOUR_MS;
 use crate::id::AppId;
 use crate::lease::Lease;
 use crate::limits::{CREDIT_AHEAD_MS, EFFORT_PER_ROW};
 use crate::money::{Credits, OutOfRange};
 use crate::reject::Rejection;
-
-const HOUR_MS: u64 = 3_600_000;
 
 impl KeyRecord {
     /// What it spent in the budget's period that runs at a block time.

@@ -452,16 +452,8 @@ fn wait(context: &mut Context<'_>, key: &SlotKey, slot: Slot, why: WhyNot, waiti
             why,
         });
     }
-    let waiting = if slot.current.is_none() {
-        waiting
-    } else {
-        None
-    };
-    let doublings = slot.refused.min(16);
-    let pause_ms = PLACE_RETRY_MS
-        .checked_shl(doublings)
-        .unwrap_or(PLACE_RETRY_MAX_MS)
-        .min(PLACE_RETRY_MAX_MS);
+    let waiting = waiting.filter(|_| slot.current.is_none());
+    let pause_ms = lease::doubled(PLACE_RETRY_MS, slot.refused, PLACE_RETRY_MAX_MS);
     context.state.put_slot(
         *key,
         Slot {

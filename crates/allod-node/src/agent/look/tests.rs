@@ -6,8 +6,8 @@ use allod_state::lease::Report;
 
 use super::*;
 use crate::agent::Event;
+use crate::agent::Scene;
 use crate::agent::plan::{Step, plan};
-use crate::agent::right::tests::Scene;
 
 /// As events tell it.
 fn told(end: &RuntimeEnd) -> String {

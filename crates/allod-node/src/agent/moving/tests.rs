@@ -9,7 +9,7 @@ use allod_state::app::{
 use allod_state::node::{Isolation, Resources};
 
 use super::*;
-use crate::agent::right::tests::{Scene, watched};
+use crate::agent::{Scene, watched};
 use crate::agent::{service_label, workload_of};
 use crate::ledger::tests::restored;
 use crate::manifest::tests::guestbook;

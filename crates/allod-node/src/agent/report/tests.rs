@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::*;
-use crate::agent::right::tests::Scene;
+use crate::agent::Scene;
 
 #[tokio::test]
 async fn the_end_of_a_report_is_the_end_of_nothing_else() {
