@@ -49,8 +49,8 @@ pub const STOP_ALL_WAIT_MS: u64 = 5_000;
 pub const STOP_AGAIN_MS: u64 = 50;
 /// How often the private network is looked at while workloads run.
 pub const TEND_PERIOD_MS: u64 = 3_000;
-/// How often, where a look means writing all rules: beside the older packet filters.
-pub const TEND_PERIOD_COSTLY_MS: u64 = 60_000;
+/// How seldom at most, where each look fails, or means writing all rules: beside the older packet filters.
+pub const TEND_PERIOD_MS_MAX: u64 = 60_000;
 
 /// Workloads that one installation keeps at most.
 pub const WORKLOADS_MAX: usize = 1_000;

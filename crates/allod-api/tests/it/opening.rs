@@ -1,6 +1,7 @@
 //! What cannot be opened when a node starts is opened once it can be: nobody has to start the node again.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use allod_node::Node;
@@ -23,6 +24,21 @@ fn founded(dir: &tempfile::TempDir) -> Home {
 fn free() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// Takes the port that a node had which has stopped: the last of its tasks lets go of it soon after.
+async fn take(address: SocketAddr) -> UdpSocket {
+    let taken = async {
+        loop {
+            match UdpSocket::bind(address) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                    tokio::task::yield_now().await
+                }
+                taken => return taken.unwrap(),
+            }
+        }
+    };
+    timeout(SOON, taken).await.unwrap()
 }
 
 /// Waits until the ledger says of the node's place what is asked for.
@@ -96,11 +112,14 @@ async fn a_relay_that_does_not_open_yet_stays_on_the_ledger() {
 
     // Both its ports are taken now: it says that it is at another one, and no word of its relay.
     let _relay = TcpListener::bind(listen).unwrap();
-    let taken = before.addresses.iter().map(UdpSocket::bind);
-    let _peers: Vec<UdpSocket> = taken.map(Result::unwrap).collect();
+    let mut peers = Vec::new();
+    for address in &before.addresses {
+        peers.push(take(*address).await);
+    }
     let node = started().await.unwrap();
     let addresses = |reach: &Reach| reach.addresses.iter().copied().collect::<BTreeSet<_>>();
     let moved = is_at(&node, |reach| addresses(reach) != addresses(&before)).await;
     assert_eq!(moved.relay, before.relay);
+    drop(peers);
     end(node, &home).await;
 }

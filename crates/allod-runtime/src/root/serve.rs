@@ -61,6 +61,8 @@ pub struct Root {
     sweep_at: Option<Instant>,
     /// When the private network is looked at again, so that what others do to it is put right.
     tend_at: Instant,
+    /// How soon it is looked at again where a look failed, or had to write all rules: longer each time.
+    tend_pause_ms: u64,
     /// When the next guard of the disk is to be sent, where there is none.
     guard_at: Option<Instant>,
     /// Where the guard hears of new workloads.
@@ -144,6 +146,7 @@ impl Root {
             meter: Meter::default(),
             sweep_at: None,
             tend_at: Instant::now(),
+            tend_pause_ms: limits::TEND_PERIOD_MS,
             guard_at: Some(Instant::now()),
             guard_hears: None,
             closing: None,
@@ -359,13 +362,7 @@ impl Root {
                     let pause = Duration::from_millis(limits::RESTART_PAUSE_MS);
                     self.guard_at = Some(Instant::now() + pause);
                 }
-                Some(Work::Tend) => {
-                    let pause = match status.exit_status() {
-                        Some(0) => limits::TEND_PERIOD_MS,
-                        _ => limits::TEND_PERIOD_COSTLY_MS,
-                    };
-                    self.tend_at = Instant::now() + Duration::from_millis(pause);
-                }
+                Some(Work::Tend) => self.tended(status.exit_status() == Some(0)),
                 Some(Work::Request { changed: None, .. } | Work::Sweep | Work::StopAll) => {}
                 None => self.keep.reaped(pid, status.as_raw()),
             }

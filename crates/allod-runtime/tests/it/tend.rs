@@ -1,5 +1,6 @@
 //! What somebody else does to the network while workloads run heals within seconds, and opens nothing meanwhile.
 
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
@@ -79,4 +80,29 @@ fn what_others_break_heals_by_itself_and_opens_nothing_meanwhile_slow() {
     let tried = house.output(stranger);
     assert!(tried.contains("tried"), "{tried}");
     assert!(!tried.contains("reached"), "{tried}");
+}
+
+#[test]
+fn what_is_broken_during_a_look_that_fails_heals_soon_after() {
+    let house = House::in_a_world();
+    let world = house.world();
+    start(&house, 1, "exec sleep 1000");
+    let before = settled(&house);
+    let network = format!("run/allod/network-{}", house.installation());
+    let seal = world.path(&network).join("seal");
+    let (kept, pipe) = (seal.with_extension("kept"), seal.with_extension("pipe"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    std::fs::hard_link(&seal, &kept).unwrap();
+    std::fs::rename(&pipe, &seal).unwrap();
+
+    // Its other end is opened once somebody looks, and nobody can read what then comes.
+    let mut look = std::fs::OpenOptions::new().write(true).open(&seal).unwrap();
+    let link = format!("ip link del allod-{}", house.installation());
+    assert!(is_done(world.command(&["-n"]), &link));
+    std::fs::rename(&kept, &seal).unwrap();
+    look.write_all(&[0xff]).unwrap();
+    drop(look);
+
+    let audit = || world.audit(house.path(), &house.name());
+    until("the host's link", || audit() == before);
 }

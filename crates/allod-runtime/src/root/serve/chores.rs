@@ -89,7 +89,7 @@ impl Root {
             return;
         }
         // Until it has ended, and said how often to look.
-        self.tend_at = Instant::now() + Duration::from_millis(limits::TEND_PERIOD_COSTLY_MS);
+        self.tend_at = Instant::now() + Duration::from_millis(limits::TEND_PERIOD_MS_MAX);
         self.fork(Work::Tend, Vec::new(), |host, _| match tend::tend(host) {
             Ok(true) => 0,
             Ok(false) => 1,
@@ -98,6 +98,18 @@ impl Root {
                 1
             }
         });
+    }
+
+    /// A look has ended: the next will be cheap or, beside the older packet filters, will be not; or something moved
+    /// while it repaired, and the next finds that out.
+    pub(super) fn tended(&mut self, is_cheap: bool) {
+        if is_cheap {
+            self.tend_pause_ms = limits::TEND_PERIOD_MS;
+        }
+        self.tend_at = Instant::now() + Duration::from_millis(self.tend_pause_ms);
+        if !is_cheap {
+            self.tend_pause_ms = (self.tend_pause_ms * 2).min(limits::TEND_PERIOD_MS_MAX);
+        }
     }
 
     /// Sends a guard of the disk, where there is none.
