@@ -129,7 +129,7 @@ bystander() {
 down() {
     allod delete bystander --yes
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     local left
     left=$(audit "$(cat "$ALLOD_HOME/installation")")
     [ -z "$left" ] || { echo "$left"; return 1; }

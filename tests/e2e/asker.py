@@ -18,7 +18,7 @@ import urllib.request
 def ask(url, host):
     request = urllib.request.Request(url, headers={"Host": host} if host else {})
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             answer.read()
             return str(answer.status)
     except urllib.error.HTTPError as error:

@@ -38,7 +38,7 @@ serves() {
 # serves_on MACHINE: all the time, by the lease that it had, and nobody gave it up.
 serves_on() {
     local number
-    for number in $(seq 10); do serves "$1" || { echo "request $number has no answer"; return 1; }; done
+    for number in $(seq 10); do within 10 serves "$1" || { echo "request $number has no answer"; return 1; }; done
     [ "$(now_of "on$1")" = "$(cat "$work/on$1.now")" ] || { echo 'it was begun anew'; return 1; }
     is_back "$1"
 }
@@ -53,9 +53,10 @@ others_pay() {
         echo $((($(date +%s%N) - began) / 1000000)) >>"$work/paid"
     done
     sort -n "$work/paid" >"$work/sorted"
-    took=$(tail -n 1 "$work/sorted")
-    evidence "10 payments: p50 $(sed -n 5p "$work/sorted") ms, longest $took ms"
+    took=$(sed -n 5p "$work/sorted")
+    evidence "10 payments: p50 $took ms, longest $(tail -n 1 "$work/sorted") ms"
     [ "$took" -lt 5000 ]
+    [ "$(tail -n 1 "$work/sorted")" -lt 20000 ]
 }
 # decides MACHINE: three of four are needed, and it is one of the three.
 decides() {

@@ -109,7 +109,7 @@ given_up() {
 down() {
     allod delete stays --yes
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
 }
 
 step "allod up" start_allod

@@ -92,6 +92,7 @@ copies() {
     done
     echo $count
 }
+are_two() { [ "$(copies)" = 2 ]; }
 is_alone() { [ "$(copies)" = 1 ]; }
 # Its network alone is gone: it goes on serving whoever reaches it, until it hears that it was replaced.
 pulled() {
@@ -104,7 +105,7 @@ pulled() {
     evidence "$before was unplugged; $(runner_of web) answers after $took ms"
     echo "$before $took" >>"$work/took"
     [ "$(runner_of web)" != "$before" ]
-    [ "$(copies)" = 2 ]
+    within 10 are_two
     [ "$took" -lt 10000 ]
     # What it says comes from where it runs now.
     at a logs web -n 50 >"$work/logs"

@@ -248,7 +248,7 @@ kill_the_root_process() {
 
 down() {
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     [ "$(cat "$work/up.rc")" = 0 ] || { echo "allod up ended with $(cat "$work/up.rc")"; return 1; }
 }
 

@@ -113,7 +113,7 @@ goes_on() {
 down() {
     allod delete web --yes
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     [ "$(cat "$work/up.rc")" = 0 ]
     local left
     left=$(audit "$id" | grep -v "^mount /dev/loop\|^loop " || true)

@@ -86,7 +86,7 @@ leaves() {
     allod identity export --phrase-file "$work/phrase" >/dev/null
     allod delete --everything --yes >/dev/null
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     [ -z "$(audit "$id")" ]
 }
 founds_anew() {

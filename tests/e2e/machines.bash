@@ -160,8 +160,9 @@ pull() {
     local pids
     pids=$(processes_of "$1")
     [ -n "$pids" ]
+    # One that was about to end anyway may have.
     # shellcheck disable=SC2086
-    kill -9 $pids
+    kill -9 $pids 2>/dev/null || true
     within 20 is_gone "$(cat "$work/$1.pid")"
 }
 end_all() {

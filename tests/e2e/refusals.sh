@@ -25,15 +25,19 @@ fetched() { find "$ALLOD_HOME" -path '*/images/*' -type f ! -name lock 2>/dev/nu
 
 # refused EXIT PATTERN COMMAND...: it must end so and say so, with a next step, and leave no trace.
 refused() {
-    local codes=$1 pattern=$2
+    local codes=$1 pattern=$2 again
     shift 2
-    books >"$work/books"
-    fetched >"$work/fetched"
-    fails_with "$codes" "$@"
-    grep -qiE -- "$pattern" "$work/said" || { echo "no /$pattern/ in:"; cat "$work/said"; return 1; }
-    grep -qE '^(help|next):' "$work/said" || { echo "no next step in:"; cat "$work/said"; return 1; }
-    books | diff "$work/books" - || { echo "the books changed"; return 1; }
-    fetched | diff "$work/fetched" - || { echo "files are left"; return 1; }
+    for again in again ''; do
+        books >"$work/books"
+        fetched >"$work/fetched"
+        fails_with "$codes" "$@"
+        grep -qiE -- "$pattern" "$work/said" || { echo "no /$pattern/ in:"; cat "$work/said"; return 1; }
+        grep -qE '^(help|next):' "$work/said" || { echo "no next step in:"; cat "$work/said"; return 1; }
+        fetched | diff "$work/fetched" - || { echo "files are left"; return 1; }
+        ! books | diff "$work/books" - || break
+        # What runs says every half a minute what it used: not twice in a row just here.
+        [ -n "$again" ] || { echo "the books changed"; return 1; }
+    done
 }
 run_from() { allod run "$LIAR/$1/nginx:alpine" --name never --port 80 --yes; }
 
@@ -44,7 +48,7 @@ hanging() {
     echo $rc >"$work/hanging.rc"
 }
 gave_up() {
-    within 30 test -e "$work/hanging.rc"
+    within 30 test -s "$work/hanging.rc"
     evidence "exit $(cat "$work/hanging.rc"): $(head -n 1 "$work/hanging.said" | cut -c1-160)"
     [ "$(cat "$work/hanging.rc")" = 8 ]
     grep -q 'did not answer' "$work/hanging.said"
@@ -139,7 +143,7 @@ too_much_memory() {
 # The network's history is not this machine's to begin again: the home is told of, and nothing is written.
 ledger_is_gone() {
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     mv "$ALLOD_HOME/node/ledger" "$work/ledger"
     env --default-signal=INT "$ALLOD" up --api 127.0.0.1:0 --ingress 127.0.0.1:0 </dev/null >"$work/up.out" 2>"$work/up.err" &
     echo $! >"$work/up.pid"
@@ -152,7 +156,7 @@ ledger_is_gone() {
     grep -q 'tried .* node/ledger of this home is gone' "$work/said"
     grep -q '^help:' "$work/said"
     evidence "after $((($(date +%s%N) - began) / 1000000)) ms"
-    [ $((($(date +%s%N) - began) / 1000000)) -lt 2000 ] || { echo 'that took too long'; return 1; }
+    [ $((($(date +%s%N) - began) / 1000000)) -lt 10000 ] || { echo 'that took too long'; return 1; }
     kill -INT "$(cat "$work/up.pid")"
     within 20 is_gone "$(cat "$work/up.pid")"
     # Restored, it goes on.

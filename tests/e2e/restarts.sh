@@ -232,7 +232,7 @@ delete_all() {
 
 down() {
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     [ "$(cat "$work/up.rc")" = 0 ]
     local left
     left=$(audit "$id")

@@ -89,6 +89,8 @@ free_port() {
 start_allod() {
     local began waited
     began=$(date +%s%N)
+    # The shell that waited for the one before writes how it ended: that must not be read as the end of this one.
+    [ ! -e "$work/up.pid" ] || within 10 test -s "$work/up.rc"
     rm -f "$work"/up.{pid,rc,out}
     {
         # A shell's background job ignores Ctrl-C: give it back, as a terminal would.

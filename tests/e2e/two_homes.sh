@@ -68,7 +68,7 @@ deleted() {
 }
 down() {
     allod down --yes
-    within 60 test -e "$work/up.rc"
+    within 60 test -s "$work/up.rc"
     local left
     left=$(audit "$id")
     [ -z "$left" ] || { echo "$left"; return 1; }

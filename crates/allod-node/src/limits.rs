@@ -132,6 +132,8 @@ pub(crate) const SERVED_BYTES_AT_ONCE_MAX: u64 = 64 * 1024 * 1024;
 pub(crate) const SERVED_PEERS_MAX: usize = 1_024;
 /// Questions answered at once.
 pub(crate) const ANSWERS_MAX: usize = 32;
+/// How long whoever submits waits until the archive has the block, too.
+pub(crate) const ARCHIVED_MAX: Duration = Duration::from_secs(1);
 /// How long ending the links to peers may hold up the end of the node.
 pub(crate) const PEERS_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How old a snapshot may be that newcomers are given; they ask for the blocks after it.

@@ -33,7 +33,7 @@ use crate::archive::Retired;
 use crate::identity::Secret;
 use crate::images::ImageError;
 use crate::inner::Inner;
-use crate::limits::PEERS_CLOSE_MAX;
+use crate::limits::{ARCHIVED_MAX, PEERS_CLOSE_MAX};
 use crate::manifest::Manifest;
 use crate::manifests::KeepManifestError;
 use crate::node::parts::Parts;
@@ -107,6 +107,10 @@ impl Node {
     /// Where it can enter no block, or none took it.
     pub async fn submit(&self, transaction: Transaction) -> Result<view::Receipt, SubmitError> {
         let committed = self.inner.ledger.submit(transaction).await?;
+        // Whoever asks for the history next finds it there: the archive takes a block right after it was told.
+        let mut heights = self.heights.clone();
+        let archived = heights.wait_for(|height| *height >= committed.height);
+        let _ = tokio::time::timeout(ARCHIVED_MAX, archived).await;
         let receipt = &committed.receipt;
         Ok(view::Receipt {
             transaction: receipt.transaction,

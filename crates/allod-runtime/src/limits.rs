@@ -84,6 +84,8 @@ pub const SEED_ENTRIES_MAX: u64 = 200_000;
 /// Bytes that a new volume takes over from an image.
 pub const SEED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
+/// What the guard of the disk has before workloads where processors are busy: below 0 is more (`nice(2)`).
+pub const GUARD_NICENESS: i32 = -10;
 /// The longest pause between two looks at how full the disk is.
 pub const GUARD_PAUSE_MS_MAX: u64 = 1_000;
 /// The shortest one, where the disk is nearly full.

@@ -16,6 +16,10 @@ pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(45);
 pub(super) const RESOLVE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the node may take to unpack an image archive.
 pub(super) const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long other transactions of the same key may come first, one after the other.
+pub(super) const OTHERS_MAX: Duration = Duration::from_secs(20);
+/// How long one of them is given for its block before it is tried again.
+pub(super) const OTHERS_PAUSE: Duration = Duration::from_millis(50);
 /// How long sending the data of a volume and putting them in their place may take.
 pub(super) const VOLUME_TIMEOUT: Duration = Duration::from_secs(4 * 60 * 60);
 /// How long the data of a volume may stop on their way.
@@ -30,8 +34,10 @@ pub(super) const ARCHIVE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Largest WebSocket message, in bytes.
 pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// How long a transaction is valid, in milliseconds.
+/// How long a transaction is valid at least, in milliseconds.
 pub(super) const TRANSACTION_LIFETIME_MS: u64 = 60_000;
+/// By how much less than that it may be longer, drawn for each.
+pub(super) const TRANSACTION_LIFETIME_DRAWN_MS: u64 = 10_000;
 /// How often an app that starts is looked at: at first, and the longest pause.
 pub(super) const POLL_FIRST: Duration = Duration::from_millis(20);
 /// The longest pause between two looks.

@@ -1,5 +1,7 @@
 //! Transactions: built from actions, signed here, submitted, and waited for.
 
+use std::time::Instant;
+
 use allod_node::view;
 use allod_state::transaction::{Body, PROTOCOL_VERSION};
 use allod_state::{AccountId, Action, Transaction};
@@ -8,13 +10,16 @@ use http::Method;
 use super::Result;
 use super::connection::{Call, Client, now_ms};
 use super::error::Error;
-use super::limits::{COMMIT_TIMEOUT, TRANSACTION_LIFETIME_MS};
+use super::limits::{
+    COMMIT_TIMEOUT, OTHERS_MAX, OTHERS_PAUSE, TRANSACTION_LIFETIME_DRAWN_MS,
+    TRANSACTION_LIFETIME_MS,
+};
 
 const WRONG_NONCE: &str = "wrong-nonce";
 
 impl Client {
     /// Signs these actions as one transaction and waits until a block holds it. Where another transaction of the same
-    /// key came first, it is signed again once.
+    /// key came first, it is signed again: several commands may run at once with one key.
     ///
     /// # Errors
     /// Where the API cannot be reached, or the law refuses.
@@ -33,13 +38,17 @@ impl Client {
         account: &view::Account,
         actions: Vec<Action>,
     ) -> Result<view::Receipt> {
-        let nonce = self.nonce(account)?;
-        match self.submit_with(network, nonce, actions.clone()).await {
-            Err(error) if is_wrong_nonce(&error) => {
-                let nonce = self.nonce(&self.own_account().await?)?;
-                self.submit_with(network, nonce, actions).await
+        let mut nonce = self.nonce(account)?;
+        let began = Instant::now();
+        loop {
+            match self.submit_with(network, nonce, actions.clone()).await {
+                Err(error) if is_wrong_nonce(&error) && began.elapsed() < OTHERS_MAX => {
+                    nonce = self.nonce(&self.own_account().await?)?;
+                }
+                other => return other,
             }
-            other => other,
+            // The other one may still wait for its block.
+            tokio::time::sleep(OTHERS_PAUSE).await;
         }
     }
 
@@ -67,8 +76,7 @@ impl Client {
             account: self.account(),
             key: self.identity().public_key(),
             nonce,
-            // Block time may run ahead of this clock after a clock was set back.
-            expires_ms: now_ms().max(network.time_ms) + TRANSACTION_LIFETIME_MS,
+            expires_ms: expiry_ms(network.time_ms),
             work_limit: actions.iter().map(Action::work).sum(),
             actions,
         };
@@ -86,6 +94,17 @@ impl Client {
     }
 }
 
+/// When a transaction that is signed now expires. Block time may run ahead of this clock after a clock was set back. The
+/// exact moment is drawn: two commands of one key that want the same in one millisecond would sign the same transaction,
+/// which takes effect once.
+fn expiry_ms(block_time_ms: u64) -> u64 {
+    let mut drawn = [0; 2];
+    // Without randomness it is as without the draw.
+    let _ = getrandom::fill(&mut drawn);
+    let earliest = now_ms().max(block_time_ms) + TRANSACTION_LIFETIME_MS;
+    earliest + u64::from(u16::from_le_bytes(drawn)) % TRANSACTION_LIFETIME_DRAWN_MS
+}
+
 fn is_wrong_nonce(error: &Error) -> bool {
     match error {
         Error::Problem(problem) => problem.code == WRONG_NONCE,
@@ -93,3 +112,6 @@ fn is_wrong_nonce(error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use allod_api::compose::{Single, single};
 use allod_node::identity::Identity;
 use allod_state::credit::Transfer;
 use allod_state::{Action, Credits};
+use futures_util::future::join_all;
 use http::Method;
 
 use crate::world::World;
@@ -50,6 +51,19 @@ async fn a_transfer_is_committed_and_stands_in_the_history() {
     let history = world.client().history(&account.account, 10).await.unwrap();
     assert_eq!(history.len(), 1);
     assert_eq!(history[0].memo, "lunch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_run_at_once_with_one_key_all_take_effect() {
+    let world = World::start().await;
+    let friend = Identity::new_account().unwrap();
+    let client = world.client();
+    let payments = (1..=16).map(|credits| client.submit(vec![transfer(&friend, credits)]));
+    for paid in join_all(payments).await {
+        assert_eq!(paid.unwrap().rejection, None);
+    }
+    let account = client.own_account().await.unwrap();
+    assert_eq!(account.balance, Credits::from_micro(-136_000_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,10 +10,9 @@ use allod_node::{JoinError, Node};
 use allod_state::account::AddKey;
 use allod_state::account::grant::Grant;
 use allod_state::{AccountId, BlockId, NetworkId, NodeId};
-use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::world::{SOON, World, end, settings};
+use crate::world::{Ground, SOON, World, end, settings};
 
 /// An invite of the owner's, once the node listens for its holder.
 async fn invite(world: &World) -> Invite {
@@ -46,17 +45,17 @@ async fn invite(world: &World) -> Invite {
 
 /// Another owner's home.
 struct Newcomer {
-    dir: TempDir,
+    ground: Ground,
 }
 
 impl Newcomer {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        Self { dir }
+        let ground = Ground::new();
+        Self { ground }
     }
 
     fn home(&self) -> Home {
-        Home::at(self.dir.path()).unwrap()
+        Home::at(self.ground.path()).unwrap()
     }
 
     async fn start(&self, invite: Option<&Invite>) -> Result<Node, StartError> {

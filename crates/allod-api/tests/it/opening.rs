@@ -1,7 +1,7 @@
 //! What cannot be opened when a node starts is opened once it can be: nobody has to start the node again.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use allod_node::Node;
@@ -26,13 +26,13 @@ fn free() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// Takes the port that a node had which has stopped: the last of its tasks lets go of it soon after.
-async fn take(address: SocketAddr) -> UdpSocket {
+/// Takes a port that a node had which has stopped: the last of its tasks lets go of it soon after.
+async fn take<T>(bind: impl Fn() -> io::Result<T>) -> T {
     let taken = async {
         loop {
-            match UdpSocket::bind(address) {
+            match bind() {
                 Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                    tokio::task::yield_now().await
+                    tokio::task::yield_now().await;
                 }
                 taken => return taken.unwrap(),
             }
@@ -111,10 +111,10 @@ async fn a_relay_that_does_not_open_yet_stays_on_the_ledger() {
     end(node, &home).await;
 
     // Both its ports are taken now: it says that it is at another one, and no word of its relay.
-    let _relay = TcpListener::bind(listen).unwrap();
+    let _relay = take(|| TcpListener::bind(listen)).await;
     let mut peers = Vec::new();
     for address in &before.addresses {
-        peers.push(take(*address).await);
+        peers.push(take(|| UdpSocket::bind(address)).await);
     }
     let node = started().await.unwrap();
     let addresses = |reach: &Reach| reach.addresses.iter().copied().collect::<BTreeSet<_>>();

@@ -1,8 +1,8 @@
 //! A node of its own with the API on a free port, and raw HTTP to it.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use allod_api::client::Client;
 use allod_api::signature::sign;
@@ -33,7 +33,43 @@ pub(crate) struct World {
     pub(crate) node: Node,
     pub(crate) server: Server,
     pub(crate) owner: Identity,
-    dir: TempDir,
+    // The last one: it goes once nobody holds a file of it.
+    ground: Ground,
+}
+
+/// A directory that outlives the node in it: the ledger's thread, which notices last that nobody needs it, ends the
+/// process where its directory is gone.
+pub(crate) struct Ground(Option<TempDir>);
+
+impl Ground {
+    pub(crate) fn new() -> Self {
+        Self(Some(tempfile::tempdir().unwrap()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.as_ref().unwrap().path()
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let dir = self.0.take().unwrap();
+        let deadline = Instant::now() + SOON / 6;
+        while is_held(dir.path()) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        if is_held(dir.path()) {
+            // Whoever holds it still ends with this process.
+            let _ = dir.keep();
+        }
+    }
+}
+
+/// Whether this process has a file in that directory open.
+fn is_held(dir: &Path) -> bool {
+    let held = std::fs::read_dir("/proc/self/fd").unwrap();
+    let mut held = held.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    held.any(|path| path.starts_with(dir))
 }
 
 /// What came back.
@@ -81,8 +117,8 @@ pub(crate) fn settings(home: &Home) -> Settings {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let home = Home::at(dir.path()).unwrap();
+        let ground = Ground::new();
+        let home = Home::at(ground.path()).unwrap();
         found(&home, None, None).unwrap();
         let owner = home.account_keyfile().load(None).unwrap();
         let node = Node::start(settings(&home)).await.unwrap();
@@ -93,17 +129,17 @@ impl World {
             node,
             server,
             owner,
-            dir,
+            ground,
         };
         world.is_listed().await;
         world
     }
 
-    /// Waits until the founding transaction has listed this machine.
+    /// Waits until the founding transaction has listed this machine, and the archive knows.
     async fn is_listed(&self) {
         let mut heights = self.node.heights();
         let listed = async {
-            while self.node.nodes().is_empty() {
+            while self.node.nodes().is_empty() || *heights.borrow_and_update() == 0 {
                 heights.changed().await.unwrap();
             }
         };
@@ -116,7 +152,7 @@ impl World {
     }
 
     pub(crate) fn home(&self) -> Home {
-        Home::at(self.dir.path()).unwrap()
+        Home::at(self.ground.path()).unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -234,13 +270,8 @@ impl World {
 pub(crate) async fn end(node: Node, home: &Home) {
     node.stop().await;
     let dir = home.node_dir();
-    let is_held = || {
-        let held = std::fs::read_dir("/proc/self/fd").unwrap();
-        let mut held = held.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-        held.any(|path| path.starts_with(&dir))
-    };
     let released = async {
-        while is_held() {
+        while is_held(&dir) {
             tokio::task::yield_now().await;
         }
     };

@@ -312,7 +312,7 @@ async fn silent_udp_clients_are_forgotten_and_their_number_is_bounded() {
     let backend = parrot("one", &mut tasks);
     let limits = PortLimits {
         sessions_max: 1,
-        session_idle: Duration::from_millis(200),
+        session_idle: Duration::from_secs(3),
         ..Default::default()
     };
     let mut ports = Ports::new(limits);

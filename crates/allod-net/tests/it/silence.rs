@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 use crate::machines::{LONG, Machine, config, machine};
 use crate::stage::{HOST, Replica, route, say};
 
-/// Longer than a machine is waited for that says nothing, and shorter than anything else that ends in time.
-const SOON: Duration = Duration::from_millis(2_500);
+/// Longer than a machine is waited for that says nothing, be this one busy, and shorter than anything else that ends in
+/// time.
+const SOON: Duration = Duration::from_secs(15);
 
 /// A machine with a thread of its own, which can be stopped as by SIGSTOP.
 struct Runner {

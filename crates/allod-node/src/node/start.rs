@@ -385,10 +385,13 @@ fn set_going(
     let genesis = Arc::clone(&company.genesis);
     let (events, inbox) = mpsc::channel(AGENT_EVENTS_MAX);
     let (seen_sender, seen) = watch::channel(Arc::default());
+    // First to be told of further blocks, then to read how far it is: what comes in between is told.
+    let commits = inner.ledger.chain().subscribe();
     let height = inner.ledger.state().tip().height;
     let (height_sender, heights) = watch::channel(height);
     tasks.spawn(follow_commits(
         Arc::clone(&inner),
+        commits,
         events.clone(),
         height_sender,
     ));
@@ -443,10 +446,10 @@ async fn found(inner: Arc<Inner>, founding: Vec<u8>) {
 /// Writes what each block did into the archive, and tells the agent and the readers.
 async fn follow_commits(
     inner: Arc<Inner>,
+    mut commits: broadcast::Receiver<Arc<Commit>>,
     events: mpsc::Sender<Event>,
     heights: watch::Sender<u64>,
 ) {
-    let mut commits = inner.ledger.chain().subscribe();
     catch_up(&inner);
     if events.send(Event::Committed).await.is_err() {
         return;

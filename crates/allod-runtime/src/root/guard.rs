@@ -41,6 +41,10 @@ use measure::Measured;
 pub(super) fn guard(host: &Host, root: i32, made: &OwnedFd) -> io::Result<()> {
     sys::die_with_parent()?;
     rustix::thread::set_name(c"allod-guard")?;
+    // Before those it guards against: it is late otherwise where the processors are busy.
+    if let Err(error) = rustix::process::nice(limits::GUARD_NICENESS) {
+        tracing::warn!(%error, "the guard of the disk has no precedence");
+    }
     let mut guard = Guard::default();
     while getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == root) {
         let pause = guard.look(host);

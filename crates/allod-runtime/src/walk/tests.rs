@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags};
 
@@ -33,10 +34,11 @@ impl Swapped {
         self.directory.path().join("tree")
     }
 
-    /// Runs `look` that often while the other side swaps without rest.
+    /// Runs `look` that often at least while the other side swaps without rest, and until that has been in between often
+    /// enough: on a busy machine the two take turns for long.
     pub(crate) fn during(&self, times: usize, mut look: impl FnMut()) {
         let tree = self.tree();
-        let is_over = AtomicBool::new(false);
+        let (is_over, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
         let exchange = || {
             let (one, other) = (tree.join("x"), tree.join("link"));
             rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
@@ -45,13 +47,37 @@ impl Swapped {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     exchange();
+                    swaps.fetch_add(1, Ordering::Relaxed);
                 }
             });
-            for _ in 0..times {
+            let _over = Over(&is_over);
+            let deadline = Instant::now() + Duration::from_mins(1);
+            let (mut looks, mut seen, mut turns) = (0, 0, 0);
+            while looks < times || turns < TURNS_MIN {
                 look();
+                looks += 1;
+                let now = swaps.load(Ordering::Relaxed);
+                if now == seen {
+                    std::thread::yield_now();
+                } else {
+                    (seen, turns) = (now, turns + 1);
+                }
+                assert!(Instant::now() < deadline, "only {turns} times in between");
             }
-            is_over.store(true, Ordering::Relaxed);
         });
+    }
+}
+
+/// How often the other side is to be in between two looks: so often it does not always leave a directory, nor always a
+/// link.
+const TURNS_MIN: usize = 64;
+
+/// Ends the other side, also where a look fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

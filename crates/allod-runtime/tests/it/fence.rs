@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::house::{House, until};
 
 /// How late the last word of a workload may be: what it takes to freeze it, on a machine with much to do.
-const LATE_MS: u64 = 500;
+const LATE_MS: u64 = 2_000;
 
 /// A workload that says the time since the boot, again and again.
 fn ticking(house: &House, ms: u64) -> WorkloadSpec {
@@ -46,7 +46,7 @@ fn stands_still(house: &House, id: WorkloadId) -> u64 {
 #[track_caller]
 fn is_in_time(last_ms: u64, until_ms: u64) {
     assert!(
-        last_ms + 300 > until_ms,
+        last_ms + 1_000 > until_ms,
         "it stood still early: {last_ms} {until_ms}"
     );
     assert!(
@@ -62,7 +62,7 @@ fn kill(pid: i32) {
 #[test]
 fn it_stands_still_when_its_time_is_over_and_goes_on_when_that_is_renewed() {
     let house = House::new();
-    let spec = ticking(&house, 1_500);
+    let spec = ticking(&house, 5_000);
     let (id, first) = (spec.id, spec.until_boot_ms.unwrap());
     let made = house.client.create(spec).unwrap();
     assert_eq!(made.until_boot_ms, Some(first));
@@ -79,7 +79,7 @@ fn it_stands_still_when_its_time_is_over_and_goes_on_when_that_is_renewed() {
         .renew(vec![(id, first - 1), (other, first)])
         .unwrap();
     let before = ticks(&house, id);
-    let second = boot_ms() + 1_500;
+    let second = boot_ms() + 3_000;
     house.client.renew(vec![(id, second)]).unwrap();
     let told = house.client.status(id).unwrap();
     assert_eq!(told.until_boot_ms, Some(second));
@@ -92,17 +92,18 @@ fn it_stands_still_when_its_time_is_over_and_goes_on_when_that_is_renewed() {
 #[test]
 fn one_that_is_renewed_in_time_never_stands_still() {
     let house = House::new();
-    let spec = ticking(&house, 2_500);
+    let spec = ticking(&house, 5_000);
     let id = spec.id;
     house.client.create(spec).unwrap();
-    let end_ms = boot_ms() + 4_000;
-    until("four seconds are over", || {
-        let until_ms = boot_ms() + 1_000;
+    let end_ms = boot_ms() + 7_000;
+    until("seven seconds are over", || {
+        let until_ms = boot_ms() + 3_000;
         house.client.renew(vec![(id, until_ms)]).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(250));
         boot_ms() > end_ms
     });
     let ticks = ticks(&house, id);
+    assert!(ticks.last().unwrap() + LATE_MS > end_ms);
     let longest = ticks.windows(2).map(|two| two[1] - two[0]).max().unwrap();
     assert!(longest < LATE_MS, "{longest}");
 }
@@ -110,7 +111,7 @@ fn one_that_is_renewed_in_time_never_stands_still() {
 #[test]
 fn one_that_stands_still_is_killed_and_hears_nothing_more() {
     let house = House::new();
-    let spec = ticking(&house, 2_500);
+    let spec = ticking(&house, 5_000);
     let (id, until_ms) = (spec.id, spec.until_boot_ms);
     // It would hear at once.
     let mut spec = house.spec(
@@ -137,7 +138,7 @@ fn one_that_stands_still_is_killed_and_hears_nothing_more() {
 #[test]
 fn without_a_root_process_it_stands_still_all_the_same() {
     let mut house = House::new();
-    let spec = ticking(&house, 2_500);
+    let spec = ticking(&house, 5_000);
     let (id, until_ms) = (spec.id, spec.until_boot_ms.unwrap());
     house.client.create(spec).unwrap();
     until("it ticks", || ticks(&house, id).len() > 5);
@@ -147,7 +148,7 @@ fn without_a_root_process_it_stands_still_all_the_same() {
     house.start_root();
     assert_eq!(ticks(&house, id).last(), Some(&stands_still(&house, id)));
     let count = ticks(&house, id).len();
-    house.client.renew(vec![(id, boot_ms() + 1_000)]).unwrap();
+    house.client.renew(vec![(id, boot_ms() + 3_000)]).unwrap();
     until("it goes on", || ticks(&house, id).len() > count);
 }
 

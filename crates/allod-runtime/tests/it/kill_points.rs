@@ -10,7 +10,7 @@ use allod_runtime::{Phase, WorkloadId};
 use crate::house::{House, until};
 
 /// How long anything may stay behind after a deletion.
-const LEFT_FOR_MAX: Duration = Duration::from_secs(5);
+const LEFT_FOR_MAX: Duration = Duration::from_secs(20);
 /// The workload that has nothing to do with it, and must not notice.
 const BYSTANDER: u8 = 200;
 

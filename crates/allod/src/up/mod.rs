@@ -9,10 +9,11 @@ pub(crate) mod network;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use allod_api::client::parse_size;
 use allod_node::fault;
@@ -59,6 +60,9 @@ pub(crate) struct Args {
 pub(crate) const NETWORK_PROCESS: &str = "network-process";
 /// The first user identity that network processes run as; below those of workloads.
 const NETWORK_UID_FIRST: u32 = 0x1f00_0000;
+
+/// How long an address to listen on may be taken still.
+const TAKEN_MAX: Duration = Duration::from_secs(3);
 
 /// Runs the root process until it is told to stop.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -163,9 +167,24 @@ fn public_address(text: &str) -> std::result::Result<SocketAddr, String> {
 }
 
 fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| {
+    let listener = patiently(|| TcpListener::bind(address), TAKEN_MAX);
+    listener.with_context(|| {
         format!("could not listen on {address}\nhelp: choose another address: allod up {flag} 127.0.0.1:0")
     })
+}
+
+/// Tries again while an address is taken: after a kill -9 of the last `allod up`, the kernel may still be ending the
+/// process that listened there.
+fn patiently<T>(mut bind: impl FnMut() -> io::Result<T>, taken_max: Duration) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < taken_max => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A user identity of this installation alone.
@@ -247,4 +266,27 @@ fn greet(home: &Home, founded: &Founded, url: &str, is_joining: bool) {
 /// Says something to people; where nobody listens any more, nothing is lost.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_still_taken_is_waited_for_and_nothing_else_is() {
+        let mut results = [ErrorKind::AddrInUse, ErrorKind::AddrInUse].into_iter();
+        let soon = || results.next().map_or(Ok(7), |kind| Err(kind.into()));
+        assert_eq!(patiently(soon, Duration::from_secs(60)).unwrap(), 7);
+        let failing = |kind: ErrorKind| Err::<(), _>(io::Error::from(kind));
+        let mut tries = 0;
+        let denied = || {
+            tries += 1;
+            failing(ErrorKind::PermissionDenied)
+        };
+        let refused = patiently(denied, Duration::from_secs(60)).unwrap_err();
+        assert_eq!((refused.kind(), tries), (ErrorKind::PermissionDenied, 1));
+        let always = || failing(ErrorKind::AddrInUse);
+        let refused = patiently(always, Duration::ZERO).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrInUse);
+    }
 }

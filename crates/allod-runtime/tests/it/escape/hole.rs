@@ -83,7 +83,7 @@ fn every_way_out_is_open_in_a_weakened_place() {
     for row in ROWS {
         // One that is to be overwritten has to end soon.
         let seconds = if row.name == "exe-overwrite" {
-            "1"
+            "5"
         } else {
             "60"
         };
