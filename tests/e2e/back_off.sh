@@ -44,12 +44,12 @@ crash() {
     within 40 has_epoch 4
     story | awk '
         $1 == "ended" { ended = $3 }
-        $1 == "placed" && $2 > 1 { wait = $3 - ended; printf "%d ms; ", wait; if (wait < 1000 * 2 ^ ($2 - 2)) bad = 1; if (wait > 1000 * 2 ^ ($2 - 2) + 1500) bad = 1 }
+        $1 == "placed" && $2 > 1 { wait = $3 - ended; printf "%d ms; ", wait; if (wait < 1000 * 2 ^ ($2 - 2)) bad = 1; if (wait > 1000 * 2 ^ ($2 - 2) + 3000) bad = 1 }
         END { print ""; exit bad }' >"$work/waits" || { cat "$work/waits"; story; return 1; }
     evidence "waits: $(cat "$work/waits")"
 }
 
-# at_once NAME COMMAND...: while the replica waits out many seconds, the owner's command starts it within two.
+# at_once NAME COMMAND...: while the replica waits out many seconds, the owner's command starts it within three.
 at_once() {
     local before asked placed
     within 30 waits
@@ -61,7 +61,7 @@ at_once() {
     echo $((before + 1)) >"$work/placed"
     placed=$(story | awk -v epoch=$((before + 1)) '$1 == "placed" && $2 == epoch { print $3 }')
     evidence "placed $((placed - asked)) ms after it was asked for"
-    [ $((placed - asked)) -lt 2000 ] || return 1
+    [ $((placed - asked)) -lt 3000 ] || return 1
 }
 # And what fails then waits as after a first failure.
 is_forgiven() {
@@ -72,7 +72,8 @@ is_forgiven() {
         $1 == "ended" && $2 == epoch { ended = $3 }
         $1 == "placed" && $2 == epoch + 1 { print $3 - ended }')
     evidence "the next wait: $wait ms"
-    [ "$wait" -lt 1900 ]
+    # Less than the shortest of those that were forgiven.
+    [ "$wait" -lt 3500 ]
 }
 restart() { at_once allod restart crasher/one --no-wait && is_forgiven; }
 # Until it has failed three times since it was forgiven, and waits four seconds or more.
@@ -99,7 +100,7 @@ scale_up() {
     within 10 second
     placed=$(story 1 | awk '$1 == "placed" && $2 == 1 { print $3 }')
     evidence "placed $((placed - asked)) ms after it was asked for"
-    [ $((placed - asked)) -lt 2000 ]
+    [ $((placed - asked)) -lt 3000 ]
     within 20 has_epoch $((before + 1))
     [ "$(last_wait)" -ge 4000 ] || { echo "the waiting one was started after $(last_wait) ms"; return 1; }
     allod scale crasher/one 1 --no-wait
