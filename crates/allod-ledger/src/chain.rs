@@ -448,6 +448,14 @@ impl Chain {
         self.store.block(height)
     }
 
+    /// Reads some of what is kept again; see [`Store::scrub`].
+    ///
+    /// # Errors
+    /// Where something is damaged or cannot be read.
+    pub fn scrub(&self, from: u64, transactions_max: usize) -> Result<Option<u64>, StoreError> {
+        self.store.scrub(from, transactions_max)
+    }
+
     /// The lowest height whose block is kept.
     ///
     /// # Errors

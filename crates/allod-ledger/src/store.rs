@@ -361,19 +361,7 @@ impl Store {
     /// # Errors
     /// Where it is damaged or cannot be read.
     pub fn receipt(&self, id: &TransactionId) -> Result<Option<(u64, u32, Receipt)>, StoreError> {
-        let waiting = self.database.backlog().place(id);
-        let place = guarded("place of a transaction", 0, || {
-            if waiting.is_some() {
-                return Ok(waiting);
-            }
-            let read = self.read()?;
-            let places = read.open_table(TRANSACTIONS).during("reading")?;
-            Ok(places
-                .get(id.as_bytes())
-                .during("reading")?
-                .map(|place| place.value()))
-        })?;
-        let Some((height, index)) = place else {
+        let Some((height, index)) = self.place(id)? else {
             return Ok(None);
         };
         let damaged = || StoreError::Damaged {
@@ -388,6 +376,22 @@ impl Store {
             .filter(|receipt| receipt.transaction == *id)
             .ok_or_else(damaged)?;
         Ok(Some((height, index, receipt)))
+    }
+
+    /// The height and index of a committed transaction.
+    fn place(&self, id: &TransactionId) -> Result<Option<(u64, u32)>, StoreError> {
+        let waiting = self.database.backlog().place(id);
+        guarded("place of a transaction", 0, || {
+            if waiting.is_some() {
+                return Ok(waiting);
+            }
+            let read = self.read()?;
+            let places = read.open_table(TRANSACTIONS).during("reading")?;
+            Ok(places
+                .get(id.as_bytes())
+                .during("reading")?
+                .map(|place| place.value()))
+        })
     }
 
     /// What is in the file, which may lie behind.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use allod_net::peer::Peers;
 use allod_runtime::{Client, WorkloadId};
@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) peers: watch::Receiver<Option<Peers>>,
     /// What others are to reach here and cannot yet.
     pub(crate) unopened: Unopened,
+    /// What the ledger's file was found to have lost, once it was.
+    pub(crate) damage: OnceLock<String>,
     /// Whether no member gave the snapshot that this start needed.
     pub(crate) lacks_snapshot: bool,
 }

@@ -30,6 +30,7 @@ mod ports;
 mod quarantine;
 mod readers;
 mod registries;
+mod scrub;
 pub mod seal;
 mod signer;
 mod snapshots;

@@ -18,6 +18,12 @@ pub const HAPPENINGS_KEPT: usize = 10_000;
 pub const COLLECT_PERIOD: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked for while the disk is short.
 pub const COLLECT_PERIOD_SHORT: Duration = Duration::from_secs(60);
+/// How many transactions are read again at a time to see whether the ledger's file is whole.
+pub(crate) const SCRUB_TRANSACTIONS: usize = 4_096;
+/// The pause after so many: a few hundredths of a processor's time at most.
+pub(crate) const SCRUB_PAUSE: Duration = Duration::from_secs(1);
+/// How long after all were read that is begun again.
+pub(crate) const SCRUB_PERIOD: Duration = Duration::from_hours(24);
 /// What images may take before those that nobody needs go, the longest unused first.
 pub const IMAGES_BYTES_MAX: u64 = 20 * 1024 * 1024 * 1024;
 /// How long an image stays that nobody needs.

@@ -8,6 +8,7 @@ use allod_node::Node;
 use allod_node::founding::found;
 use allod_node::home::Home;
 use allod_node::node::Settings;
+use allod_state::Transaction;
 use allod_state::node::Reach;
 use tokio::time::timeout;
 
@@ -93,6 +94,33 @@ async fn peers_and_a_relay_whose_ports_are_taken_open_once_those_are_free() {
     is_at(&node, is_relay).await;
     let notice = node.network().notice.unwrap();
     assert!(notice.starts_with("one validator"), "{notice}");
+    end(node, &home).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledgers_file_has_lost_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = founded(&dir);
+    let node = Node::start(settings(&home)).await.unwrap();
+    let mut heights = node.heights();
+    let listed = heights.wait_for(|height| *height > 0);
+    timeout(SOON, listed).await.unwrap().unwrap();
+    end(node, &home).await;
+
+    // What names its founding transaction: the index, and what the block did.
+    let founding = std::fs::read(home.node_dir().join("founding")).unwrap();
+    let id = Transaction::from_bytes(&founding).unwrap().body.id();
+    let file = home.node_dir().join("ledger/store.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let places = bytes.windows(32).enumerate();
+    let places = places.filter(|(_, window)| *window == id.as_bytes());
+    for at in places.map(|(at, _)| at).collect::<Vec<_>>() {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&file, bytes).unwrap();
+
+    let node = Node::start(settings(&home)).await.unwrap();
+    notices(&node, "the store holds a damaged").await;
     end(node, &home).await;
 }
 

@@ -94,6 +94,8 @@ impl Inspector<'_> {
         if stored.root() != self.state.root() || stored.tip() != tip {
             self.found("state", "the store's state is not the replica's");
         }
+        // What is damaged is named, be it the index alone.
+        self.store.scrub(0, usize::MAX)?;
         let mut blocks = Blocks::new();
         let mut parent = None;
         let validators = self.state.validators();

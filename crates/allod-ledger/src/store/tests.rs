@@ -90,6 +90,41 @@ fn blocks_outcomes_and_receipts_are_read_back_by_height_and_id() {
 }
 
 #[test]
+fn a_transaction_that_the_index_has_lost_is_named_by_the_scrub() {
+    let (disk, _) = chain(40);
+    let store = open(&disk);
+    assert_eq!(store.scrub(0, usize::MAX).unwrap(), None);
+    // In steps, too.
+    assert_eq!(store.scrub(0, 15).unwrap(), Some(16));
+    assert_eq!(store.scrub(16, 25).unwrap(), Some(41));
+    assert_eq!(store.scrub(41, 25).unwrap(), None);
+    let block = store.block(17).unwrap().unwrap();
+    let id = block.block.transactions[0].body.id();
+    drop(store);
+    let bytes = disk::read_whole(&disk, FILE).unwrap().unwrap();
+    let places = bytes.windows(32).enumerate();
+    let places = places.filter(|(_, window)| *window == id.as_bytes());
+    let mut lost = 0;
+    for (at, _) in places {
+        let hurt = disk.fork();
+        hurt.flip(FILE, at as u64, 1 << 7);
+        let store = open(&hurt);
+        // Elsewhere the id is in what has a seal.
+        if !matches!(store.receipt(&id), Ok(None)) {
+            continue;
+        }
+        lost += 1;
+        let damaged = store.scrub(0, usize::MAX).unwrap_err();
+        // Others may not be found either.
+        let is_named = damaged
+            .to_string()
+            .contains("damaged place of a transaction at height");
+        assert!(is_named, "{damaged}");
+    }
+    assert!(lost > 0, "the id is in no index");
+}
+
+#[test]
 fn pruning_removes_old_blocks_but_never_the_tip() {
     let (disk, state) = chain(6);
     let store = open(&disk);

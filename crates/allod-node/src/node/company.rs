@@ -43,7 +43,8 @@ impl Node {
              a member, and start it again"
                 .to_owned()
         });
-        let worst = no_peers.or(lacks).or(waits).or(lost);
+        let damage = self.inner.damage.get().cloned();
+        let worst = damage.or(no_peers).or(lacks).or(waits).or(lost);
         worst.or(no_relay).or(alone)
     }
 

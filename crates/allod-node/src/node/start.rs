@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use allod_ledger::bft::{Signer as Voter, Timing};
@@ -48,6 +48,7 @@ use crate::peers::{self, JoinError, Unopened};
 use crate::porter;
 use crate::ports::PickedPorts;
 use crate::registries::Registries;
+use crate::scrub;
 use crate::signer::Signer;
 use crate::snapshots::Snapshots;
 use crate::time::now_ms;
@@ -195,6 +196,7 @@ impl Node {
             until: watch::Sender::default(),
             peers,
             unopened: Unopened::default(),
+            damage: OnceLock::new(),
             lacks_snapshot,
         });
         let company = peers::Settings {
@@ -396,6 +398,7 @@ fn set_going(
         height_sender,
     ));
     tasks.spawn(Arc::clone(&inner.doors).follow());
+    tasks.spawn(scrub::run(Arc::clone(&inner)));
     watch_runtime(inner.runtime.clone(), events.clone());
     tasks.spawn(Agent::run(
         Arc::clone(&inner),
