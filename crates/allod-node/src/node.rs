@@ -7,7 +7,7 @@ mod company;
 mod history;
 pub(crate) mod parts;
 mod plans;
-mod start;
+pub(crate) mod start;
 mod validators;
 mod verdicts;
 mod volumes;

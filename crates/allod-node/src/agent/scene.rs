@@ -1,6 +1,6 @@
 //! For tests: a machine with an agent that looks once when it is told to.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ use super::tally::Moment;
 use super::{Agent, Leases, find, service_label, tables, tally, workload_of};
 use crate::founding::found;
 use crate::home::Home;
-use crate::limits::IMAGES_BYTES_MAX;
 use crate::manifest::tests::guestbook;
-use crate::node::{Node, Places, Settings};
+use crate::node::Node;
+use crate::node::start::tests::settings;
 use crate::time::{now_ms, steady_ms};
 
 /// How long it is confirmed for, and how long what was ready is tallied for.
@@ -40,20 +40,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path()).unwrap();
         found(&home, None, None).unwrap();
-        let settings = Settings {
-            places: Places {
-                node: home.node_dir(),
-                run: home.run_dir().to_owned(),
-                runtime: home.root_dir(),
-            },
-            ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
-            resolv_conf: PathBuf::new(),
-            images_bytes_max: IMAGES_BYTES_MAX,
-            peers: ([127, 0, 0, 1], 0).into(),
-            relay: None,
-            looks_on_lan: false,
-        };
-        let node = Node::start(settings).await.unwrap();
+        let node = Node::start(settings(&home)).await.unwrap();
         let tables = tables::tests::tables(&dir, PathBuf::new());
         let (seen, _) = watch::channel(Arc::default());
         // Nobody listens: what the replica answers is said below.

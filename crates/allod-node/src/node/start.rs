@@ -578,4 +578,4 @@ fn watch_runtime(runtime: Client, events: mpsc::Sender<Event>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,6 +18,23 @@ use crate::limits::IMAGES_BYTES_MAX;
 /// How long anything in these tests may take.
 const SOON: Duration = Duration::from_secs(30);
 
+/// What a node of that home begins with, all doors at free ports of this machine.
+pub(crate) fn settings(home: &Home) -> Settings {
+    Settings {
+        places: Places {
+            node: home.node_dir(),
+            run: home.run_dir().to_owned(),
+            runtime: home.root_dir(),
+        },
+        ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
+        resolv_conf: PathBuf::new(),
+        images_bytes_max: IMAGES_BYTES_MAX,
+        peers: SocketAddr::from(([127, 0, 0, 1], 0)),
+        relay: None,
+        looks_on_lan: false,
+    }
+}
+
 /// A home, and what its node begins with.
 struct Machine {
     dir: TempDir,
@@ -55,25 +72,8 @@ impl Machine {
         codec::decode("genesis", GENESIS_BYTES_MAX, &bytes).unwrap()
     }
 
-    fn settings(&self) -> Settings {
-        let home = self.home();
-        Settings {
-            places: Places {
-                node: home.node_dir(),
-                run: home.run_dir().to_owned(),
-                runtime: home.root_dir(),
-            },
-            ingress: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
-            resolv_conf: PathBuf::new(),
-            images_bytes_max: IMAGES_BYTES_MAX,
-            peers: SocketAddr::from(([127, 0, 0, 1], 0)),
-            relay: None,
-            looks_on_lan: false,
-        }
-    }
-
     async fn start(&self) -> Node {
-        let node = Node::start(self.settings()).await.unwrap();
+        let node = Node::start(settings(&self.home())).await.unwrap();
         // Its owner's first transaction lists it.
         node.listed().await;
         node
@@ -278,7 +278,7 @@ async fn who_is_given_no_snapshot_says_so_and_asks_again_at_the_next_start_slow(
     let machine = Machine::joined(&founder, &node).await;
     founder.end(node).await;
     std::fs::remove_dir_all(machine.ledger()).unwrap();
-    let alone = Node::start(machine.settings()).await.unwrap();
+    let alone = Node::start(settings(&machine.home())).await.unwrap();
     let notice = alone.network().notice.unwrap();
     assert!(notice.starts_with("no member has given"), "{notice}");
     machine.end(alone).await;

@@ -100,8 +100,8 @@ impl Root {
         });
     }
 
-    /// A look has ended: the next will be cheap or, beside the older packet filters, will be not; or something moved
-    /// while it repaired, and the next finds that out.
+    /// A look has ended. The next one is soon where that is cheap. Where it is not, since the look failed, something moved
+    /// while it repaired, or the older packet filters are there, it is soon at first, and later each time.
     pub(super) fn tended(&mut self, is_cheap: bool) {
         if is_cheap {
             self.tend_pause_ms = limits::TEND_PERIOD_MS;
